@@ -1,0 +1,214 @@
+//! The driver: performs what the machine decides.
+//!
+//! A task of the program's own executor, since waking and spawning is cheapest there. Should it not
+//! come to run, because every worker is stuck, the thread that called `run` performs the actions in
+//! its place: [`perform`] is the same for both.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::context;
+use crate::error::panic_message;
+use crate::hook::Hook;
+use crate::node::{Node, Spawn};
+use crate::phase::{Action, Event};
+use crate::program::Program;
+use crate::report::{FailureKind, Reason, TaskKind};
+use crate::rt::{AnySleep, SignalSource, Spawner, Timer};
+use crate::signal::Signal;
+use crate::stop::Stopper;
+use crate::task;
+
+pub(crate) type SignalHandler = Box<dyn FnMut(Signal, &Stopper) + Send>;
+
+pub(crate) struct Driver {
+    program: Arc<Program>,
+    stopper: Stopper,
+    on_signal: Option<SignalHandler>,
+    sources: Vec<Box<dyn SignalSource>>,
+    /// The next soft limit, and the sleep until it.
+    limit: Option<(Duration, Pin<Box<AnySleep>>)>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        program: &Arc<Program>,
+        stopper: Stopper,
+        on_signal: Option<SignalHandler>,
+        sources: Vec<Box<dyn SignalSource>>,
+    ) -> Driver {
+        Driver { program: program.clone(), stopper, on_signal, sources, limit: None }
+    }
+
+    fn hear(&mut self, cx: &mut Context<'_>) {
+        let program = &self.program;
+        self.sources.retain_mut(|source| {
+            loop {
+                let polled = catch_unwind(AssertUnwindSafe(|| source.poll_signal(cx)));
+                match polled {
+                    Ok(Poll::Ready(Some(signal))) => program.hear(signal),
+                    Ok(Poll::Pending) => return true,
+                    Ok(Poll::Ready(None)) | Err(_) => return false,
+                }
+            }
+        });
+        while let Some(signal) = self.program.next_signal() {
+            let Some(handler) = self.on_signal.as_mut() else { continue };
+            let stopper = &self.stopper;
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(signal, stopper))) {
+                let what = panic_message(&*payload);
+                let origin = format!("on_signal({signal})");
+                self.program.fail(FailureKind::HookPanic, origin, vec![what]);
+                // A reaction that fails must not leave the program deaf.
+                self.program.stop(Reason::Signal(signal));
+            }
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.program.set_driver(cx.waker());
+        this.hear(cx);
+        loop {
+            let next = this.program.drive(&mut perform);
+            if this.program.is_finished() {
+                return Poll::Ready(());
+            }
+            let Some(next) = next else {
+                this.limit = None;
+                return Poll::Pending;
+            };
+            if this.limit.as_ref().is_none_or(|(limit, _)| *limit != next) {
+                let left = next.saturating_sub(this.program.now());
+                this.limit = Some((next, Box::pin(this.program.backend.sleep(left))));
+            }
+            let Some((_, sleep)) = this.limit.as_mut() else { return Poll::Pending };
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.limit = None;
+        }
+    }
+}
+
+/// Performs one action.
+pub(crate) fn perform(program: &Arc<Program>, action: Action) {
+    let (id, event): (_, fn(&Arc<Program>, &Arc<Node>)) = match action {
+        Action::LameDuck => {
+            program.unready();
+            return;
+        }
+        Action::Finish => return program.finish(),
+        Action::End(id) => return program.end(id),
+        Action::Fire(id) => (id, fire),
+        Action::Cancel(id) => (id, cancel),
+        Action::CutOff(id) => (id, cut_off),
+        Action::Close(id) => (id, close),
+    };
+    let node = program.lock().node(id);
+    if let Some(node) = node {
+        event(program, &node);
+    }
+}
+
+fn fire(program: &Arc<Program>, node: &Arc<Node>) {
+    if node.is_root() {
+        program.unready();
+        for hook in program.take_on_stop() {
+            // A graceful task: the drain waits for it. Before the token fires, so that no hook can
+            // be late for the first count of graceful tasks.
+            let mut spawn = Spawn::new(TaskKind::Graceful, hook.place);
+            spawn.name = Some(Box::new("on_stop".into()));
+            let hook = run_hook(node.clone(), "on_stop", hook);
+            drop(task::start(node, &program.backend, spawn, hook));
+        }
+    }
+    node.fire();
+    program.sync(node);
+}
+
+fn cancel(program: &Arc<Program>, node: &Arc<Node>) {
+    node.cancel();
+    program.sync(node);
+}
+
+fn cut_off(program: &Arc<Program>, node: &Arc<Node>) {
+    let (stragglers, omitted) = node.cut_off();
+    program.add_stragglers(stragglers, omitted);
+}
+
+fn close(program: &Arc<Program>, node: &Arc<Node>) {
+    let hooks = node.take_hooks();
+    if hooks.is_empty() {
+        return program.event(Event::Closed(node.id));
+    }
+    let node = node.clone();
+    drop(program.backend.spawn(async move {
+        for hook in hooks.into_iter().rev() {
+            let key = node.program.hook_begins("on_stopped", hook.place, &node);
+            Privileged(Box::pin(run_hook(node.clone(), "on_stopped", hook)), node.clone()).await;
+            node.program.hook_ends(key);
+        }
+        node.program.event(Event::Closed(node.id));
+    }));
+}
+
+/// Runs a hook; its error or panic is recorded and goes no further.
+async fn run_hook(node: Arc<Node>, what: &'static str, hook: Hook) {
+    let place = hook.place;
+    let mut hook = Some(hook);
+    let mut future = None;
+    let failure = std::future::poll_fn(move |cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(hook) = hook.take() {
+                future = Some(hook.start());
+            }
+            match future.as_mut() {
+                Some(running) => running.as_mut().poll(cx),
+                None => Poll::Ready(Ok(())),
+            }
+        }));
+        let failure = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(()))) => None,
+            Ok(Poll::Ready(Err(chain))) => Some((FailureKind::HookError, chain)),
+            Err(payload) => Some((FailureKind::HookPanic, vec![panic_message(&*payload)])),
+        };
+        // Its destructor is the user's too.
+        match catch_unwind(AssertUnwindSafe(|| future = None)) {
+            Ok(()) => Poll::Ready(failure),
+            Err(payload) => {
+                let chain = vec![panic_message(&*payload)];
+                Poll::Ready(failure.or(Some((FailureKind::HookPanic, chain))))
+            }
+        }
+    })
+    .await;
+    if let Some((kind, chain)) = failure {
+        let place = Program::place_text(place);
+        let origin = format!("{what} of {}, registered at {place}", node.path());
+        node.program.fail_fatally(kind, origin, chain);
+    }
+}
+
+/// A hook's future in the context of its scope: it may spawn shielded work and jobs.
+struct Privileged<F>(Pin<Box<F>>, Arc<Node>);
+
+impl<F: Future> Future for Privileged<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let node = Some(self.1.clone());
+        let _scope = context::replace(|current| &mut current.scope, node);
+        let _shields = context::replace(|current| &mut current.shields, 1);
+        self.0.as_mut().poll(cx)
+    }
+}

@@ -1,0 +1,348 @@
+//! What can go wrong, one error an operation.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Mutex;
+
+/// The payload of a panic, as [`std::panic::catch_unwind`] gives it.
+pub type Payload = Box<dyn Any + Send + 'static>;
+
+/// Why a [`JoinHandle`](crate::JoinHandle) has no value to give.
+///
+/// `Send + Sync + 'static`, so `?` carries it into `anyhow` and its kin.
+pub struct JoinError {
+    kind: JoinErrorKind,
+}
+
+enum JoinErrorKind {
+    Panic { message: String, payload: Mutex<Payload> },
+    Cancelled,
+    Abandoned,
+    ExecutorGone,
+    Refused,
+    Unsupported(Unsupported),
+}
+
+impl JoinError {
+    pub(crate) fn panic(payload: Payload) -> JoinError {
+        let message = panic_message(&*payload);
+        JoinError { kind: JoinErrorKind::Panic { message, payload: Mutex::new(payload) } }
+    }
+
+    pub(crate) fn cancelled() -> JoinError {
+        JoinError { kind: JoinErrorKind::Cancelled }
+    }
+
+    pub(crate) fn abandoned() -> JoinError {
+        JoinError { kind: JoinErrorKind::Abandoned }
+    }
+
+    pub(crate) fn executor_gone() -> JoinError {
+        JoinError { kind: JoinErrorKind::ExecutorGone }
+    }
+
+    pub(crate) fn unsupported(unsupported: Unsupported) -> JoinError {
+        JoinError { kind: JoinErrorKind::Unsupported(unsupported) }
+    }
+
+    pub(crate) fn refused() -> JoinError {
+        JoinError { kind: JoinErrorKind::Refused }
+    }
+
+    /// Returns whether the task ended without its value because something stopped it.
+    ///
+    /// True for a cancelled, an abandoned and a refused task and for one whose executor is gone,
+    /// so that `if e.is_cancelled() { return }` means what it means with Tokio.
+    pub fn is_cancelled(&self) -> bool {
+        !self.is_panic()
+    }
+
+    /// Returns whether the task panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.kind, JoinErrorKind::Panic { .. })
+    }
+
+    /// Returns whether the task was still alive when `run` ended and could not be dropped then.
+    pub fn is_abandoned(&self) -> bool {
+        matches!(self.kind, JoinErrorKind::Abandoned)
+    }
+
+    /// Returns whether the executor went away with the task on it.
+    pub fn is_executor_gone(&self) -> bool {
+        matches!(self.kind, JoinErrorKind::ExecutorGone)
+    }
+
+    /// Returns whether it never ran: the scope took no more tasks of its kind when it was spawned,
+    /// or the backend lacks what it needs.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.kind, JoinErrorKind::Refused | JoinErrorKind::Unsupported(_))
+    }
+
+    /// Returns the panic's payload.
+    ///
+    /// # Panics
+    ///
+    /// If the task did not panic; [`try_into_panic`](JoinError::try_into_panic) asks first.
+    #[track_caller]
+    pub fn into_panic(self) -> Payload {
+        self.try_into_panic()
+            .expect("JoinError::into_panic: the task did not panic; ask is_panic() first")
+    }
+
+    /// Returns the panic's payload, or the error itself when the task did not panic.
+    ///
+    /// # Errors
+    ///
+    /// The unchanged error, when the task was cancelled, abandoned or refused.
+    pub fn try_into_panic(self) -> Result<Payload, JoinError> {
+        match self.kind {
+            JoinErrorKind::Panic { payload, .. } => {
+                Ok(payload.into_inner().unwrap_or_else(|poison| poison.into_inner()))
+            }
+            kind => Err(JoinError { kind }),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            JoinErrorKind::Panic { message, .. } => write!(f, "task panicked: {message}"),
+            JoinErrorKind::Cancelled => f.write_str("task was cancelled"),
+            JoinErrorKind::Abandoned => {
+                f.write_str("task was abandoned: it was still alive when the program ended")
+            }
+            JoinErrorKind::ExecutorGone => {
+                f.write_str("task was dropped with its executor, which is gone")
+            }
+            JoinErrorKind::Refused => {
+                f.write_str("task was refused: its scope is ending and takes no more of its kind")
+            }
+            JoinErrorKind::Unsupported(unsupported) => unsupported.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl Error for JoinError {}
+
+/// The executor went away before the future finished.
+///
+/// What a [`Spawner`](crate::Spawner)'s handle resolves to when its executor dropped the future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ExecutorGone;
+
+impl fmt::Display for ExecutorGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the executor is gone; spawn and await before `run` returns")
+    }
+}
+
+impl Error for ExecutorGone {}
+
+/// A stop was requested before the work was done.
+///
+/// [`until_stop`](crate::FutureExt::until_stop) gives it. Wherever it is found in the chain of an
+/// error that a task or `main` returns, that task counts as cancelled, not as failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct StopRequested;
+
+impl fmt::Display for StopRequested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a stop was requested")
+    }
+}
+
+impl Error for StopRequested {}
+
+/// The error has been written in the report; nothing else is left to do with it.
+///
+/// What [`or_stop`](crate::ResultFutureExt::or_stop) and
+/// [`or_report`](crate::ResultFutureExt::or_report) return in place of the error that they took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Reported;
+
+impl fmt::Display for Reported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failed; the report has the error")
+    }
+}
+
+impl Error for Reported {}
+
+/// The backend lacks an optional capability.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    backend: &'static str,
+    what: &'static str,
+}
+
+impl Unsupported {
+    /// Says that `backend` has no `what`, where `what` names the capability: "blocking pool".
+    pub fn new(backend: &'static str, what: &'static str) -> Unsupported {
+        Unsupported { backend, what }
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} backend has no {}", self.backend, self.what)
+    }
+}
+
+impl Error for Unsupported {}
+
+/// There is no scope here: the caller is on no thread and in no task of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct NoScope;
+
+impl fmt::Display for NoScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "no scope here: this is outside `adjourn::run` (or its `attach`), or on a thread that \
+             is not the program's. Call it from a task, wrap a framework's future in \
+             `.in_scope(&scope)`, or carry a `Scope` to this thread and call `scope.spawn(..)`",
+        )
+    }
+}
+
+impl Error for NoScope {}
+
+/// Why a scope's end could not be awaited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopError {
+    pub(crate) scope: String,
+}
+
+impl fmt::Display for StopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the end of scope {:?} was awaited from inside it, which would wait for itself; the \
+             stop is requested all the same: drop the future, or await it in a task outside",
+            self.scope
+        )
+    }
+}
+
+impl Error for StopError {}
+
+/// Why a program did not start: `main` was never polled.
+#[derive(Debug)]
+pub struct StartError {
+    kind: StartErrorKind,
+}
+
+#[derive(Debug)]
+enum StartErrorKind {
+    Options(String),
+    Nested(String),
+    Executor { what: String, source: Option<Box<dyn Error + Send + Sync>> },
+    Signal(crate::signal::SignalError),
+    Threads(std::io::Error),
+}
+
+impl StartError {
+    /// Says that two options make no sense together, and what to do.
+    pub fn options(advice: impl Into<String>) -> StartError {
+        StartError { kind: StartErrorKind::Options(advice.into()) }
+    }
+
+    /// Says that the calling thread already runs an executor, and what to call instead.
+    pub fn nested(advice: impl Into<String>) -> StartError {
+        StartError { kind: StartErrorKind::Nested(advice.into()) }
+    }
+
+    /// Says that the executor cannot be built as asked, with the cause where there is one.
+    pub fn executor(
+        what: impl Into<String>,
+        source: Option<Box<dyn Error + Send + Sync>>,
+    ) -> StartError {
+        StartError { kind: StartErrorKind::Executor { what: what.into(), source } }
+    }
+
+    pub(crate) fn threads(error: std::io::Error) -> StartError {
+        StartError { kind: StartErrorKind::Threads(error) }
+    }
+
+    /// Returns whether the options contradict each other or the backend.
+    pub fn is_options(&self) -> bool {
+        matches!(self.kind, StartErrorKind::Options(_))
+    }
+
+    /// Returns whether the caller is inside an executor already.
+    pub fn is_nested(&self) -> bool {
+        matches!(self.kind, StartErrorKind::Nested(_))
+    }
+
+    /// Returns whether a signal could not be listened to.
+    pub fn is_signal(&self) -> bool {
+        matches!(self.kind, StartErrorKind::Signal(_))
+    }
+}
+
+impl From<crate::signal::SignalError> for StartError {
+    fn from(error: crate::signal::SignalError) -> StartError {
+        StartError { kind: StartErrorKind::Signal(error) }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            StartErrorKind::Options(advice) | StartErrorKind::Nested(advice) => f.write_str(advice),
+            StartErrorKind::Executor { what, .. } => f.write_str(what),
+            StartErrorKind::Signal(_) => f.write_str("the signals could not be listened to"),
+            StartErrorKind::Threads(_) => f.write_str("a supervising thread could not be started"),
+        }
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.kind {
+            StartErrorKind::Executor { source, .. } => {
+                source.as_deref().map(|e| e as &(dyn Error + 'static))
+            }
+            StartErrorKind::Signal(e) => Some(e),
+            StartErrorKind::Threads(e) => Some(e),
+            StartErrorKind::Options(_) | StartErrorKind::Nested(_) => None,
+        }
+    }
+}
+
+/// Returns the text of a panic's payload, as the default panic hook prints it.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "(a panic whose payload is not text)".to_owned()
+    }
+}
+
+/// An error and its causes as text, outermost first; whether a stop request is among them.
+pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> (Vec<String>, bool) {
+    let mut texts = Vec::new();
+    let mut stop = false;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        stop |= error.is::<StopRequested>();
+        if texts.len() < 32 {
+            texts.push(error.to_string());
+        }
+        next = error.source();
+    }
+    (texts, stop)
+}
+
+/// Where in the source something was spawned, registered or declared.
+pub(crate) type Place = &'static Location<'static>;

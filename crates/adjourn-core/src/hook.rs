@@ -1,0 +1,106 @@
+//! Hooks: what a program runs at its stop and its end.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::error::{Place, error_chain};
+
+type HookFuture = Pin<Box<dyn Future<Output = Result<(), Vec<String>>> + Send>>;
+
+/// A hook that was registered, and where.
+pub(crate) struct Hook {
+    pub(crate) place: Place,
+    start: Box<dyn FnOnce() -> HookFuture + Send>,
+}
+
+impl Hook {
+    pub(crate) fn new<M>(hook: impl IntoHook<M>, place: Place) -> Hook {
+        Hook { place, start: hook.into_hook() }
+    }
+
+    /// Calls the closure, if it is one, and returns the future of the rest.
+    pub(crate) fn start(self) -> HookFuture {
+        (self.start)()
+    }
+}
+
+/// What can be a hook: a closure, an async closure, or a future.
+///
+/// Its output is `()` or a `Result<(), E>`; an error is recorded and skips no later hook.
+pub trait IntoHook<Marker>: sealed::Sealed<Marker> {
+    #[doc(hidden)]
+    fn into_hook(self) -> Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<(), Vec<String>>> + Send>> + Send>;
+}
+
+/// What a hook may return: `()`, or a `Result` of it with an error.
+pub trait HookOutput: sealed::Output {
+    #[doc(hidden)]
+    fn into_result(self) -> Result<(), Vec<String>>;
+}
+
+impl HookOutput for () {
+    fn into_result(self) -> Result<(), Vec<String>> {
+        Ok(())
+    }
+}
+
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> HookOutput for Result<(), E> {
+    fn into_result(self) -> Result<(), Vec<String>> {
+        self.map_err(|error| error_chain(&*error.into()).0)
+    }
+}
+
+/// Markers that tell the three kinds of hook apart for the compiler.
+mod sealed {
+    pub trait Sealed<Marker> {}
+    pub trait Output {}
+    impl Output for () {}
+    impl<E> Output for Result<(), E> {}
+
+    #[derive(Debug)]
+    pub struct Closure;
+    #[derive(Debug)]
+    pub struct AsyncClosure;
+    #[derive(Debug)]
+    pub struct Value;
+}
+
+impl<F, R> sealed::Sealed<(sealed::Closure, R)> for F where F: FnOnce() -> R {}
+impl<F, R> IntoHook<(sealed::Closure, R)> for F
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: HookOutput,
+{
+    fn into_hook(self) -> Box<dyn FnOnce() -> HookFuture + Send> {
+        Box::new(|| {
+            let result = self().into_result();
+            Box::pin(std::future::ready(result))
+        })
+    }
+}
+
+impl<F, Fut> sealed::Sealed<(sealed::AsyncClosure, Fut)> for F where F: FnOnce() -> Fut {}
+impl<F, Fut> IntoHook<(sealed::AsyncClosure, Fut)> for F
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future + Send + 'static,
+    Fut::Output: HookOutput,
+{
+    fn into_hook(self) -> Box<dyn FnOnce() -> HookFuture + Send> {
+        Box::new(|| {
+            let future = self();
+            Box::pin(async move { future.await.into_result() })
+        })
+    }
+}
+
+impl<F: Future> sealed::Sealed<sealed::Value> for F {}
+impl<F> IntoHook<sealed::Value> for F
+where
+    F: Future + Send + 'static,
+    F::Output: HookOutput,
+{
+    fn into_hook(self) -> Box<dyn FnOnce() -> HookFuture + Send> {
+        Box::new(|| Box::pin(async move { self.await.into_result() }))
+    }
+}

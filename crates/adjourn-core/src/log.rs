@@ -1,0 +1,36 @@
+//! Log lines through `tracing`, by feature; nothing without it.
+//!
+//! A subscriber is the user's code: call these with no lock held and never on the thread that
+//! keeps the deadline.
+
+use crate::phase::Phase;
+use crate::report::{Failure, Straggler};
+use crate::signal::Signal;
+
+pub(crate) fn phase(phase: Phase) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(target: "adjourn", %phase, "program enters a phase");
+    #[cfg(not(feature = "tracing"))]
+    let _ = phase;
+}
+
+pub(crate) fn signal(signal: Signal) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(target: "adjourn", %signal, "signal received");
+    #[cfg(not(feature = "tracing"))]
+    let _ = signal;
+}
+
+pub(crate) fn failure(failure: &Failure) {
+    #[cfg(feature = "tracing")]
+    tracing::error!(target: "adjourn", %failure, "failure");
+    #[cfg(not(feature = "tracing"))]
+    let _ = failure;
+}
+
+pub(crate) fn straggler(straggler: &Straggler) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(target: "adjourn", %straggler, "alive at the cut-off");
+    #[cfg(not(feature = "tracing"))]
+    let _ = straggler;
+}

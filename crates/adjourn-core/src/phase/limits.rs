@@ -1,0 +1,145 @@
+//! Times of a stop: its spans, how levels share them, and which instant comes next.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+/// The instant, or span, that never comes.
+pub(super) const NEVER: Duration = Duration::MAX;
+
+/// The spans of a stop, all of them measured from the stop request.
+///
+/// Expected: `lame_duck <= drain <= cut_off <= deadline`. A machine that is given anything else
+/// lowers the earlier span to the later one, so that the deadline is always kept.
+/// [`Duration::MAX`] means never. There are no defaults here: the options have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For how long only readiness is false; zero leaves that phase out. Programs only: a scope
+    /// that is stopped alone has no such phase.
+    pub lame_duck: Duration,
+    /// When graceful tasks are cancelled like plain ones.
+    pub drain: Duration,
+    /// When waiting for tasks ends.
+    pub cut_off: Duration,
+    /// When waiting for anything ends.
+    pub deadline: Duration,
+}
+
+/// The two instants of a scope whose turn has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) drain: Duration,
+    pub(super) level: Duration,
+}
+
+impl Limits {
+    pub(super) fn clamped(mut self) -> Limits {
+        self.cut_off = self.cut_off.min(self.deadline);
+        self.drain = self.drain.min(self.cut_off);
+        self.lame_duck = self.lame_duck.min(self.drain);
+        self
+    }
+
+    /// Apportions the time from `start` to `cut_off` (both instants) when `levels` are left.
+    ///
+    /// A level gets 1/levels of it, and the drain limit the same part of that as of the whole:
+    /// drain / cut-off. Exact in nanoseconds, rounded down.
+    pub(super) fn share(&self, start: Duration, cut_off: Duration, levels: u32) -> Share {
+        let left = cut_off.saturating_sub(start);
+        let level = match cut_off {
+            NEVER => NEVER,
+            _ => start.saturating_add(left / levels),
+        };
+        // Spans of more than 584 years do not fit: there the drain span counts as it is.
+        let drain = match (self.drain.as_nanos()).checked_mul(left.as_nanos()) {
+            Some(product) => from_nanos(product.checked_div(self.cut_off.as_nanos()).unwrap_or(0)),
+            None => self.drain,
+        };
+        let drain = match drain {
+            NEVER => NEVER,
+            _ => start.saturating_add(drain / levels),
+        };
+        Share {
+            drain: drain.min(level),
+            level,
+        }
+    }
+}
+
+impl Share {
+    pub(super) fn min(self, other: Share) -> Share {
+        Share {
+            drain: self.drain.min(other.drain),
+            level: self.level.min(other.level),
+        }
+    }
+}
+
+fn from_nanos(nanos: u128) -> Duration {
+    const SECOND: u128 = 1_000_000_000;
+    Duration::new((nanos / SECOND) as u64, (nanos % SECOND) as u32)
+}
+
+/// What is due when.
+///
+/// Most scopes of one level share one instant, so items are kept by instant: adding and cancelling
+/// cost a look-up among the distinct instants. A cancelled item stays where it is until its instant
+/// comes or nothing else is left there; whoever takes items out asks whether they still hold.
+#[derive(Debug)]
+pub(super) struct Agenda<T> {
+    at: BTreeMap<Duration, Items<T>>,
+}
+
+#[derive(Debug)]
+struct Items<T> {
+    live: usize,
+    list: Vec<T>,
+}
+
+impl<T> Agenda<T> {
+    pub(super) fn new() -> Agenda<T> {
+        Agenda {
+            at: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, at: Duration, item: T) {
+        if at == NEVER {
+            return;
+        }
+        let items = self.at.entry(at).or_insert_with(|| Items {
+            live: 0,
+            list: Vec::new(),
+        });
+        items.live += 1;
+        items.list.push(item);
+    }
+
+    /// Takes back one item that was added for `at` and has not been taken out.
+    pub(super) fn cancel(&mut self, at: Duration) {
+        if let Entry::Occupied(mut items) = self.at.entry(at) {
+            items.get_mut().live -= 1;
+            if items.get().live == 0 {
+                items.remove();
+            }
+        }
+    }
+
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.at.keys().next().copied()
+    }
+
+    /// Takes out the earliest items if their instant has come; cancelled ones may be among them.
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<(Duration, Vec<T>)> {
+        let first = self.at.first_entry()?;
+        if *first.key() > now {
+            return None;
+        }
+        let (at, items) = first.remove_entry();
+        Some((at, items.list))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.at.clear();
+    }
+}

@@ -1,0 +1,730 @@
+//! One program: its scopes, its machine and its report, shared by all who take part.
+//!
+//! Invariants:
+//! 1. Lock order: the program's state, then one scope's tasks. Neither is held while a waker is
+//!    woken or dropped, a future or a value of the user is dropped, or any code of theirs runs.
+//! 2. The machine is told of a scope's tasks under the state lock, from counts read there: what it
+//!    is told last is the newest.
+//! 3. Actions are performed one at a time, in the machine's order, by whoever set `acting`.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::error::Place;
+use crate::hook::Hook;
+use slab::Slab;
+
+use crate::options::{Options, Reraise, SecondInterrupt, Until};
+use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
+use crate::report::{At, Failure, FailureKind, Outcome, Reason, Report, TaskReport};
+use crate::report::{MOST_LISTED, PhaseSpan, Straggler, Totals};
+use crate::rt::{AnyBackend, Timer};
+use crate::node::{Ended, Node};
+use crate::signal::Signal;
+use crate::table::{TaskId, TaskRef};
+
+/// The most scope names that a report tells apart.
+const MOST_NAMES: usize = 256;
+/// Where the totals of all further scope names go.
+const OTHER: &str = "(other names)";
+
+/// Wakers that were collected under a lock, to be woken outside it.
+#[derive(Default)]
+pub(crate) struct Wakes(pub(crate) Vec<Waker>);
+
+impl Wakes {
+    pub(crate) fn add(&mut self, waker: Option<Waker>) {
+        self.0.extend(waker);
+    }
+
+    pub(crate) fn wake(self) {
+        for waker in self.0 {
+            // A waker that panics must not keep the others from being woken.
+            _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+}
+
+/// Tells the threads that supervise a program what they have to know.
+pub(crate) trait Supervisor: Send + Sync {
+    /// A stop has begun: its cut-off and deadline are counted from now, whatever else happens.
+    fn armed(&self, limits: Limits);
+    /// The end has been forced: `run` has to return at once.
+    fn forced(&self);
+    /// There are actions to perform: see to it that they are, should the executor not.
+    fn pending(&self);
+}
+
+pub(crate) struct Program {
+    pub(crate) backend: AnyBackend,
+    pub(crate) options: Options,
+    pub(crate) limits: Limits,
+    epoch: Instant,
+    /// Scopes that have a task which keeps the program alive.
+    busy: AtomicUsize,
+    next_uid: AtomicU32,
+    finished: AtomicBool,
+    ready: AtomicBool,
+    /// The thread that called `run` is asked to perform actions: the driver does not come to it.
+    summoned: AtomicBool,
+    hands_over: bool,
+    on_failure: Option<FailureSink>,
+    main: OnceLock<TaskId>,
+    pub(crate) supervisor: OnceLock<Arc<dyn Supervisor>>,
+    state: Mutex<State>,
+}
+
+pub(crate) type FailureSink = Box<dyn Fn(&Failure) + Send + Sync>;
+
+pub(crate) struct State {
+    pub(crate) machine: Machine,
+    limits: Limits,
+    nodes: Vec<Option<Arc<Node>>>,
+    /// Ended scopes with tasks that are alive all the same: stragglers.
+    lingering: Vec<Arc<Node>>,
+    actions: VecDeque<Action>,
+    acting: bool,
+    /// Wakes the task of the driver, and the thread that called `run`.
+    driver: Option<Waker>,
+    root_waker: Option<Waker>,
+    pub(crate) on_stop: Vec<Hook>,
+    /// Hooks that run now, as text for the report should they not end.
+    hooks: Slab<String>,
+    pub(crate) report: Report,
+    /// Signals for the user's own handler.
+    handed_over: VecDeque<Signal>,
+    first_interrupt: Option<Instant>,
+    armed: bool,
+}
+
+impl Program {
+    pub(crate) fn new(
+        backend: AnyBackend,
+        options: Options,
+        limits: Limits,
+        on_failure: Option<FailureSink>,
+        hands_over: bool,
+    ) -> Arc<Program> {
+        let machine = Machine::new(limits);
+        let root = machine.root();
+        let epoch = backend.now();
+        let running =
+            PhaseSpan { phase: Phase::Running, entered: Duration::ZERO, left: None, limit: None };
+        let report =
+            Report { backend: backend.name(), phases: vec![running], ..Report::default() };
+        let program = Arc::new(Program {
+            backend,
+            options,
+            limits,
+            epoch,
+            busy: AtomicUsize::new(0),
+            next_uid: AtomicU32::new(1),
+            finished: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            summoned: AtomicBool::new(false),
+            hands_over,
+            on_failure,
+            main: OnceLock::new(),
+            supervisor: OnceLock::new(),
+            state: Mutex::new(State {
+                machine,
+                limits,
+                nodes: Vec::new(),
+                lingering: Vec::new(),
+                actions: VecDeque::new(),
+                acting: false,
+                driver: None,
+                root_waker: None,
+                on_stop: Vec::new(),
+                hooks: Slab::new(),
+                report,
+                handed_over: VecDeque::new(),
+                first_interrupt: None,
+                armed: false,
+            }),
+        });
+        let node = Node::new(&program, root, Cow::Borrowed("root"), None, &[]);
+        program.lock().put(node);
+        program
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time since the start of `run`, by the backend's clock.
+    pub(crate) fn now(&self) -> Duration {
+        self.backend.now().saturating_duration_since(self.epoch)
+    }
+
+    pub(crate) fn root(&self) -> Arc<Node> {
+        let state = self.lock();
+        state.node(state.machine.root()).expect("the root is there until the program is dropped")
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(SeqCst)
+    }
+
+    pub(crate) fn set_main(&self, task: &TaskRef) {
+        _ = self.main.set(task.id());
+    }
+
+    pub(crate) fn is_main(&self, task: &TaskRef) -> bool {
+        self.main.get() == Some(&task.id())
+    }
+
+    // Readiness.
+
+    pub(crate) fn ready(&self) {
+        let stopping = self.lock().machine.is_stopping();
+        if !stopping && !self.ready.swap(true, SeqCst) {
+            crate::ready::notify("READY=1");
+        }
+    }
+
+    pub(crate) fn unready(&self) {
+        if self.ready.swap(false, SeqCst) {
+            crate::ready::notify("STOPPING=1");
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(SeqCst)
+    }
+
+    // Scopes.
+
+    pub(crate) fn next_uid(&self) -> u32 {
+        self.next_uid.fetch_add(1, SeqCst)
+    }
+
+    /// Opens a scope; one below an ended scope is born ended and refuses everything.
+    pub(crate) fn open(
+        self: &Arc<Program>,
+        parent: &Arc<Node>,
+        name: Cow<'static, str>,
+        depends_on: &[ScopeId],
+    ) -> Arc<Node> {
+        let now = self.now();
+        let mut state = self.lock();
+        let opened = state.machine.open(now, parent.id, depends_on);
+        let id = opened.unwrap_or(parent.id);
+        let node = Node::new(self, id, name, Some(parent.clone()), depends_on);
+        match opened {
+            Some(_) => state.put(node.clone()),
+            None => drop(node.lock().close()),
+        }
+        self.settle(state);
+        node
+    }
+
+    /// Counts a scope that began (or ceased) to keep the program alive.
+    pub(crate) fn keep_alive(&self, begins: bool) -> bool {
+        if begins {
+            self.busy.fetch_add(1, SeqCst);
+            return false;
+        }
+        self.busy.fetch_sub(1, SeqCst) == 1
+    }
+
+    /// Nothing keeps the program alive any more, as of just now.
+    pub(crate) fn idle(self: &Arc<Program>) {
+        let over = self.options.until == Until::Idle && self.busy.load(SeqCst) == 0;
+        let main_over = || self.lock().report.main.is_some();
+        if over && main_over() {
+            self.stop(Reason::Idle);
+        }
+    }
+
+    // Wakers.
+
+    pub(crate) fn set_driver(&self, waker: &Waker) {
+        let new = Some(waker.clone());
+        let old = mem::replace(&mut self.lock().driver, new);
+        drop(old);
+    }
+
+    pub(crate) fn set_root_waker(&self, waker: &Waker) {
+        let mut state = self.lock();
+        if state.root_waker.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
+            return;
+        }
+        drop(state);
+        let new = Some(waker.clone());
+        state = self.lock();
+        let old = mem::replace(&mut state.root_waker, new);
+        drop(state);
+        drop(old);
+    }
+
+    /// Asks the thread that called `run` to perform what there is to do.
+    pub(crate) fn summon(&self) {
+        self.summoned.store(true, SeqCst);
+        let waker = self.lock().root_waker.take();
+        let mut wakes = Wakes::default();
+        wakes.add(waker);
+        wakes.wake();
+    }
+
+    pub(crate) fn is_summoned(&self) -> bool {
+        self.summoned.swap(false, SeqCst)
+    }
+
+    // Events.
+
+    /// Asks the whole program to stop.
+    pub(crate) fn stop(self: &Arc<Program>, reason: Reason) {
+        let now = self.now();
+        let mut state = self.lock();
+        if matches!(reason, Reason::Idle | Reason::MainReturned) && state.machine.is_stopping() {
+            return; // no cause of its own: the end of what was asked for
+        }
+        if state.report.reasons.len() < MOST_LISTED {
+            state.report.reasons.push(At { at: now, what: reason });
+        }
+        let root = state.machine.root();
+        state.machine.handle(now, Event::Stop(root));
+        let first = state.machine.is_stopping() && !mem::replace(&mut state.armed, true);
+        if first {
+            // Before any action: what is alive now is what the report tells of.
+            let nodes: Vec<_> = state.nodes.iter().flatten().cloned().collect();
+            let report = &mut state.report;
+            for node in &nodes {
+                let mut left = MOST_LISTED.saturating_sub(report.tasks.len());
+                report.alive_at_stop += node.lock().list(node, &mut left, |label| {
+                    report.tasks.push(TaskReport {
+                        task: label,
+                        outcome: Outcome::Abandoned,
+                        ended: now,
+                    });
+                    report.tasks.len() - 1
+                });
+            }
+        }
+        self.settle(state);
+        if first {
+            if let Some(supervisor) = self.supervisor.get() {
+                supervisor.armed(self.limits);
+            }
+        }
+    }
+
+    pub(crate) fn event(self: &Arc<Program>, event: Event) {
+        let now = self.now();
+        let mut state = self.lock();
+        state.machine.handle(now, event);
+        self.settle(state);
+    }
+
+    /// Ends everything now: `signal` forced it.
+    pub(crate) fn force(self: &Arc<Program>, signal: Signal) {
+        let mut state = self.lock();
+        if !self.is_finished() && state.report.forced.is_none() {
+            state.report.forced = Some(signal);
+        }
+        drop(state);
+        if let Some(supervisor) = self.supervisor.get() {
+            supervisor.forced();
+        }
+        self.event(Event::Force);
+        self.summon();
+    }
+
+    /// Tells the machine what is alive in a scope.
+    pub(crate) fn sync(self: &Arc<Program>, node: &Arc<Node>) {
+        let now = self.now();
+        let mut state = self.lock();
+        let counts = node.lock().counts();
+        state.machine.handle(now, Event::Graceful(node.id, counts.graceful));
+        state.machine.handle(now, Event::Live(node.id, counts.live));
+        if counts.left {
+            state.machine.handle(now, Event::Left(node.id));
+        }
+        self.settle(state);
+    }
+
+    /// Takes over what the machine wants done. What is trivial is done at once, where it keeps the
+    /// order; for the rest the driver is woken.
+    fn settle(self: &Arc<Program>, mut state: MutexGuard<'_, State>) {
+        let mut wakes = Wakes::default();
+        let mut dropped = Vec::new();
+        let now = self.now();
+        let mut entered = Vec::new();
+        while let Some(action) = state.machine.next_action() {
+            entered.extend(state.note_phase(now, &action));
+            let idle = state.actions.is_empty() && !state.acting;
+            match action {
+                Action::Close(id) if idle && !state.has_hooks(id) => {
+                    state.machine.handle(now, Event::Closed(id));
+                }
+                Action::End(id) if idle => dropped.extend(state.end(id, &mut wakes)),
+                action => state.actions.push_back(action),
+            }
+        }
+        let pending = !state.actions.is_empty() && !state.acting;
+        if pending {
+            wakes.add(state.driver.take());
+        }
+        drop(state);
+        entered.into_iter().for_each(crate::log::phase);
+        if pending {
+            if let Some(supervisor) = self.supervisor.get() {
+                supervisor.pending();
+            }
+        }
+        wakes.wake();
+        drop(dropped);
+    }
+
+    /// Whether there are actions that nobody performs.
+    pub(crate) fn is_stalled(&self) -> bool {
+        let state = self.lock();
+        !state.actions.is_empty() && !state.acting
+    }
+
+    /// Performs what there is to do with `act`, unless somebody else is at it. Returns the next
+    /// soft limit.
+    pub(crate) fn drive(
+        self: &Arc<Program>,
+        act: &mut dyn FnMut(&Arc<Program>, Action),
+    ) -> Option<Duration> {
+        let now = self.now();
+        let mut state = self.lock();
+        if state.acting {
+            return state.machine.next_limit();
+        }
+        state.machine.handle(now, Event::Tick);
+        state.acting = true;
+        loop {
+            let now = self.now();
+            let mut entered = Vec::new();
+            while let Some(action) = state.machine.next_action() {
+                entered.extend(state.note_phase(now, &action));
+                state.actions.push_back(action);
+            }
+            let next = state.actions.pop_front();
+            if next.is_none() && entered.is_empty() {
+                break;
+            }
+            drop(state);
+            entered.into_iter().for_each(crate::log::phase);
+            let Some(action) = next else {
+                state = self.lock();
+                continue;
+            };
+            act(self, action);
+            state = self.lock();
+        }
+        state.acting = false;
+        state.machine.next_limit()
+    }
+
+    /// Performs [`Action::End`].
+    pub(crate) fn end(&self, id: ScopeId) {
+        let mut wakes = Wakes::default();
+        let dropped = self.lock().end(id, &mut wakes);
+        wakes.wake();
+        drop(dropped);
+    }
+
+    /// Performs [`Action::Finish`].
+    pub(crate) fn finish(&self) {
+        let mut wakes = Wakes::default();
+        let mut state = self.lock();
+        self.finished.store(true, SeqCst);
+        wakes.add(state.root_waker.take());
+        wakes.add(state.driver.take());
+        drop(state);
+        wakes.wake();
+    }
+
+    // The report.
+
+    /// Takes note of a signal and does what the options say.
+    pub(crate) fn hear(self: &Arc<Program>, signal: Signal) {
+        crate::log::signal(signal);
+        let (at, now) = (self.now(), Instant::now());
+        let mut state = self.lock();
+        if state.report.signals.len() < MOST_LISTED {
+            state.report.signals.push(At { at, what: signal });
+        }
+        if signal == Signal::INTERRUPT {
+            match state.first_interrupt {
+                None => state.first_interrupt = Some(now),
+                // The same keystroke, forwarded by a parent.
+                Some(first) if now.duration_since(first) < self.options.debounce => return,
+                Some(_) => {
+                    let forces = self.options.second_interrupt == SecondInterrupt::Force;
+                    if forces && state.machine.is_stopping() {
+                        drop(state);
+                        return self.force(signal);
+                    }
+                }
+            }
+        }
+        if !self.hands_over {
+            drop(state);
+            return self.stop(Reason::Signal(signal));
+        }
+        if state.handed_over.len() < 1024 {
+            state.handed_over.push_back(signal);
+        }
+        let mut wakes = Wakes::default();
+        wakes.add(state.driver.take());
+        drop(state);
+        wakes.wake();
+    }
+
+    pub(crate) fn next_signal(&self) -> Option<Signal> {
+        self.lock().handed_over.pop_front()
+    }
+
+    // Hooks.
+
+    pub(crate) fn take_on_stop(&self) -> Vec<Hook> {
+        mem::take(&mut self.lock().on_stop)
+    }
+
+    pub(crate) fn hook_begins(&self, what: &str, place: Place, node: &Node) -> usize {
+        let place = Program::place_text(place);
+        let text = format!("{what} of {}, registered at {place}", node.path());
+        self.lock().hooks.insert(text)
+    }
+
+    pub(crate) fn hook_ends(&self, key: usize) {
+        _ = self.lock().hooks.try_remove(key);
+    }
+
+    /// Records a failure; `isolated` ones count for the exit code only once a stop has begun.
+    pub(crate) fn fail(&self, kind: FailureKind, origin: String, messages: Vec<String>) {
+        self.record(kind, origin, messages, false);
+    }
+
+    /// Records a failure that counts for the exit code.
+    pub(crate) fn fail_fatally(&self, kind: FailureKind, origin: String, messages: Vec<String>) {
+        self.record(kind, origin, messages, true);
+    }
+
+    fn record(&self, kind: FailureKind, origin: String, messages: Vec<String>, fatal: bool) {
+        let at = self.now();
+        let fatal = fatal || self.lock().machine.is_stopping();
+        let failure = Failure { at, kind, origin, messages, fatal };
+        crate::log::failure(&failure);
+        if let Some(told) = &self.on_failure {
+            // A sink that panics is the user's; what it was told of is in the report all the same.
+            _ = catch_unwind(AssertUnwindSafe(|| told(&failure)));
+        }
+        self.lock().report.add_failure(failure);
+    }
+
+    pub(crate) fn main_ended(&self, outcome: Outcome, code: Option<u8>) {
+        let mut state = self.lock();
+        state.report.main = Some(outcome);
+        state.report.main_code = code;
+    }
+
+    /// Tells how a task that was alive at the stop ended.
+    pub(crate) fn listed(&self, index: usize, outcome: Outcome) {
+        let ended = self.now();
+        if let Some(task) = self.lock().report.tasks.get_mut(index) {
+            (task.outcome, task.ended) = (outcome, ended);
+        }
+    }
+
+    pub(crate) fn add_stragglers(&self, stragglers: Vec<Straggler>, omitted: u64) {
+        stragglers.iter().for_each(crate::log::straggler);
+        self.lock().report.add_stragglers(stragglers, omitted);
+    }
+
+    /// The executor was not over by the deadline; with stragglers in the report, that is why.
+    pub(crate) fn executor_overdue(&self, name: &str) {
+        let state = self.lock();
+        if state.report.stragglers.is_empty() && state.report.forced.is_none() {
+            drop(state);
+            let what = format!("the {name} executor had not ended at the deadline");
+            self.fail_fatally(FailureKind::Executor, what, Vec::new());
+        }
+    }
+
+    /// Which signal is raised again once the report is printed.
+    pub(crate) fn raises(&self, report: &Report) -> Option<Signal> {
+        let signal = report.forced.or(match report.reason() {
+            Some(Reason::Signal(signal)) => Some(*signal),
+            _ => None,
+        })?;
+        match self.options.reraise {
+            Reraise::Never => None,
+            Reraise::Interrupt => Some(signal).filter(|signal| *signal == Signal::INTERRUPT),
+            Reraise::Always => Some(signal),
+        }
+    }
+
+    /// Abandons what is still alive and returns the report. Nothing is tracked after this.
+    pub(crate) fn conclude(self: &Arc<Program>) -> Report {
+        let now = self.now();
+        let mut wakes = Wakes::default();
+        let mut dropped: Vec<Ended> = Vec::new();
+        let mut state = self.lock();
+        let mut nodes: Vec<_> = mem::take(&mut state.lingering);
+        nodes.extend(mem::take(&mut state.nodes).into_iter().flatten());
+        for node in nodes {
+            let mut tasks = node.lock();
+            tasks.abandon();
+            let totals = tasks.totals();
+            dropped.push(tasks.close());
+            drop(tasks);
+            if let Some(ended) = dropped.last_mut() {
+                wakes.0.append(&mut ended.wakes.0);
+            }
+            state.report.add_totals(&node.name, &totals);
+        }
+        let hooks = mem::take(&mut state.on_stop);
+        for origin in mem::take(&mut state.hooks).into_iter().map(|(_, origin)| origin) {
+            let messages = vec!["it was still running at the deadline".to_owned()];
+            let kind = FailureKind::HookOverdue;
+            state.report.add_failure(Failure { at: now, kind, origin, messages, fatal: true });
+        }
+        let mut report = state.report.clone();
+        drop(state);
+        wakes.wake();
+        drop((dropped, hooks));
+        for task in &mut report.tasks {
+            if task.outcome == Outcome::Abandoned {
+                task.ended = now;
+            }
+        }
+        report
+    }
+
+    /// The report as it would be if everything ended now, without ending it: for the thread that
+    /// ends a stuck process. Waits for no lock.
+    pub(crate) fn peek(&self) -> Option<Report> {
+        let state = self.state.try_lock().ok()?;
+        let mut report = state.report.clone();
+        for node in state.nodes.iter().flatten().chain(&state.lingering) {
+            let Some(mut tasks) = node.try_lock() else { continue };
+            if report.stragglers.is_empty() {
+                let (stragglers, omitted) = tasks.stragglers(node, self.now());
+                report.add_stragglers(stragglers, omitted);
+            }
+            let mut totals = tasks.totals();
+            totals.abandoned += mem::take(&mut totals.live);
+            drop(tasks);
+            report.add_totals(&node.name, &totals);
+        }
+        Some(report)
+    }
+
+    /// Returns the scopes that have not ended.
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.lock().nodes.iter().flatten().cloned().collect()
+    }
+
+    pub(crate) fn place_text(place: Place) -> String {
+        format!("{}:{}:{}", place.file(), place.line(), place.column())
+    }
+}
+
+impl State {
+    fn put(&mut self, node: Arc<Node>) {
+        let index = node.id.index();
+        if self.nodes.len() <= index {
+            self.nodes.resize_with(index + 1, || None);
+        }
+        self.nodes[index] = Some(node);
+    }
+
+    pub(crate) fn node(&self, id: ScopeId) -> Option<Arc<Node>> {
+        self.nodes.get(id.index())?.clone().filter(|node| node.id == id)
+    }
+
+    fn has_hooks(&self, id: ScopeId) -> bool {
+        self.node(id).is_some_and(|node| node.lock().has_hooks())
+    }
+
+    /// Folds an ended scope into the totals. What it returns is to be dropped outside the lock.
+    fn end(&mut self, id: ScopeId, wakes: &mut Wakes) -> Option<(Arc<Node>, Ended)> {
+        let node = self.node(id)?;
+        self.nodes[id.index()] = None;
+        let mut tasks = node.lock();
+        let totals = tasks.totals();
+        if totals.live > 0 {
+            drop(tasks);
+            node.lock().refuse();
+            self.lingering.push(node);
+            return None;
+        }
+        let mut ended = tasks.close();
+        drop(tasks);
+        wakes.0.append(&mut ended.wakes.0);
+        self.report.add_totals(&node.name, &totals);
+        Some((node, ended))
+    }
+
+    /// Keeps the report's list of the program's phases; returns the one that is entered.
+    fn note_phase(&mut self, now: Duration, action: &Action) -> Option<Phase> {
+        let root = self.machine.root();
+        let entered = match action {
+            Action::LameDuck => Phase::LameDuck,
+            Action::Fire(id) if *id == root => Phase::Draining,
+            Action::Cancel(id) if *id == root => Phase::Cancelling,
+            Action::Close(id) if *id == root => Phase::Closing,
+            Action::Finish => self.machine.phase(root),
+            _ => return None,
+        };
+        let stop = self.machine.stop_time().unwrap_or(now);
+        let limits = self.limits;
+        let limit = match entered {
+            Phase::LameDuck => Some(stop.saturating_add(limits.lame_duck)),
+            Phase::Draining => Some(stop.saturating_add(limits.drain)),
+            Phase::Cancelling => Some(stop.saturating_add(limits.cut_off)),
+            Phase::Closing => Some(stop.saturating_add(limits.deadline)),
+            _ => None,
+        };
+        let limit = limit.filter(|limit| *limit < Duration::MAX);
+        if let Some(last) = self.report.phases.last_mut() {
+            last.left = Some(now);
+        }
+        self.report.phases.push(PhaseSpan { phase: entered, entered: now, left: None, limit });
+        Some(entered)
+    }
+}
+
+impl Report {
+    fn add_stragglers(&mut self, stragglers: Vec<Straggler>, omitted: u64) {
+        self.stragglers_omitted += omitted;
+        for straggler in stragglers {
+            if self.stragglers.len() < MOST_LISTED {
+                self.stragglers.push(straggler);
+            } else {
+                self.stragglers_omitted += 1;
+            }
+        }
+    }
+
+    fn add_failure(&mut self, failure: Failure) {
+        if self.failures.len() < MOST_LISTED {
+            self.failures.push(failure);
+            return;
+        }
+        self.omit(&failure);
+    }
+
+    fn add_totals(&mut self, name: &str, totals: &Totals) {
+        let known = self.totals.len() < MOST_NAMES || self.totals.contains_key(name);
+        let name = if known { name } else { OTHER };
+        match self.totals.get_mut(name) {
+            Some(sum) => sum.add(totals),
+            None => {
+                self.totals.insert(name.to_owned(), *totals);
+            }
+        }
+    }
+}

@@ -1,0 +1,513 @@
+//! Who listens: slots that the handler reads, and the registry behind them.
+//!
+//! # Invariants
+//!
+//! 1. Slots are changed under the registry's lock; the handler takes no lock and reads them at any
+//!    time. What a slot says is therefore written in this order: unread counts cleared, descriptor
+//!    and levels set, `hears` last; and unregistering clears `hears` first.
+//! 2. A handler that read a slot before it was cleared may still count and write one byte. The count
+//!    is a signal that did come; the byte goes into a pipe, for a slot's pipe is never closed while
+//!    the process lives. Whoever has the slot by then wakes, finds nothing and goes on waiting.
+//! 3. The handler counts, then writes; a wait empties the pipe, then looks at the counts. So a count
+//!    that a wait did not see has its byte still to come, and poll(2) is level-triggered. A pipe that
+//!    is full has bytes in it, so a byte that does not fit is not missed.
+//! 4. Before a slot is used the handler asks whether this process owns it: a forked child has copies
+//!    of slots whose pipes are its parent's.
+//! 5. Handlers are installed before `hears` is set, and `hears` is cleared before they are removed:
+//!    a signal between the two finds no listener and does what it would have done without us.
+//!
+//! All orderings are SeqCst.
+
+use super::sys::{self, Action, Disposition};
+use super::{Kind, Signal, SignalError};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::process;
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst,
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(super) mod number {
+    pub(in super::super) use libc::{
+        SIGHUP as HUP, SIGINT as INT, SIGQUIT as QUIT, SIGTERM as TERM, SIGUSR1 as USR1,
+        SIGUSR2 as USR2,
+    };
+
+    macro_rules! names {
+        ($($name:ident)*) => { &[$((libc::$name, stringify!($name))),*] };
+    }
+
+    pub(in super::super) const NAMES: &[(i32, &str)] = names![
+        SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2
+        SIGPIPE SIGALRM SIGTERM SIGCHLD SIGCONT SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGXCPU
+        SIGXFSZ SIGVTALRM SIGPROF SIGWINCH SIGIO SIGSYS
+    ];
+}
+
+/// How many listeners of signals there can be at once.
+const SLOTS: usize = 128;
+
+/// What the handler knows of one listener.
+struct Slot {
+    /// The set of its signals; empty: nobody's.
+    hears: AtomicU64,
+    /// Where the handler writes.
+    fd: AtomicI32,
+    /// For each signal, the level at which it is heard.
+    levels: [AtomicU8; Signal::HIGHEST as usize],
+    /// For each signal, what came since the last wait: the sequence number of the first in the upper
+    /// half, how many in the lower. One word, so that both change at once.
+    unread: [AtomicU64; Signal::HIGHEST as usize],
+}
+
+static TABLE: [Slot; SLOTS] = [const {
+    Slot {
+        hears: AtomicU64::new(0),
+        fd: AtomicI32::new(-1),
+        levels: [const { AtomicU8::new(0) }; Signal::HIGHEST as usize],
+        unread: [const { AtomicU64::new(0) }; Signal::HIGHEST as usize],
+    }
+}; SLOTS];
+
+/// The process whose listeners the table holds.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// Numbers the signals in the order in which their handlers began.
+static SEQUENCE: AtomicU32 = AtomicU32::new(0);
+
+impl Slot {
+    fn unread(&self, signal: Signal) -> &AtomicU64 {
+        &self.unread[index(signal)]
+    }
+
+    fn level(&self, signal: Signal) -> &AtomicU8 {
+        &self.levels[index(signal)]
+    }
+
+    fn hears_at(&self, signal: Signal, level: usize) -> bool {
+        self.hears.load(SeqCst) & signal.bit() != 0
+            && usize::from(self.level(signal).load(SeqCst)) == level
+    }
+
+    /// Counts one arrival and wakes the listener. Called by the handler.
+    fn count(&self, signal: Signal, sequence: u32) {
+        // It loops only when another arrival was counted meanwhile, so the process as a whole gets on.
+        let _ = self.unread(signal).fetch_update(SeqCst, SeqCst, |unread| match unread as u32 {
+            0 => Some(u64::from(sequence) << 32 | 1),
+            u32::MAX => None,
+            _ => Some(unread + 1),
+        });
+        let _ = sys::write(self.fd.load(SeqCst), &[0]);
+    }
+}
+
+fn index(signal: Signal) -> usize {
+    signal.bit().trailing_zeros() as usize
+}
+
+/// The handler's part, at one level: counts the signal for those who listen there; says whether
+/// anybody listens at all, so that there is no default action. Async-signal-safe.
+pub(super) fn hear(signal: Signal, level: usize) -> bool {
+    if OWNER.load(SeqCst) != process::id() {
+        return false; // Invariant 4.
+    }
+    let sequence = SEQUENCE.fetch_add(1, SeqCst);
+    let (mut here, mut elsewhere) = (false, false);
+    for slot in TABLE.iter().filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0) {
+        if usize::from(slot.level(signal).load(SeqCst)) == level {
+            slot.count(signal, sequence);
+            here = true;
+        } else {
+            elsewhere = true;
+        }
+    }
+    // A foreign handler that went away by putting us back may have taken a level above with it. If we
+    // are what the kernel called, and nothing is below, no other level is reached by this delivery.
+    if elsewhere && sys::is_lowest(signal, level) {
+        let top = sys::current(signal).map(|action| action.disposition());
+        if matches!(top, Ok(Disposition::Ours(top)) if top == level) {
+            for slot in TABLE.iter().filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0) {
+                if usize::from(slot.level(signal).load(SeqCst)) != level {
+                    slot.count(signal, sequence);
+                }
+            }
+        }
+    }
+    here || elsewhere
+}
+
+/// A self-pipe: a socket pair, since std makes one non-blocking and close-on-exec without unsafe.
+#[derive(Debug)]
+struct Pipe {
+    read: UnixStream,
+    write: UnixStream,
+}
+
+impl Pipe {
+    fn new() -> Result<Arc<Pipe>, SignalError> {
+        let made = UnixStream::pair().and_then(|(read, write)| {
+            read.set_nonblocking(true)?;
+            write.set_nonblocking(true)?;
+            Ok(Arc::new(Pipe { read, write }))
+        });
+        made.map_err(|source| SignalError(Kind::NoDescriptors(source)))
+    }
+
+    /// Takes some bytes out; if there are more, the next poll says so.
+    fn drain(&self) {
+        let _ = (&self.read).read(&mut [0; 512]);
+    }
+}
+
+/// Everything about listeners that the handler need not know.
+struct Registry {
+    owner: u32,
+    /// Each slot's pipe, once it has had one, and whether the slot is taken.
+    slots: Vec<(Arc<Pipe>, bool)>,
+    /// By signal and level: what was replaced when the level was last installed.
+    previous: BTreeMap<(Signal, usize), Action>,
+}
+
+static REGISTRY: Mutex<Registry> =
+    Mutex::new(Registry { owner: 0, slots: Vec::new(), previous: BTreeMap::new() });
+
+impl Registry {
+    fn lock() -> MutexGuard<'static, Registry> {
+        let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = process::id();
+        if registry.owner != process {
+            // First use, or the first in a forked child: the slots are the parent's, and so are the
+            // pipes, which close here once the parent's listeners are dropped here. Handlers and what
+            // they replaced are inherited and stay true.
+            for slot in &TABLE {
+                slot.hears.store(0, SeqCst);
+                slot.fd.store(-1, SeqCst);
+            }
+            registry.slots.clear();
+            registry.owner = process;
+            OWNER.store(process, SeqCst);
+        }
+        registry
+    }
+
+    fn take_slot(&mut self) -> Result<usize, SignalError> {
+        let free = self.slots.iter().position(|(_, taken)| !taken);
+        let slot = match free {
+            Some(slot) => slot,
+            None if self.slots.len() == SLOTS => {
+                return Err(SignalError(Kind::TooManyListeners(SLOTS)));
+            }
+            None => {
+                self.slots.push((Pipe::new()?, false));
+                self.slots.len() - 1
+            }
+        };
+        self.slots[slot].1 = true;
+        Ok(slot)
+    }
+
+    /// Sees to it that our handler is on top; returns its level. `None`: an ignored SIGHUP.
+    fn attach(&mut self, signal: Signal) -> Result<Option<usize>, SignalError> {
+        let refused = |source| SignalError(Kind::Refused(signal, source));
+        loop {
+            let current = sys::current(signal).map_err(refused)?;
+            let disposition = current.disposition();
+            match disposition {
+                Disposition::Ours(level) => return Ok(Some(level)),
+                Disposition::Ignore if signal == Signal::HANGUP => return Ok(None),
+                _ => {}
+            }
+            let level = sys::level_over(signal, &current)
+                .ok_or(SignalError(Kind::TooManyLayers(signal)))?;
+            let replaced = sys::install(signal, level, &current).map_err(refused)?;
+            if replaced.disposition() == disposition {
+                self.previous.insert((signal, level), replaced);
+                return Ok(Some(level));
+            }
+            // Another thread came in between with an action of its own: ours is over the wrong one.
+            sys::put_back(signal, &replaced).map_err(refused)?;
+        }
+    }
+
+    /// Puts the previous disposition back if our handler is on top and of no more use there.
+    fn detach(&mut self, signal: Signal) {
+        let Ok(Disposition::Ours(level)) = sys::current(signal).map(|now| now.disposition()) else {
+            return;
+        };
+        // The lowest level hears for all: see `hear`.
+        let used = TABLE.iter().any(|slot| {
+            if sys::is_lowest(signal, level) {
+                slot.hears.load(SeqCst) & signal.bit() != 0
+            } else {
+                slot.hears_at(signal, level)
+            }
+        });
+        let (false, Some(previous)) = (used, self.previous.get(&(signal, level))) else { return };
+        if let Ok(replaced) = sys::put_back(signal, previous) {
+            if replaced.disposition() != Disposition::Ours(level) {
+                // Another thread came in between, and what it saved is us: leave it on top.
+                let _ = sys::put_back(signal, &replaced);
+            }
+        }
+    }
+}
+
+/// What a listener shares with its nudgers.
+#[derive(Debug)]
+struct Parking {
+    pipe: Arc<Pipe>,
+    nudged: AtomicBool,
+    process: u32,
+}
+
+impl Parking {
+    fn is_ours(&self) -> bool {
+        self.process == process::id()
+    }
+}
+
+/// Arrivals taken out of a slot.
+#[derive(Debug)]
+struct Unread {
+    signal: Signal,
+    first: u32,
+    count: u64,
+    /// Everything that came before it has been taken out too.
+    ordered: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Listener {
+    parking: Arc<Parking>,
+    signals: Vec<Signal>,
+    /// `None`: it only parks.
+    slot: Option<usize>,
+    unread: Vec<Unread>,
+}
+
+impl Listener {
+    pub(super) fn new(wanted: &[Signal]) -> Result<Listener, SignalError> {
+        for signal in wanted {
+            match signal.as_raw() {
+                libc::SIGKILL | libc::SIGSTOP => {
+                    return Err(SignalError(Kind::Uncatchable(*signal)));
+                }
+                number if sys::FAULTS.contains(&number) => {
+                    return Err(SignalError(Kind::Fault(*signal)));
+                }
+                _ => {}
+            }
+        }
+        let mut wanted = wanted.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted.is_empty() {
+            return Ok(Listener::over(Pipe::new()?, Vec::new(), None));
+        }
+
+        let mut registry = Registry::lock();
+        let number = registry.take_slot()?;
+        let slot = &TABLE[number];
+        let mut signals = Vec::with_capacity(wanted.len());
+        for signal in wanted {
+            match registry.attach(signal) {
+                Ok(Some(level)) => {
+                    slot.unread(signal).store(0, SeqCst);
+                    slot.level(signal).store(level as u8, SeqCst);
+                    signals.push(signal);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    signals.into_iter().for_each(|signal| registry.detach(signal));
+                    registry.slots[number].1 = false;
+                    return Err(error);
+                }
+            }
+        }
+        let pipe = Arc::clone(&registry.slots[number].0);
+        slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
+        slot.hears.store(signals.iter().fold(0, |set, signal| set | signal.bit()), SeqCst);
+        Ok(Listener::over(pipe, signals, Some(number)))
+    }
+
+    fn over(pipe: Arc<Pipe>, signals: Vec<Signal>, slot: Option<usize>) -> Listener {
+        let parking = Parking { pipe, nudged: AtomicBool::new(false), process: process::id() };
+        Listener { parking: Arc::new(parking), signals, slot, unread: Vec::new() }
+    }
+
+    pub(super) fn nudger(&self) -> Nudger {
+        Nudger(Arc::clone(&self.parking))
+    }
+
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Vec<(Signal, u64)> {
+        let ours = self.parking.is_ours();
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            // The pipe first, then what it announces: invariant 3.
+            if ours {
+                self.parking.pipe.drain();
+            }
+            let nudged = self.parking.nudged.swap(false, SeqCst);
+            if ours {
+                self.take_unread();
+            }
+            let received = self.received();
+            if nudged || !received.is_empty() {
+                return received;
+            }
+            if ours && !self.unread.is_empty() {
+                continue;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return received;
+            }
+            let polled = ours && matches!(self.poll(left), Ok(0 | libc::POLLIN));
+            if !polled {
+                // In a forked child, or a program that closed descriptors it does not own: counts and
+                // nudges are in memory all the same.
+                const LOOK: Duration = Duration::from_millis(10);
+                thread::sleep(left.map_or(LOOK, |left| left.min(LOOK)));
+            }
+        }
+    }
+
+    fn poll(&self, timeout: Option<Duration>) -> io::Result<i16> {
+        sys::poll(self.parking.pipe.read.as_raw_fd(), libc::POLLIN, timeout)
+    }
+
+    /// Moves what the handler counted from the slot to `unread`.
+    fn take_unread(&mut self) {
+        let Some(slot) = self.slot.map(|slot| &TABLE[slot]) else { return };
+        // Whatever began before this moment is seen below; something later may be seen while something
+        // that came before it, of a kind already looked at, is not. That one waits for the next round.
+        let horizon = SEQUENCE.load(SeqCst);
+        self.unread.iter_mut().for_each(|unread| unread.ordered = true);
+        for &signal in &self.signals {
+            let taken = slot.unread(signal).swap(0, SeqCst);
+            let (first, count) = ((taken >> 32) as u32, u64::from(taken as u32));
+            if count == 0 {
+                continue;
+            }
+            match self.unread.iter_mut().find(|unread| unread.signal == signal) {
+                Some(unread) => unread.count += count,
+                None => {
+                    let ordered = is_before(first, horizon);
+                    self.unread.push(Unread { signal, first, count, ordered });
+                }
+            }
+        }
+    }
+
+    fn received(&mut self) -> Vec<(Signal, u64)> {
+        let horizon = SEQUENCE.load(SeqCst);
+        // By age, oldest first; right also when the sequence has wrapped around.
+        self.unread.sort_unstable_by_key(|unread| unread.first.wrapping_sub(horizon));
+        let ordered = self.unread.iter().filter(|unread| unread.ordered);
+        let received = ordered.map(|unread| (unread.signal, unread.count)).collect();
+        self.unread.retain(|unread| !unread.ordered);
+        received
+    }
+}
+
+fn is_before(sequence: u32, horizon: u32) -> bool {
+    (sequence.wrapping_sub(horizon) as i32) < 0
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // In a forked child there is nothing to give back: its handlers find no owner and chain.
+        let Some(number) = self.slot.filter(|_| self.parking.is_ours()) else { return };
+        let mut registry = Registry::lock();
+        TABLE[number].hears.store(0, SeqCst);
+        self.signals.iter().for_each(|signal| registry.detach(*signal));
+        registry.slots[number].1 = false;
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Nudger(Arc<Parking>);
+
+impl Nudger {
+    pub(super) fn nudge(&self) {
+        // The flag is this listener's alone: for the slot's next one the byte is a wake without a cause.
+        self.0.nudged.store(true, SeqCst);
+        if self.0.is_ours() {
+            let _ = sys::write(self.0.pipe.write.as_raw_fd(), &[0]);
+        }
+    }
+}
+
+pub(super) fn ignored(signal: Signal) -> bool {
+    sys::current(signal).is_ok_and(|action| action.disposition() == Disposition::Ignore)
+}
+
+pub(super) fn raise_default(signal: Signal) {
+    sys::raise_default(signal);
+}
+
+pub(super) fn write_stderr(bytes: &[u8], within: Duration) -> bool {
+    /// At most what POSIX guarantees a ready pipe to take (_POSIX_PIPE_BUF).
+    const CHUNK: usize = 512;
+    let private = private_stderr();
+    let fd = private.as_ref().map_or(libc::STDERR_FILENO, |file| file.as_raw_fd());
+    write_within(fd, bytes.chunks(CHUNK), Instant::now().checked_add(within))
+}
+
+fn write_within<'a>(
+    fd: RawFd,
+    chunks: impl Iterator<Item = &'a [u8]>,
+    deadline: Option<Instant>,
+) -> bool {
+    for mut chunk in chunks {
+        while !chunk.is_empty() {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            match sys::poll(fd, libc::POLLOUT, left) {
+                Ok(libc::POLLOUT) => {}
+                Ok(0) if left.is_none_or(|left| !left.is_zero()) => continue,
+                // Out of time, or nobody reads: then a write could raise SIGPIPE.
+                _ => return false,
+            }
+            match sys::write(fd, chunk) {
+                Ok(0) => return false,
+                Ok(written) => chunk = &chunk[written..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if left.is_some_and(|left| left.is_zero()) {
+                        return false;
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+    true
+}
+
+/// Standard error through a file description of our own, if it is a pipe: this one can be
+/// non-blocking without changing the one that is shared, so that no other writer makes us wait.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn private_stderr() -> Option<File> {
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+    const STDERR: &str = "/proc/self/fd/2";
+    if !std::fs::metadata(STDERR).ok()?.file_type().is_fifo() {
+        return None;
+    }
+    File::options().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(STDERR).ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn private_stderr() -> Option<File> {
+    None
+}
+
+pub(super) fn exit_now(code: i32) -> ! {
+    sys::exit_now(code)
+}

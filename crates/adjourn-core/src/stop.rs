@@ -1,0 +1,258 @@
+//! Asking for a stop, and being told of one.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+
+use crate::context;
+use crate::error::{NoScope, StopRequested};
+use crate::node::{Node, WaitKey, Waiter};
+use crate::program::Program;
+use crate::report::Reason;
+use crate::table::flag;
+
+/// Says whether a scope has been asked to stop.
+///
+/// Level-triggered: who asks late is told at once. Cheap to clone, `'static`, and free to drop
+/// unread.
+#[derive(Clone)]
+pub struct StopToken {
+    node: Arc<Node>,
+}
+
+impl StopToken {
+    pub(crate) fn new(node: Arc<Node>) -> StopToken {
+        StopToken { node }
+    }
+
+    /// Returns the token of the current scope.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a program; [`try_current`](StopToken::try_current) asks first.
+    #[track_caller]
+    pub fn current() -> StopToken {
+        match StopToken::try_current() {
+            Ok(token) => token,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Returns the token of the current scope.
+    ///
+    /// # Errors
+    ///
+    /// [`NoScope`] outside of a program.
+    pub fn try_current() -> Result<StopToken, NoScope> {
+        context::scope().map(|(node, _)| StopToken { node }).ok_or(NoScope)
+    }
+
+    /// Returns whether the scope has been asked to stop.
+    pub fn is_requested(&self) -> bool {
+        self.node.is_fired()
+    }
+
+    /// Returns a future that resolves once the scope has been asked to stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses nothing: another one resolves at once.
+    pub fn requested(&self) -> Requested {
+        Requested { node: self.node.clone(), key: None }
+    }
+
+    /// Returns the first cause of the program's stop; `None` before it, and when only this scope
+    /// was asked to stop.
+    pub fn reason(&self) -> Option<Reason> {
+        if !self.is_requested() {
+            return None;
+        }
+        self.node.program.lock().report.reason().cloned()
+    }
+
+    /// Blocks the calling thread until the scope has been asked to stop, or `span` is over; returns
+    /// whether it has. For blocking jobs and threads of one's own.
+    ///
+    /// Do not call it in async code: it blocks. [`requested`](StopToken::requested) is for that.
+    pub fn wait_timeout(&self, span: Duration) -> bool {
+        self.node.wait_fired(span)
+    }
+}
+
+impl fmt::Debug for StopToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopToken")
+            .field("scope", &self.node.path())
+            .field("is_requested", &self.is_requested())
+            .finish()
+    }
+}
+
+/// Resolves once a scope has been asked to stop. From [`StopToken::requested`].
+///
+/// Polled by a task of the scope with the task's own waker, it registers nothing: the stop wakes
+/// the task. Polled through a combinator that brings its own waker, it registers that.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Requested {
+    node: Arc<Node>,
+    key: Option<WaitKey>,
+}
+
+impl Future for Requested {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.node.is_fired() {
+            return Poll::Ready(());
+        }
+        let watched = context::with(|current| match &current.task {
+            Some(task)
+                if Arc::ptr_eq(task.node(), &self.node) && current.is_own_waker(cx.waker()) =>
+            {
+                if !task.word().has(flag::WATCH) {
+                    task.set(flag::WATCH);
+                }
+                true
+            }
+            _ => false,
+        });
+        if watched {
+            // Set before it is looked at again: the stop fires first and collects then.
+            return if self.node.is_fired() { Poll::Ready(()) } else { Poll::Pending };
+        }
+        let this = &mut *self;
+        let node = &this.node;
+        if node.wait(&mut this.key, Waiter::Stop(cx.waker().clone()), |_| node.is_fired()) {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+}
+
+impl Drop for Requested {
+    fn drop(&mut self) {
+        self.node.forget(self.key);
+    }
+}
+
+impl fmt::Debug for Requested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requested").field("scope", &self.node.path()).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A future that gives up when its scope is asked to stop.
+    ///
+    /// From [`FutureExt::until_stop`](crate::FutureExt::until_stop).
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct UntilStop<F> {
+        #[pin]
+        future: Option<F>,
+        stop: Option<Requested>,
+    }
+}
+
+impl<F> UntilStop<F> {
+    pub(crate) fn new(future: F) -> UntilStop<F> {
+        UntilStop { future: Some(future), stop: None }
+    }
+}
+
+impl<F: Future> Future for UntilStop<F> {
+    type Output = Result<F::Output, StopRequested>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if this.stop.is_none() {
+            // Outside of a program nobody can ask: it waits for the future alone.
+            *this.stop = StopToken::try_current().ok().map(|token| token.requested());
+        }
+        if let Some(stop) = this.stop.as_mut() {
+            if Pin::new(stop).poll(cx).is_ready() {
+                this.future.set(None);
+                return Poll::Ready(Err(StopRequested));
+            }
+        }
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending };
+        let output = std::task::ready!(future.poll(cx));
+        this.future.set(None);
+        Poll::Ready(Ok(output))
+    }
+}
+
+impl<F> fmt::Debug for UntilStop<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UntilStop").finish_non_exhaustive()
+    }
+}
+
+/// Stops a program from anywhere: a task, a hook, a plain thread; before `run` too.
+///
+/// From [`Runner::stopper`](crate::Runner::stopper). Asking twice is the same as once and never
+/// escalates.
+#[derive(Clone)]
+pub struct Stopper {
+    link: Arc<Mutex<Link>>,
+}
+
+enum Link {
+    /// Requests made before the program started.
+    Before(Vec<Reason>),
+    During(Weak<Program>),
+}
+
+impl Stopper {
+    pub(crate) fn new() -> Stopper {
+        Stopper { link: Arc::new(Mutex::new(Link::Before(Vec::new()))) }
+    }
+
+    /// Ties it to a program that starts and returns what was asked for before.
+    pub(crate) fn tie(&self, program: &Arc<Program>) -> Vec<Reason> {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *link, Link::During(Arc::downgrade(program))) {
+            Link::Before(reasons) => reasons,
+            Link::During(_) => Vec::new(),
+        }
+    }
+
+    /// Asks the program to stop. Before its start, it stops as soon as it has started; after its
+    /// end, nothing happens.
+    pub fn stop(&self) {
+        self.request(Reason::Requested(None));
+    }
+
+    /// Asks the program to stop, with a text for the report.
+    pub fn stop_because(&self, why: impl Into<String>) {
+        self.request(Reason::Requested(Some(why.into())));
+    }
+
+    pub(crate) fn request(&self, reason: Reason) {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let program = match &mut *link {
+            Link::Before(reasons) => {
+                if reasons.len() < crate::report::MOST_LISTED {
+                    reasons.push(reason);
+                }
+                return;
+            }
+            Link::During(program) => program.upgrade(),
+        };
+        drop(link);
+        if let Some(program) = program {
+            program.stop(reason);
+        }
+    }
+}
+
+impl fmt::Debug for Stopper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopper").finish_non_exhaustive()
+    }
+}

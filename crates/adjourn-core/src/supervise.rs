@@ -1,0 +1,228 @@
+//! The threads that watch over a program from outside its executor.
+//!
+//! Two, since what they must withstand differs. The **host** hears the signals and wakes the
+//! driver, so it runs the executor's wakers. The **warden** keeps the deadline: it runs no hook,
+//! sink, subscriber, waker or destructor, waits for no lock but its own, and so is there when all
+//! else is stuck.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::phase::{Event, Limits};
+use crate::program::{Program, Supervisor};
+use crate::report::Report;
+use crate::signal::{self, Listener, Nudger};
+
+/// How long after the deadline, or after it was forced, `run` may take to return by itself.
+const GRACE: Duration = Duration::from_millis(40);
+/// How long actions may lie undone before the calling thread is woken to perform them.
+const STALL: Duration = Duration::from_millis(5);
+
+/// The supervising threads of one program.
+pub(crate) struct Supervision {
+    shared: Arc<Shared>,
+    host: Option<JoinHandle<()>>,
+    warden: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    watch: Mutex<Watch>,
+    bell: Condvar,
+    nudger: Nudger,
+    pending: AtomicBool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Watch {
+    /// When the stop began, and its limits.
+    armed: Option<(Instant, Limits)>,
+    forced: Option<Instant>,
+    /// The host's work is over.
+    unheard: bool,
+    /// `run` returns: the warden's work is over too.
+    over: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Watch)) {
+        change(&mut self.lock());
+        self.bell.notify_all();
+        self.nudger.nudge();
+    }
+}
+
+impl Supervisor for Shared {
+    fn armed(&self, limits: Limits) {
+        self.change(|watch| watch.armed = Some((Instant::now(), limits)));
+    }
+
+    fn forced(&self) {
+        self.change(|watch| watch.forced = watch.forced.or_else(|| Some(Instant::now())));
+    }
+
+    fn pending(&self) {
+        if !self.pending.swap(true, SeqCst) {
+            self.nudger.nudge();
+        }
+    }
+}
+
+impl Watch {
+    fn instant(&self, span: impl FnOnce(&Limits) -> Duration) -> Option<Instant> {
+        let (start, limits) = self.armed.as_ref()?;
+        start.checked_add(span(limits))
+    }
+
+    /// When the process is ended, should `run` not have returned.
+    fn end(&self) -> Option<Instant> {
+        let deadline = self.instant(|limits| limits.deadline);
+        let end = [deadline, self.forced].into_iter().flatten().min()?;
+        end.checked_add(GRACE)
+    }
+}
+
+impl Supervision {
+    /// Starts the threads; `warden` ends the process when the calling thread is stuck.
+    pub(crate) fn start(
+        program: &Arc<Program>,
+        listener: Listener,
+        warden: bool,
+    ) -> io::Result<Supervision> {
+        let shared = Arc::new(Shared {
+            watch: Mutex::default(),
+            bell: Condvar::new(),
+            nudger: listener.nudger(),
+            pending: AtomicBool::new(false),
+        });
+        _ = program.supervisor.set(shared.clone());
+        let mut supervision = Supervision {
+            shared: shared.clone(),
+            host: None,
+            warden: None,
+        };
+        if warden {
+            let (program, shared) = (program.clone(), shared.clone());
+            let thread = thread::Builder::new().name("adjourn-warden".to_owned());
+            supervision.warden = Some(thread.spawn(move || keep(&program, &shared))?);
+        }
+        let program = program.clone();
+        let thread = thread::Builder::new().name("adjourn-host".to_owned());
+        supervision.host = Some(thread.spawn(move || host(&program, &shared, listener))?);
+        Ok(supervision)
+    }
+
+    /// How much of the time until the deadline is left; `None` where there is no deadline.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let watch = *self.shared.lock();
+        if watch.forced.is_some() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = watch.instant(|limits| limits.deadline)?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Gives the signals back. The deadline is kept until this is dropped.
+    pub(crate) fn stop_listening(&mut self) {
+        self.shared.change(|watch| watch.unheard = true);
+        if let Some(host) = self.host.take() {
+            _ = host.join();
+        }
+    }
+}
+
+impl Drop for Supervision {
+    fn drop(&mut self) {
+        self.stop_listening();
+        self.shared.change(|watch| watch.over = true);
+        if let Some(warden) = self.warden.take() {
+            _ = warden.join();
+        }
+    }
+}
+
+/// Hears signals and tells the program of them and of the hard limits.
+fn host(program: &Arc<Program>, shared: &Shared, mut listener: Listener) {
+    let (mut cut_off, mut deadline) = (false, false);
+    loop {
+        let watch = *shared.lock();
+        if watch.unheard {
+            return; // dropping the listener gives the signals back
+        }
+        let now = Instant::now();
+        let mut next = None;
+        for (told, event, at) in [
+            (&mut cut_off, Event::CutOff, watch.instant(|limits| limits.cut_off)),
+            (&mut deadline, Event::Deadline, watch.instant(|limits| limits.deadline)),
+        ] {
+            match at.filter(|_| !*told) {
+                Some(at) if at <= now => {
+                    *told = true;
+                    program.event(event);
+                    program.summon();
+                }
+                Some(at) => next = next.min(Some(at)).or(Some(at)),
+                None => {}
+            }
+        }
+        let stall = shared.pending.load(SeqCst).then(|| now + STALL);
+        let next = next.into_iter().chain(stall).min();
+        let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
+        for (signal, count) in listener.wait(timeout).iter() {
+            for _ in 0..count.min(2) {
+                program.hear(signal);
+            }
+        }
+        if stall.is_some_and(|at| at <= Instant::now()) {
+            shared.pending.store(false, SeqCst);
+            if program.is_stalled() {
+                shared.pending.store(true, SeqCst);
+                program.summon();
+            }
+        }
+    }
+}
+
+/// Keeps the deadline: ends the process when `run` has not returned by then.
+fn keep(program: &Program, shared: &Shared) {
+    let mut watch = shared.lock();
+    while !watch.over {
+        let left = watch.end().map(|end| end.saturating_duration_since(Instant::now()));
+        watch = match left {
+            Some(left) if left.is_zero() => {
+                drop(watch);
+                end_process(program);
+            }
+            Some(left) => match shared.bell.wait_timeout(watch, left) {
+                Ok((watch, _)) => watch,
+                Err(poison) => poison.into_inner().0,
+            },
+            None => shared.bell.wait(watch).unwrap_or_else(PoisonError::into_inner),
+        };
+    }
+}
+
+/// Ends the process with the report's code and the report on standard error.
+fn end_process(program: &Program) -> ! {
+    let mut report = None;
+    for _ in 0..20 {
+        report = program.peek();
+        if report.is_some() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    let mut report = report.unwrap_or_else(Report::default);
+    report.stuck = true;
+    signal::write_stderr(format!("{report}\n").as_bytes(), Duration::from_millis(20));
+    if let Some(signal) = program.raises(&report) {
+        signal::raise_default(signal);
+    }
+    signal::exit_now(report.exit_code().into())
+}
