@@ -1,0 +1,137 @@
+//! Adjourn's adapter for async-std: what the facade's `adjourn::async_std` is made of.
+//!
+//! **Legacy.** async-std is discontinued; its authors point to smol, for which Adjourn has an
+//! adapter too. This one stays complete. async-std's executor is one for the process and never
+//! ends: what a program leaves on it is dropped at its next yield.
+
+#![forbid(unsafe_code)]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use adjourn_core::rt::{
+    AnyBackend, Backend, BlockOn, Executor, Inside, Shutdown, SpawnBlocking, Spawner, Threads,
+    Timer, Unfinished,
+};
+use adjourn_core::{ExecutorGone, StartError};
+use async_std::task::{self, JoinHandle};
+
+const NAME: &str = "async-std";
+
+/// Spawns on async-std's executor, which is one for the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsyncStd;
+
+/// Resolves to what a future spawned on [`AsyncStd`] returns. Dropped, it detaches.
+#[derive(Debug)]
+pub struct AsyncStdHandle<T>(JoinHandle<T>);
+
+impl<T> Future for AsyncStdHandle<T> {
+    type Output = Result<T, ExecutorGone>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(Ok)
+    }
+}
+
+impl Spawner for AsyncStd {
+    type Handle<T: Send + 'static> = AsyncStdHandle<T>;
+
+    fn spawn<F>(&self, future: F) -> AsyncStdHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        AsyncStdHandle(task::spawn(future))
+    }
+}
+
+impl SpawnBlocking for AsyncStd {
+    fn spawn_blocking<F, T>(&self, job: F) -> AsyncStdHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        AsyncStdHandle(task::spawn_blocking(job))
+    }
+}
+
+/// A sleep of [`AsyncStd`].
+#[derive(Debug)]
+pub struct Sleep(async_io::Timer);
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(|_| ())
+    }
+}
+
+impl Timer for AsyncStd {
+    type Sleep = Sleep;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep(&self, span: Duration) -> Sleep {
+        Sleep(async_io::Timer::after(span))
+    }
+}
+
+impl Backend for AsyncStd {
+    fn erase(&self) -> AnyBackend {
+        AnyBackend::with_blocking(NAME, *self)
+    }
+}
+
+/// async-std's executor as one that `run` uses; it is never ended.
+#[derive(Debug)]
+pub struct AsyncStdExecutor;
+
+impl Executor for AsyncStdExecutor {
+    type Backend = AsyncStd;
+
+    const NAME: &'static str = NAME;
+
+    fn build(threads: &Threads) -> Result<AsyncStdExecutor, StartError> {
+        if threads.workers.is_some() {
+            return Err(StartError::options(
+                "async-std's threads are fixed for the process at its first use: set the \
+                 environment variable ASYNC_STD_THREAD_COUNT, not the runner's worker threads",
+            ));
+        }
+        if threads.blocking.is_some() {
+            return Err(StartError::options(
+                "async-std's blocking pool is one for the process: set its size with the \
+                 environment variable BLOCKING_MAX_THREADS, not on the runner",
+            ));
+        }
+        Ok(AsyncStdExecutor)
+    }
+
+    fn backend(&self) -> AsyncStd {
+        AsyncStd
+    }
+}
+
+impl BlockOn for AsyncStdExecutor {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        task::block_on(future)
+    }
+}
+
+impl Shutdown for AsyncStdExecutor {
+    async fn shutdown(self, _: Duration) -> Result<(), Unfinished> {
+        Ok(())
+    }
+}
+
+impl Inside for AsyncStdExecutor {
+    fn inside() -> Result<AsyncStd, StartError> {
+        Ok(AsyncStd)
+    }
+}

@@ -46,13 +46,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 #[cfg(unix)]
-mod sys;
-#[cfg(unix)]
 #[path = "signal/unix.rs"]
 mod imp;
 #[cfg(not(unix))]
 #[path = "signal/elsewhere.rs"]
 mod imp;
+#[cfg(unix)]
+mod sys;
 
 /// A signal, by its number.
 ///
@@ -98,7 +98,9 @@ impl Signal {
 
     /// Its name with the prefix (`"SIGTERM"`), `None` for a real-time or unknown one.
     pub fn name(self) -> Option<&'static str> {
-        let known = imp::number::NAMES.iter().find(|(number, _)| *number == self.0);
+        let known = imp::number::NAMES
+            .iter()
+            .find(|(number, _)| *number == self.0);
         known.map(|(_, name)| *name)
     }
 
@@ -128,7 +130,9 @@ impl FromStr for Signal {
         }
         imp::number::NAMES
             .iter()
-            .find(|(_, name)| name.eq_ignore_ascii_case(text) || name[3..].eq_ignore_ascii_case(text))
+            .find(|(_, name)| {
+                name.eq_ignore_ascii_case(text) || name[3..].eq_ignore_ascii_case(text)
+            })
             .map(|(number, _)| Signal(*number))
             .ok_or_else(unknown)
     }
@@ -154,10 +158,12 @@ impl serde::Serialize for Signal {
 /// use adjourn_core::signal::{Listener, Signal};
 /// use std::time::Duration;
 ///
+/// # #[cfg(unix)] {
 /// let mut listener = Listener::new(&[Signal::INTERRUPT, Signal::TERMINATE])?;
 /// for (signal, count) in listener.wait(Some(Duration::ZERO)) {
 ///     eprintln!("{signal} came {count} times");
 /// }
+/// # }
 /// # Ok::<(), adjourn_core::signal::SignalError>(())
 /// ```
 #[derive(Debug)]
@@ -226,7 +232,9 @@ impl Received {
 
     /// How often this signal came.
     pub fn count(&self, signal: Signal) -> u64 {
-        self.iter().find(|(one, _)| *one == signal).map_or(0, |(_, count)| count)
+        self.iter()
+            .find(|(one, _)| *one == signal)
+            .map_or(0, |(_, count)| count)
     }
 
     /// Each signal with its count, without taking them.
@@ -284,7 +292,10 @@ pub(crate) fn exit_now(code: i32) -> ! {
 pub struct SignalError(Kind);
 
 #[derive(Debug)]
-#[allow(dead_code, reason = "Unsupported is for other systems than Unix, most others for Unix")]
+#[allow(
+    dead_code,
+    reason = "Unsupported is for other systems than Unix, most others for Unix"
+)]
 enum Kind {
     OutOfRange(i32),
     UnknownName(String),
@@ -305,7 +316,10 @@ impl SignalError {
 
     /// Whether a limit was the cause: the same call can succeed later.
     pub fn is_limit(&self) -> bool {
-        matches!(self.0, Kind::TooManyListeners(_) | Kind::TooManyLayers(_) | Kind::NoDescriptors(_))
+        matches!(
+            self.0,
+            Kind::TooManyListeners(_) | Kind::TooManyLayers(_) | Kind::NoDescriptors(_)
+        )
     }
 }
 
@@ -313,10 +327,17 @@ impl fmt::Display for SignalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::OutOfRange(number) => {
-                write!(f, "{number} is not a signal: numbers go from 1 to {}", Signal::HIGHEST)
+                write!(
+                    f,
+                    "{number} is not a signal: numbers go from 1 to {}",
+                    Signal::HIGHEST
+                )
             }
             Kind::UnknownName(name) => {
-                write!(f, "{name:?} is not the name of a signal: write it like TERM or SIGTERM")
+                write!(
+                    f,
+                    "{name:?} is not the name of a signal: write it like TERM or SIGTERM"
+                )
             }
             Kind::Uncatchable(signal) => write!(
                 f,
@@ -334,7 +355,10 @@ impl fmt::Display for SignalError {
                  another way"
             ),
             Kind::TooManyListeners(most) => {
-                write!(f, "{most} listeners of signals exist already: drop one or share one")
+                write!(
+                    f,
+                    "{most} listeners of signals exist already: drop one or share one"
+                )
             }
             Kind::TooManyLayers(signal) => write!(
                 f,

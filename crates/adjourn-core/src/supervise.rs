@@ -17,7 +17,7 @@ use crate::report::Report;
 use crate::signal::{self, Listener, Nudger};
 
 /// How long after the deadline, or after it was forced, `run` may take to return by itself.
-const GRACE: Duration = Duration::from_millis(40);
+const GRACE: Duration = Duration::from_millis(60);
 /// How long actions may lie undone before the calling thread is woken to perform them.
 const STALL: Duration = Duration::from_millis(5);
 

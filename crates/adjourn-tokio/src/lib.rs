@@ -1,0 +1,205 @@
+//! Adjourn's adapter for Tokio: what the facade's `adjourn::tokio` is made of.
+//!
+//! [`Tokio`] spawns on a runtime; [`TokioExecutor`] is a runtime that `run` owns, multi-threaded
+//! unless [`current_thread`](adjourn_core::Runner::current_thread) is asked for.
+
+#![forbid(unsafe_code)]
+
+#[cfg(all(feature = "signal", unix))]
+mod signals;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use adjourn_core::rt::{
+    AnyBackend, Backend, BlockOn, Executor, Inside, Shutdown, SpawnBlocking, SpawnLocal, Spawner,
+    Threads, Timer, Unfinished,
+};
+use adjourn_core::{ExecutorGone, StartError};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+#[cfg(all(feature = "signal", unix))]
+pub use signals::Signals;
+
+const NAME: &str = "tokio";
+
+/// The longest wait that Tokio is given: some of its sums with an `Instant` overflow beyond.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Spawns on a Tokio runtime.
+#[derive(Clone, Debug)]
+pub struct Tokio {
+    handle: Handle,
+}
+
+impl Tokio {
+    /// Returns the backend of the runtime that the caller is inside.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], outside of every runtime.
+    pub fn current() -> Result<Tokio, StartError> {
+        Handle::try_current().map(Tokio::from).map_err(|error| {
+            StartError::executor(
+                "there is no Tokio runtime here: call this inside `#[tokio::main]` or \
+                 `block_on`, or use `run`, which starts one",
+                Some(Box::new(error)),
+            )
+        })
+    }
+}
+
+impl From<Handle> for Tokio {
+    fn from(handle: Handle) -> Tokio {
+        Tokio { handle }
+    }
+}
+
+/// Resolves to what a future spawned on [`Tokio`] returns. Dropped, it detaches.
+#[derive(Debug)]
+pub struct TokioHandle<T>(JoinHandle<T>);
+
+impl<T> Future for TokioHandle<T> {
+    type Output = Result<T, ExecutorGone>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // What is spawned here never panics: the error is always the runtime's end.
+        Pin::new(&mut self.0).poll(cx).map_err(|_| ExecutorGone)
+    }
+}
+
+impl Spawner for Tokio {
+    type Handle<T: Send + 'static> = TokioHandle<T>;
+
+    fn spawn<F>(&self, future: F) -> TokioHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        TokioHandle(self.handle.spawn(future))
+    }
+}
+
+impl SpawnBlocking for Tokio {
+    fn spawn_blocking<F, T>(&self, job: F) -> TokioHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        TokioHandle(self.handle.spawn_blocking(job))
+    }
+}
+
+impl Timer for Tokio {
+    type Sleep = tokio::time::Sleep;
+
+    fn now(&self) -> Instant {
+        // Entered, so that the clock is the runtime's own, which a test may have paused.
+        let _entered = self.handle.enter();
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn sleep(&self, span: Duration) -> tokio::time::Sleep {
+        let _entered = self.handle.enter();
+        tokio::time::sleep(span)
+    }
+}
+
+impl Backend for Tokio {
+    fn erase(&self) -> AnyBackend {
+        AnyBackend::with_blocking(NAME, self.clone())
+    }
+}
+
+/// Spawns futures that are not `Send` on the current `tokio::task::LocalSet`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioLocal;
+
+impl SpawnLocal for TokioLocal {
+    type LocalHandle<T: 'static> = TokioHandle<T>;
+
+    /// # Panics
+    ///
+    /// Outside of a `LocalSet`, as `tokio::task::spawn_local` does.
+    #[track_caller]
+    fn spawn_local<F>(&self, future: F) -> TokioHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        TokioHandle(tokio::task::spawn_local(future))
+    }
+}
+
+/// A Tokio runtime that `run` owns.
+#[derive(Debug)]
+pub struct TokioExecutor {
+    runtime: Runtime,
+}
+
+impl Executor for TokioExecutor {
+    type Backend = Tokio;
+
+    const NAME: &'static str = NAME;
+
+    fn build(threads: &Threads) -> Result<TokioExecutor, StartError> {
+        if Handle::try_current().is_ok() {
+            return Err(StartError::nested(
+                "`run` was called inside a Tokio runtime, which cannot be blocked: write \
+                 `Runner::new().attach(main).await` there, or call `run` from a plain `fn main`",
+            ));
+        }
+        let mut builder = match threads.workers {
+            Some(0) => Builder::new_current_thread(),
+            _ => Builder::new_multi_thread(),
+        };
+        if let Some(workers) = threads.workers.filter(|workers| *workers > 0) {
+            builder.worker_threads(workers);
+        }
+        match threads.blocking {
+            Some(0) => {
+                return Err(StartError::options(
+                    "Tokio needs at least one blocking thread: ask for one, or leave the number \
+                     to it",
+                ));
+            }
+            Some(blocking) => _ = builder.max_blocking_threads(blocking),
+            None => {}
+        }
+        if let Some(on_start) = threads.on_start.clone() {
+            builder.on_thread_start(move || on_start());
+        }
+        let runtime = builder.enable_all().build().map_err(|error| {
+            StartError::executor("the Tokio runtime could not be built", Some(Box::new(error)))
+        })?;
+        Ok(TokioExecutor { runtime })
+    }
+
+    fn backend(&self) -> Tokio {
+        Tokio::from(self.runtime.handle().clone())
+    }
+}
+
+impl BlockOn for TokioExecutor {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+}
+
+impl Shutdown for TokioExecutor {
+    async fn shutdown(self, within: Duration) -> Result<(), Unfinished> {
+        let start = Instant::now();
+        self.runtime.shutdown_timeout(within.min(LONGEST));
+        // It does not say whether all threads were over: what used up its time was not.
+        if within > Duration::ZERO && start.elapsed() < within { Ok(()) } else { Err(Unfinished) }
+    }
+}
+
+impl Inside for TokioExecutor {
+    fn inside() -> Result<Tokio, StartError> {
+        Tokio::current()
+    }
+}

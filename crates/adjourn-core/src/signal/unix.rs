@@ -26,9 +26,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process;
-use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst,
-};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -98,11 +96,13 @@ impl Slot {
     /// Counts one arrival and wakes the listener. Called by the handler.
     fn count(&self, signal: Signal, sequence: u32) {
         // It loops only when another arrival was counted meanwhile, so the process as a whole gets on.
-        let _ = self.unread(signal).fetch_update(SeqCst, SeqCst, |unread| match unread as u32 {
-            0 => Some(u64::from(sequence) << 32 | 1),
-            u32::MAX => None,
-            _ => Some(unread + 1),
-        });
+        let _ = self
+            .unread(signal)
+            .fetch_update(SeqCst, SeqCst, |unread| match unread as u32 {
+                0 => Some(u64::from(sequence) << 32 | 1),
+                u32::MAX => None,
+                _ => Some(unread + 1),
+            });
         let _ = sys::write(self.fd.load(SeqCst), &[0]);
     }
 }
@@ -119,7 +119,10 @@ pub(super) fn hear(signal: Signal, level: usize) -> bool {
     }
     let sequence = SEQUENCE.fetch_add(1, SeqCst);
     let (mut here, mut elsewhere) = (false, false);
-    for slot in TABLE.iter().filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0) {
+    for slot in TABLE
+        .iter()
+        .filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0)
+    {
         if usize::from(slot.level(signal).load(SeqCst)) == level {
             slot.count(signal, sequence);
             here = true;
@@ -132,7 +135,10 @@ pub(super) fn hear(signal: Signal, level: usize) -> bool {
     if elsewhere && sys::is_lowest(signal, level) {
         let top = sys::current(signal).map(|action| action.disposition());
         if matches!(top, Ok(Disposition::Ours(top)) if top == level) {
-            for slot in TABLE.iter().filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0) {
+            for slot in TABLE
+                .iter()
+                .filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0)
+            {
                 if usize::from(slot.level(signal).load(SeqCst)) != level {
                     slot.count(signal, sequence);
                 }
@@ -174,8 +180,11 @@ struct Registry {
     previous: BTreeMap<(Signal, usize), Action>,
 }
 
-static REGISTRY: Mutex<Registry> =
-    Mutex::new(Registry { owner: 0, slots: Vec::new(), previous: BTreeMap::new() });
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
+    owner: 0,
+    slots: Vec::new(),
+    previous: BTreeMap::new(),
+});
 
 impl Registry {
     fn lock() -> MutexGuard<'static, Registry> {
@@ -248,7 +257,9 @@ impl Registry {
                 slot.hears_at(signal, level)
             }
         });
-        let (false, Some(previous)) = (used, self.previous.get(&(signal, level))) else { return };
+        let (false, Some(previous)) = (used, self.previous.get(&(signal, level))) else {
+            return;
+        };
         if let Ok(replaced) = sys::put_back(signal, previous) {
             if replaced.disposition() != Disposition::Ours(level) {
                 // Another thread came in between, and what it saved is us: leave it on top.
@@ -324,7 +335,9 @@ impl Listener {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    signals.into_iter().for_each(|signal| registry.detach(signal));
+                    signals
+                        .into_iter()
+                        .for_each(|signal| registry.detach(signal));
                     registry.slots[number].1 = false;
                     return Err(error);
                 }
@@ -332,13 +345,25 @@ impl Listener {
         }
         let pipe = Arc::clone(&registry.slots[number].0);
         slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
-        slot.hears.store(signals.iter().fold(0, |set, signal| set | signal.bit()), SeqCst);
+        slot.hears.store(
+            signals.iter().fold(0, |set, signal| set | signal.bit()),
+            SeqCst,
+        );
         Ok(Listener::over(pipe, signals, Some(number)))
     }
 
     fn over(pipe: Arc<Pipe>, signals: Vec<Signal>, slot: Option<usize>) -> Listener {
-        let parking = Parking { pipe, nudged: AtomicBool::new(false), process: process::id() };
-        Listener { parking: Arc::new(parking), signals, slot, unread: Vec::new() }
+        let parking = Parking {
+            pipe,
+            nudged: AtomicBool::new(false),
+            process: process::id(),
+        };
+        Listener {
+            parking: Arc::new(parking),
+            signals,
+            slot,
+            unread: Vec::new(),
+        }
     }
 
     pub(super) fn nudger(&self) -> Nudger {
@@ -384,22 +409,35 @@ impl Listener {
 
     /// Moves what the handler counted from the slot to `unread`.
     fn take_unread(&mut self) {
-        let Some(slot) = self.slot.map(|slot| &TABLE[slot]) else { return };
+        let Some(slot) = self.slot.map(|slot| &TABLE[slot]) else {
+            return;
+        };
         // Whatever began before this moment is seen below; something later may be seen while something
         // that came before it, of a kind already looked at, is not. That one waits for the next round.
         let horizon = SEQUENCE.load(SeqCst);
-        self.unread.iter_mut().for_each(|unread| unread.ordered = true);
+        self.unread
+            .iter_mut()
+            .for_each(|unread| unread.ordered = true);
         for &signal in &self.signals {
             let taken = slot.unread(signal).swap(0, SeqCst);
             let (first, count) = ((taken >> 32) as u32, u64::from(taken as u32));
             if count == 0 {
                 continue;
             }
-            match self.unread.iter_mut().find(|unread| unread.signal == signal) {
+            match self
+                .unread
+                .iter_mut()
+                .find(|unread| unread.signal == signal)
+            {
                 Some(unread) => unread.count += count,
                 None => {
                     let ordered = is_before(first, horizon);
-                    self.unread.push(Unread { signal, first, count, ordered });
+                    self.unread.push(Unread {
+                        signal,
+                        first,
+                        count,
+                        ordered,
+                    });
                 }
             }
         }
@@ -408,9 +446,12 @@ impl Listener {
     fn received(&mut self) -> Vec<(Signal, u64)> {
         let horizon = SEQUENCE.load(SeqCst);
         // By age, oldest first; right also when the sequence has wrapped around.
-        self.unread.sort_unstable_by_key(|unread| unread.first.wrapping_sub(horizon));
+        self.unread
+            .sort_unstable_by_key(|unread| unread.first.wrapping_sub(horizon));
         let ordered = self.unread.iter().filter(|unread| unread.ordered);
-        let received = ordered.map(|unread| (unread.signal, unread.count)).collect();
+        let received = ordered
+            .map(|unread| (unread.signal, unread.count))
+            .collect();
         self.unread.retain(|unread| !unread.ordered);
         received
     }
@@ -423,10 +464,14 @@ fn is_before(sequence: u32, horizon: u32) -> bool {
 impl Drop for Listener {
     fn drop(&mut self) {
         // In a forked child there is nothing to give back: its handlers find no owner and chain.
-        let Some(number) = self.slot.filter(|_| self.parking.is_ours()) else { return };
+        let Some(number) = self.slot.filter(|_| self.parking.is_ours()) else {
+            return;
+        };
         let mut registry = Registry::lock();
         TABLE[number].hears.store(0, SeqCst);
-        self.signals.iter().for_each(|signal| registry.detach(*signal));
+        self.signals
+            .iter()
+            .for_each(|signal| registry.detach(*signal));
         registry.slots[number].1 = false;
     }
 }
@@ -456,7 +501,9 @@ pub(super) fn write_stderr(bytes: &[u8], within: Duration) -> bool {
     /// At most what POSIX guarantees a ready pipe to take (_POSIX_PIPE_BUF).
     const CHUNK: usize = 512;
     let private = private_stderr();
-    let fd = private.as_ref().map_or(libc::STDERR_FILENO, |file| file.as_raw_fd());
+    let fd = private
+        .as_ref()
+        .map_or(libc::STDERR_FILENO, |file| file.as_raw_fd());
     write_within(fd, bytes.chunks(CHUNK), Instant::now().checked_add(within))
 }
 
@@ -500,7 +547,11 @@ fn private_stderr() -> Option<File> {
     if !std::fs::metadata(STDERR).ok()?.file_type().is_fifo() {
         return None;
     }
-    File::options().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(STDERR).ok()
+    File::options()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(STDERR)
+        .ok()
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
