@@ -17,7 +17,7 @@ use crate::hook::{Hook, IntoHook};
 use crate::node::{Node, Spawn, WaitKey, Waiter};
 use crate::phase::{Event, Phase};
 use crate::report::{Reason, TaskKind, Totals};
-use crate::rt::{AnyBackend, Shutdown, SpawnBlocking, Spawner, Timer, Unfinished};
+use crate::rt::{AnyBackend, AnySleep, Shutdown, SpawnBlocking, Spawner, Timer, Unfinished};
 use crate::stop::StopToken;
 use crate::task::{self, JoinHandle, Task};
 
@@ -104,6 +104,15 @@ impl<B> Scope<B> {
     /// Returns what has become of the tasks of this very scope so far, not of those below it.
     pub fn totals(&self) -> Totals {
         self.node.lock().totals()
+    }
+
+    /// Sleeps on the timer of the program's backend; for code that names no executor.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it forgets it.
+    pub fn sleep(&self, span: Duration) -> AnySleep {
+        self.node.program.backend.sleep(span)
     }
 
     /// Returns the token that says when this scope is asked to stop.
