@@ -5,7 +5,7 @@ use std::error::Error;
 use crate::error::error_chain;
 use crate::report::Exit;
 
-/// What a program's main future may return: `()`, [`Exit`], or a `Result` of one of them with any
+/// What a program's main future may return: `()`, `!`, [`Exit`], or a `Result` of one of them with any
 /// error that boxes (`E: Into<Box<dyn Error + Send + Sync>>`: a string, `anyhow::Error`, your own).
 pub trait MainOutput: sealed::Sealed {
     #[doc(hidden)]
@@ -27,6 +27,15 @@ pub enum MainEnd {
 impl MainOutput for () {
     fn into_end(self) -> MainEnd {
         MainEnd::Returned(None)
+    }
+}
+
+/// A main future that loops for ever has the type `!`, which has no stable name of its own.
+type Never = <fn() -> ! as sealed::Returns>::Output;
+
+impl MainOutput for Never {
+    fn into_end(self) -> MainEnd {
+        self
     }
 }
 
@@ -56,8 +65,18 @@ fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> MainEnd {
 }
 
 mod sealed {
+    /// Names what a function returns.
+    pub trait Returns {
+        type Output;
+    }
+
+    impl<T> Returns for fn() -> T {
+        type Output = T;
+    }
+
     pub trait Sealed {}
     impl Sealed for () {}
+    impl Sealed for super::Never {}
     impl Sealed for super::Exit {}
     impl<E> Sealed for Result<(), E> {}
     impl<E> Sealed for Result<super::Exit, E> {}

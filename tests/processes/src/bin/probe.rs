@@ -1,0 +1,195 @@
+//! A program for each thing that only a whole process can show: `probe BACKEND SCENARIO [ARG]`.
+//!
+//! Prints `ready` once it has started, `returned` once `run` has, then the report as JSON.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use adjourn::{
+    Exit, FutureExt, ResultFutureExt, Scope, Signal, StopToken, Until, shield, spawn,
+    spawn_blocking, spawn_graceful, spawn_shielded, task,
+};
+
+/// Prints a line; standard output may be closed.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    _ = writeln!(out, "{line}");
+    _ = out.flush();
+}
+
+fn spin() -> ! {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+async fn sleep(span: Duration) {
+    Scope::current().sleep(span).await;
+}
+
+async fn forever() {
+    std::future::pending::<()>().await;
+}
+
+macro_rules! runner {
+    ($module:ident, $threads:expr) => {{
+        let runner = adjourn::$module::Runner::new();
+        let threads: Option<usize> = $threads;
+        match threads {
+            Some(threads) => runner.worker_threads(threads),
+            None => runner,
+        }
+    }};
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let backend = args.next().expect("a backend");
+    let scenario = args.next().expect("a scenario");
+    let arg: u64 = args.next().map_or(1000, |arg| arg.parse().expect("a number"));
+    let start = Instant::now();
+    let go = || match backend.as_str() {
+        "tokio-current" => scene(runner!(tokio, Some(0)), &scenario, arg),
+        "tokio-1" => scene(runner!(tokio, Some(1)), &scenario, arg),
+        "tokio-n" => scene(runner!(tokio, Some(3)), &scenario, arg),
+        "smol-current" => scene(runner!(smol, Some(0)), &scenario, arg),
+        "smol-1" => scene(runner!(smol, Some(1)), &scenario, arg),
+        "smol-n" => scene(runner!(smol, Some(3)), &scenario, arg),
+        "async-std" => scene(runner!(async_std, None), &scenario, arg),
+        other => panic!("no such backend: {other}"),
+    };
+    let mut exit = go();
+    if scenario == "twice" {
+        say(&format!("first {}", exit.exit_code()));
+        exit = go();
+    }
+    say(&format!("returned after {} ms", start.elapsed().as_millis()));
+    say(&serde_json::to_string(exit.report()).expect("a report serialises"));
+    if scenario == "disposition" {
+        // SIGTERM has its default action again: this ends the process by the signal.
+        // SAFETY: raise has no preconditions.
+        unsafe { libc::raise(libc::SIGTERM) };
+    }
+    exit.exit();
+}
+
+fn scene<E: adjourn::rt::Executor>(
+    runner: adjourn_core::Runner<E>,
+    scenario: &str,
+    arg: u64,
+) -> Exit {
+    let timeout = Duration::from_millis(arg);
+    match scenario {
+        "pending" | "twice" | "disposition" => runner.run(async {
+            say("ready");
+            forever().await;
+        }),
+        "parked" => runner.run(async move {
+            for _ in 0..arg {
+                spawn(forever());
+            }
+            say("ready");
+            forever().await;
+        }),
+        "graceful" => runner.run(async {
+            spawn_graceful(|stop: StopToken| async move {
+                stop.requested().await;
+                say("draining");
+                sleep(Duration::from_millis(100)).await;
+                say("drained");
+            });
+            say("ready");
+        }),
+        "shielded" => runner.run(async {
+            spawn_shielded(async {
+                say("ready");
+                sleep(Duration::from_millis(500)).await;
+                say("shielded done");
+            });
+            spawn(async {
+                shield(sleep(Duration::from_millis(300))).await;
+                say("in place done");
+                sleep(Duration::ZERO).await;
+                forever().await;
+            });
+            forever().await;
+        }),
+        // Every worker in a loop, and a job that never ends; the calling thread is free.
+        "wedge" => runner.timeout(timeout).run(async {
+            for _ in 0..32 {
+                task("wedged").spawn(async { spin() });
+            }
+            spawn_blocking(|| spin());
+            // Once all workers are taken.
+            std::thread::sleep(Duration::from_millis(200));
+            say("ready");
+            forever().await;
+        }),
+        // The calling thread itself is in a loop.
+        "wedge-caller" => runner.timeout(timeout).run(async {
+            spawn_blocking(|| spin());
+            say("ready");
+            spin()
+        }),
+        "wedge-idle" => runner.timeout(timeout).until(Until::MainReturns).run(async {
+            spawn_blocking(|| spin());
+            std::thread::sleep(Duration::from_millis(100));
+            say("ready");
+        }),
+        "error" => runner.run(async { Err::<(), _>("it broke") }),
+        "task-error" => runner.run(async {
+            spawn(async { Err::<(), _>("the worker broke") }.or_stop());
+            forever().await;
+        }),
+        "panic" => runner.run(async { panic!("main panics") }),
+        "task-panic" => runner.stop_on_panic(true).run(async {
+            spawn(async { panic!("a task panics") });
+            forever().await;
+        }),
+        "code" => runner.run(async move { Exit::code(arg as u8) }),
+        "forbidden" => runner.signals([Signal::from_raw(9).unwrap()]).run(async { say("polled") }),
+        "nonsense" => runner
+            .timeout(Duration::from_secs(1))
+            .drain_limit(Duration::from_secs(2))
+            .run(async { say("polled") }),
+        "hup" => runner.signals([Signal::HANGUP, Signal::TERMINATE]).run(async {
+            say("ready");
+            forever().await;
+        }),
+        "usr1" => runner.signals([Signal::USER1, Signal::TERMINATE]).on_signal(|signal, stopper| {
+            if signal == Signal::TERMINATE {
+                stopper.stop();
+            }
+        }).run(async {
+            say("ready");
+            forever().await;
+        }),
+        "fork" => runner.run(async {
+            // A child that has not exec'ed dies of SIGTERM and does not stop its parent.
+            // SAFETY: the child calls async-signal-safe functions only.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: as above.
+                unsafe {
+                    libc::raise(libc::SIGTERM);
+                    libc::_exit(7);
+                }
+            }
+            let mut status = 0;
+            // SAFETY: `status` outlives the call.
+            unsafe { libc::waitpid(child, &mut status, 0) };
+            say(&format!("child died of {}", libc::WTERMSIG(status)));
+            sleep(Duration::from_millis(50)).await;
+            say("not stopped");
+        }),
+        "cleanup" => runner.run(async {
+            say("ready");
+            forever().on_cancel(async { say("cleaned up") }).await;
+        }),
+        "reraise" => runner.reraise(adjourn::Reraise::Always).run(async {
+            say("ready");
+            forever().await;
+        }),
+        other => panic!("no such scenario: {other}"),
+    }
+}
