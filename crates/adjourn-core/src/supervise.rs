@@ -18,6 +18,8 @@ use crate::signal::{self, Listener, Nudger};
 
 /// How long after the deadline, or after it was forced, `run` may take to return by itself.
 const GRACE: Duration = Duration::from_millis(60);
+/// How long before the deadline the executor's own end is given up, so that `run` returns in time.
+const MARGIN: Duration = Duration::from_millis(20);
 /// How long actions may lie undone before the calling thread is woken to perform them.
 const STALL: Duration = Duration::from_millis(5);
 
@@ -118,14 +120,16 @@ impl Supervision {
         Ok(supervision)
     }
 
-    /// How much of the time until the deadline is left; `None` where there is no deadline.
+    /// How much of the time until the deadline is left for the executor's end, a little less than
+    /// all of it; `None` where there is no deadline.
     pub(crate) fn left(&self) -> Option<Duration> {
         let watch = *self.shared.lock();
         if watch.forced.is_some() {
             return Some(Duration::ZERO);
         }
         let deadline = watch.instant(|limits| limits.deadline)?;
-        Some(deadline.saturating_duration_since(Instant::now()))
+        let left = deadline.saturating_duration_since(Instant::now());
+        Some(left - (left / 10).min(MARGIN))
     }
 
     /// Gives the signals back. The deadline is kept until this is dropped.

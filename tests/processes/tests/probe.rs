@@ -1,0 +1,317 @@
+//! What only a whole process can show, on every backend configuration: real signals, real exits.
+//!
+//! Order and outcome are asserted, never speed, but for the deadline's own bounds, and those only
+//! where the process must not have lived for ever.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A probe that runs. Killed when dropped, so that a failed test leaves nothing behind.
+struct Probe {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    err: ChildStderr,
+    lines: Vec<String>,
+}
+
+struct Ended {
+    status: ExitStatus,
+    lines: Vec<String>,
+    report: serde_json::Value,
+    err: String,
+    took: Duration,
+}
+
+impl Probe {
+    fn start(args: &[&str]) -> Probe {
+        Probe::start_with("--default-signal=INT,TERM,HUP,USR1", args)
+    }
+
+    /// Starts it with the dispositions that `env` sets: those of the test runner are anybody's.
+    fn start_with(dispositions: &str, args: &[&str]) -> Probe {
+        let mut child = Command::new("env")
+            .arg(dispositions)
+            .arg(env!("CARGO_BIN_EXE_probe"))
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("env starts the probe");
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let err = child.stderr.take().unwrap();
+        Probe { child, out, err, lines: Vec::new() }
+    }
+
+    /// Reads lines up to one.
+    fn until(mut self, wanted: &str) -> Probe {
+        loop {
+            let mut line = String::new();
+            let read = self.out.read_line(&mut line).expect("the probe prints text");
+            assert!(read > 0, "the probe ended before it said {wanted:?}: {:?}", self.lines);
+            let line = line.trim_end().to_owned();
+            let found = line == wanted;
+            self.lines.push(line);
+            if found {
+                return self;
+            }
+        }
+    }
+
+    fn send(self, signal: i32) -> Probe {
+        // SAFETY: the child has not been waited for, so the number is its own.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+        self
+    }
+
+    fn pause(self, span: Duration) -> Probe {
+        std::thread::sleep(span);
+        self
+    }
+
+    fn end(mut self) -> Ended {
+        let start = Instant::now();
+        let child = self.child.id() as i32;
+        let (over, watchdog) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            if watchdog.recv_timeout(Duration::from_secs(60)).is_err() {
+                // SAFETY: the test still waits for this child.
+                unsafe { libc::kill(child, libc::SIGKILL) };
+            }
+        });
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).expect("the probe prints text");
+        let took = start.elapsed();
+        let mut err = String::new();
+        self.err.read_to_string(&mut err).expect("the probe prints text");
+        let status = self.child.wait().expect("the probe can be waited for");
+        _ = over.send(());
+        self.lines.extend(rest.lines().map(str::to_owned));
+        let report = self.lines.last().and_then(|line| serde_json::from_str(line).ok());
+        let lines = std::mem::take(&mut self.lines);
+        Ended { status, lines, report: report.unwrap_or_default(), err, took }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    fn code(&self, code: i32) -> &Ended {
+        assert_eq!(self.status.code(), Some(code), "{:?}\n{}", self.lines, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn said(&self, line: &str) -> &Ended {
+        assert!(self.lines.iter().any(|said| said == line), "no {line:?} in {:?}", self.lines);
+        self
+    }
+
+    #[track_caller]
+    fn complained(&self, text: &str) -> &Ended {
+        assert!(self.err.contains(text), "no {text:?} in {}", self.err);
+        self
+    }
+
+    #[track_caller]
+    fn reason(&self, reason: serde_json::Value) -> &Ended {
+        assert_eq!(self.report["reasons"][0]["what"], reason, "{}", self.report);
+        self
+    }
+}
+
+use libc::{SIGCONT, SIGHUP, SIGINT, SIGSTOP, SIGTERM, SIGUSR1};
+
+fn stops_on(backend: &str, signal: i32, name: &str) {
+    let ended = Probe::start(&[backend, "pending"]).until("ready").send(signal).end();
+    ended.code(0).reason(serde_json::json!({ "Signal": name }));
+    assert_eq!(ended.report["main"], "Cancelled");
+    assert_eq!(ended.err, "", "an orderly stop prints nothing");
+}
+
+fn sigterm_stops(backend: &str) {
+    stops_on(backend, SIGTERM, "SIGTERM");
+}
+
+fn sigint_stops(backend: &str) {
+    stops_on(backend, SIGINT, "SIGINT");
+}
+
+fn a_burst_is_one_request(backend: &str) {
+    let mut probe = Probe::start(&[backend, "graceful"]).until("ready");
+    for _ in 0..50 {
+        probe = probe.send(SIGTERM);
+    }
+    let ended = probe.end();
+    ended.code(0).said("drained");
+}
+
+fn graceful_work_is_drained(backend: &str) {
+    let ended = Probe::start(&[backend, "graceful"]).until("ready").send(SIGTERM).end();
+    ended.code(0).said("draining").said("drained");
+}
+
+fn shielded_work_is_waited_for(backend: &str) {
+    let ended = Probe::start(&[backend, "shielded"]).until("ready").send(SIGINT).end();
+    ended.code(0).said("shielded done").said("in place done");
+}
+
+fn cleanup_runs(backend: &str) {
+    Probe::start(&[backend, "cleanup"]).until("ready").send(SIGTERM).end().code(0).said("cleaned up");
+}
+
+fn a_signal_at_the_start_is_not_lost(backend: &str) {
+    // Sent as early as it can be: before the handlers are in place it kills, after it stops.
+    let ended = Probe::start(&[backend, "pending"]).send(SIGTERM).end();
+    assert!(ended.status.code() == Some(0) || ended.status.signal() == Some(SIGTERM));
+}
+
+fn wedged_workers_do_not_outlast_the_deadline(backend: &str) {
+    if backend.ends_with("current") {
+        return; // the calling thread is the worker: another test
+    }
+    let ended = Probe::start(&[backend, "wedge", "1000"]).until("ready").send(SIGTERM).end();
+    ended.code(124).complained("probe.rs").complained("inside a poll");
+    assert!(ended.lines.iter().any(|line| line.starts_with("returned")), "{:?}", ended.lines);
+    assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+}
+
+fn a_wedged_caller_is_ended_with_the_report(backend: &str) {
+    let ended = Probe::start(&[backend, "wedge-caller", "1000"]).until("ready").send(SIGTERM).end();
+    ended.code(124).complained("the thread that called `run`").complained("\"main\"");
+    assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+}
+
+fn a_second_sigint_forces(backend: &str) {
+    for scenario in ["wedge", "wedge-caller"] {
+        if scenario == "wedge" && backend.ends_with("current") {
+            continue;
+        }
+        let probe = Probe::start(&[backend, scenario, "100000"]).until("ready").send(SIGINT);
+        let ended = probe.pause(Duration::from_millis(400)).send(SIGINT).end();
+        ended.code(130).complained("forced by SIGINT");
+        assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+    }
+}
+
+fn a_stuck_job_does_not_outlast_the_deadline(backend: &str) {
+    let ended = Probe::start(&[backend, "wedge-idle", "1000"]).until("ready").end();
+    ended.code(124).complained("blocking job").reason("MainReturned".into());
+}
+
+fn exit_codes(backend: &str) {
+    let code = |args: &[&str]| Probe::start(&[&[backend], args].concat()).end();
+    code(&["error"]).code(1).complained("it broke");
+    code(&["task-error"]).code(1).complained("the worker broke");
+    code(&["panic"]).code(101).complained("main panics");
+    code(&["task-panic"]).code(101).complained("a task panics");
+    code(&["code", "7"]).code(7);
+    code(&["code", "0"]).code(0);
+    let forbidden = code(&["forbidden"]);
+    forbidden.code(1).complained("SIGKILL");
+    let nonsense = code(&["nonsense"]);
+    nonsense.code(1).complained("drain limit");
+    for ended in [forbidden, nonsense] {
+        assert!(!ended.lines.contains(&"polled".to_owned()), "main was polled");
+    }
+}
+
+fn run_twice_and_then_signals_act_as_before(backend: &str) {
+    let probe = Probe::start(&[backend, "twice"]).until("ready").send(SIGTERM);
+    let ended = probe.until("first 0").until("ready").send(SIGTERM).end();
+    ended.code(0);
+    let ended = Probe::start(&[backend, "disposition"]).until("ready").send(SIGTERM).end();
+    assert_eq!(ended.status.signal(), Some(SIGTERM), "the default action is the default again");
+}
+
+fn an_ignored_signal_stays_ignored(backend: &str) {
+    // SIGHUP, as nohup(1) leaves it.
+    let probe = Probe::start_with("--ignore-signal=HUP", &[backend, "hup"]).until("ready");
+    let ended = probe.send(SIGHUP).pause(Duration::from_millis(50)).send(SIGTERM).end();
+    ended.code(0).reason(serde_json::json!({ "Signal": "SIGTERM" }));
+    let probe = Probe::start(&[backend, "hup"]).until("ready").send(SIGHUP);
+    probe.end().code(0).reason(serde_json::json!({ "Signal": "SIGHUP" }));
+}
+
+fn many_unread_signals_lose_none(backend: &str) {
+    let mut probe = Probe::start(&[backend, "usr1"]).until("ready");
+    for _ in 0..2000 {
+        probe = probe.send(SIGUSR1);
+    }
+    probe.send(SIGTERM).end().code(0);
+}
+
+fn a_forked_child_does_not_stop_the_parent(backend: &str) {
+    let ended = Probe::start(&[backend, "fork"]).end();
+    ended.code(0).said("child died of 15").said("not stopped");
+}
+
+fn a_stopped_process_ends_in_order(backend: &str) {
+    let probe = Probe::start(&[backend, "cleanup"]).until("ready").send(SIGSTOP);
+    let probe = probe.send(SIGTERM).pause(Duration::from_millis(50)).send(SIGCONT);
+    probe.end().code(0).said("cleaned up");
+}
+
+fn the_signal_is_raised_again_by_option(backend: &str) {
+    let ended = Probe::start(&[backend, "reraise"]).until("ready").send(SIGTERM).end();
+    assert_eq!(ended.status.signal(), Some(SIGTERM));
+}
+
+fn ten_thousand_parked_tasks_end(backend: &str) {
+    let ended = Probe::start(&[backend, "parked", "10000"]).until("ready").send(SIGTERM).end();
+    ended.code(0);
+    let root = &ended.report["totals"]["root"];
+    assert_eq!((&root["spawned"], &root["cancelled"]), (&10_001.into(), &10_001.into()), "{root}");
+}
+
+/// Makes each scenario a test on each backend configuration.
+macro_rules! on_every_backend {
+    ($($scenario:ident)*) => {
+        on_every_backend! { @ "tokio-current" tokio_current $($scenario)* }
+        on_every_backend! { @ "tokio-1" tokio_1 $($scenario)* }
+        on_every_backend! { @ "tokio-n" tokio_n $($scenario)* }
+        on_every_backend! { @ "smol-current" smol_current $($scenario)* }
+        on_every_backend! { @ "smol-1" smol_1 $($scenario)* }
+        on_every_backend! { @ "smol-n" smol_n $($scenario)* }
+        on_every_backend! { @ "async-std" async_std $($scenario)* }
+    };
+    (@ $backend:literal $module:ident $($scenario:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $scenario() {
+                    super::$scenario($backend);
+                }
+            )*
+        }
+    };
+}
+
+on_every_backend! {
+    sigterm_stops
+    sigint_stops
+    a_burst_is_one_request
+    graceful_work_is_drained
+    shielded_work_is_waited_for
+    cleanup_runs
+    a_signal_at_the_start_is_not_lost
+    wedged_workers_do_not_outlast_the_deadline
+    a_wedged_caller_is_ended_with_the_report
+    a_second_sigint_forces
+    a_stuck_job_does_not_outlast_the_deadline
+    exit_codes
+    run_twice_and_then_signals_act_as_before
+    an_ignored_signal_stays_ignored
+    many_unread_signals_lose_none
+    a_forked_child_does_not_stop_the_parent
+    a_stopped_process_ends_in_order
+    the_signal_is_raised_again_by_option
+    ten_thousand_parked_tasks_end
+}
