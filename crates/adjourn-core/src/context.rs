@@ -97,8 +97,7 @@ impl Current {
 
     /// Whether shielded work may still be spawned while the scope is cancelling.
     fn is_privileged(&self) -> bool {
-        self.shields > 0
-            || self.task.as_ref().is_some_and(|task| task.word().has(flag::PRIVILEGED))
+        self.shields > 0 || self.task.as_ref().is_some_and(|task| task.word().has(flag::PRIVILEGED))
     }
 }
 
@@ -124,9 +123,8 @@ pub(crate) fn enter<R>(current: Current, poll: impl FnOnce() -> R) -> (R, Curren
 pub(crate) fn with<R>(look: impl FnOnce(&mut Current) -> R) -> R {
     // A destructor of another thread-local may call when this one is gone: nothing is polled then.
     let mut look = Some(look);
-    let result = LOCAL.try_with(|local| {
-        look.take().map(|look| look(&mut local.current.borrow_mut()))
-    });
+    let result =
+        LOCAL.try_with(|local| look.take().map(|look| look(&mut local.current.borrow_mut())));
     match (result, look) {
         (Ok(Some(result)), _) => result,
         (_, Some(look)) => look(&mut Current::default()),

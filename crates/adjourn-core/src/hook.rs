@@ -29,7 +29,9 @@ impl Hook {
 /// Its output is `()` or a `Result<(), E>`; an error is recorded and skips no later hook.
 pub trait IntoHook<Marker>: sealed::Sealed<Marker> {
     #[doc(hidden)]
-    fn into_hook(self) -> Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<(), Vec<String>>> + Send>> + Send>;
+    fn into_hook(
+        self,
+    ) -> Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<(), Vec<String>>> + Send>> + Send>;
 }
 
 /// What a hook may return: `()`, or a `Result` of it with an error.

@@ -327,9 +327,10 @@ impl Node {
         let waker = entry.waker.take();
         task.set(flag::CANCEL | if waker.is_some() { flag::RETAKE } else { 0 });
         wakes.add(waker);
-        tasks.take_waiters(&mut wakes, |waiter| {
-            matches!(waiter, Waiter::Cancel(index, _) if *index == task.index())
-        });
+        tasks.take_waiters(
+            &mut wakes,
+            |waiter| matches!(waiter, Waiter::Cancel(index, _) if *index == task.index()),
+        );
         drop(tasks);
         wakes.wake();
         true
@@ -345,9 +346,10 @@ impl Node {
             task.set(flag::RETAKE);
         }
         wakes.add(waker);
-        tasks.take_waiters(&mut wakes, |waiter| {
-            matches!(waiter, Waiter::Cancel(index, _) if *index == task.index())
-        });
+        tasks.take_waiters(
+            &mut wakes,
+            |waiter| matches!(waiter, Waiter::Cancel(index, _) if *index == task.index()),
+        );
         drop(tasks);
         wakes.wake();
     }
@@ -647,13 +649,7 @@ impl Tasks {
 
 impl Spawn {
     pub(crate) fn new(kind: TaskKind, place: Place) -> Spawn {
-        Spawn {
-            kind,
-            name: None,
-            place,
-            background: false,
-            privileged: context::is_privileged(),
-        }
+        Spawn { kind, name: None, place, background: false, privileged: context::is_privileged() }
     }
 }
 
@@ -662,4 +658,3 @@ impl fmt::Debug for Node {
         f.debug_tuple("Node").field(&self.path()).finish()
     }
 }
-

@@ -343,9 +343,7 @@ impl Machine {
 
     /// Returns the phase of a scope: Stopped if it has ended.
     pub fn phase(&self, scope: ScopeId) -> Phase {
-        self.tree
-            .get(scope)
-            .map_or(Phase::Stopped, |node| node.phase)
+        self.tree.get(scope).map_or(Phase::Stopped, |node| node.phase)
     }
 
     /// Tells whether the program was asked to stop.

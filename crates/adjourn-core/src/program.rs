@@ -20,12 +20,12 @@ use crate::error::Place;
 use crate::hook::Hook;
 use slab::Slab;
 
+use crate::node::{Ended, Node};
 use crate::options::{Options, Reraise, SecondInterrupt, Until};
 use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
 use crate::report::{At, Failure, FailureKind, Outcome, Reason, Report, TaskReport};
 use crate::report::{MOST_LISTED, PhaseSpan, Straggler, Totals};
 use crate::rt::{AnyBackend, Timer};
-use crate::node::{Ended, Node};
 use crate::signal::Signal;
 use crate::table::{TaskId, TaskRef};
 
@@ -116,8 +116,7 @@ impl Program {
         let epoch = backend.now();
         let running =
             PhaseSpan { phase: Phase::Running, entered: Duration::ZERO, left: None, limit: None };
-        let report =
-            Report { backend: backend.name(), phases: vec![running], ..Report::default() };
+        let report = Report { backend: backend.name(), phases: vec![running], ..Report::default() };
         let program = Arc::new(Program {
             backend,
             options,

@@ -203,7 +203,10 @@ impl<E> Runner<E> {
 
     /// Reacts to signals in place of the stop: `handler` is called for each signal, on the
     /// executor, and may ask for the stop. A second SIGINT during a stop still forces.
-    pub fn on_signal(mut self, handler: impl FnMut(Signal, &Stopper) + Send + 'static) -> Runner<E> {
+    pub fn on_signal(
+        mut self,
+        handler: impl FnMut(Signal, &Stopper) + Send + 'static,
+    ) -> Runner<E> {
         self.on_signal = Some(Box::new(handler));
         self
     }
@@ -527,9 +530,7 @@ impl Root<std::future::Ready<MainEnd>> {
             program.set_main(task);
         }
         let token = StopToken::new(node);
-        let main = task.map(|task| {
-            Tracked::new(task, async move { main(token).await.into_end() })
-        });
+        let main = task.map(|task| Tracked::new(task, async move { main(token).await.into_end() }));
         Root { main, program: program.clone() }
     }
 }

@@ -364,11 +364,7 @@ impl Drop for End {
 
 fn poll_end(node: &Arc<Node>, key: &mut Option<WaitKey>, cx: &mut Context<'_>) -> Poll<()> {
     let waiter = Waiter::End(cx.waker().clone());
-    if node.wait(key, waiter, |tasks| tasks.is_closed()) {
-        Poll::Pending
-    } else {
-        Poll::Ready(())
-    }
+    if node.wait(key, waiter, |tasks| tasks.is_closed()) { Poll::Pending } else { Poll::Ready(()) }
 }
 
 pin_project! {

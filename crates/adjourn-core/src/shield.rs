@@ -225,7 +225,11 @@ impl Section {
     }
 
     /// Polls the cleanup, shielded; pending for ever once it is over, since the task is dropped.
-    fn poll_cleanup<C: Future<Output = ()>>(&mut self, cleanup: Pin<&mut Option<C>>, cx: &mut Context<'_>) {
+    fn poll_cleanup<C: Future<Output = ()>>(
+        &mut self,
+        cleanup: Pin<&mut Option<C>>,
+        cx: &mut Context<'_>,
+    ) {
         let mut cleanup = cleanup;
         let Some(future) = cleanup.as_mut().as_pin_mut() else { return };
         _ = Around::hold(&mut self.hold);

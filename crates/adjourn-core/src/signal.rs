@@ -98,9 +98,7 @@ impl Signal {
 
     /// Its name with the prefix (`"SIGTERM"`), `None` for a real-time or unknown one.
     pub fn name(self) -> Option<&'static str> {
-        let known = imp::number::NAMES
-            .iter()
-            .find(|(number, _)| *number == self.0);
+        let known = imp::number::NAMES.iter().find(|(number, _)| *number == self.0);
         known.map(|(_, name)| *name)
     }
 
@@ -232,9 +230,7 @@ impl Received {
 
     /// How often this signal came.
     pub fn count(&self, signal: Signal) -> u64 {
-        self.iter()
-            .find(|(one, _)| *one == signal)
-            .map_or(0, |(_, count)| count)
+        self.iter().find(|(one, _)| *one == signal).map_or(0, |(_, count)| count)
     }
 
     /// Each signal with its count, without taking them.
@@ -292,10 +288,7 @@ pub(crate) fn exit_now(code: i32) -> ! {
 pub struct SignalError(Kind);
 
 #[derive(Debug)]
-#[allow(
-    dead_code,
-    reason = "Unsupported is for other systems than Unix, most others for Unix"
-)]
+#[allow(dead_code, reason = "Unsupported is for other systems than Unix, most others for Unix")]
 enum Kind {
     OutOfRange(i32),
     UnknownName(String),
@@ -327,17 +320,10 @@ impl fmt::Display for SignalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::OutOfRange(number) => {
-                write!(
-                    f,
-                    "{number} is not a signal: numbers go from 1 to {}",
-                    Signal::HIGHEST
-                )
+                write!(f, "{number} is not a signal: numbers go from 1 to {}", Signal::HIGHEST)
             }
             Kind::UnknownName(name) => {
-                write!(
-                    f,
-                    "{name:?} is not the name of a signal: write it like TERM or SIGTERM"
-                )
+                write!(f, "{name:?} is not the name of a signal: write it like TERM or SIGTERM")
             }
             Kind::Uncatchable(signal) => write!(
                 f,
@@ -355,10 +341,7 @@ impl fmt::Display for SignalError {
                  another way"
             ),
             Kind::TooManyListeners(most) => {
-                write!(
-                    f,
-                    "{most} listeners of signals exist already: drop one or share one"
-                )
+                write!(f, "{most} listeners of signals exist already: drop one or share one")
             }
             Kind::TooManyLayers(signal) => write!(
                 f,

@@ -104,11 +104,7 @@ impl Supervision {
             pending: AtomicBool::new(false),
         });
         _ = program.supervisor.set(shared.clone());
-        let mut supervision = Supervision {
-            shared: shared.clone(),
-            host: None,
-            warden: None,
-        };
+        let mut supervision = Supervision { shared: shared.clone(), host: None, warden: None };
         if warden {
             let (program, shared) = (program.clone(), shared.clone());
             let thread = thread::Builder::new().name("adjourn-warden".to_owned());

@@ -20,8 +20,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::error::Place;
-use crate::report::TaskKind;
 use crate::node::Node;
+use crate::report::TaskKind;
 
 /// A task's name, in one word and without an allocation for those that have none.
 pub(crate) type Name = Box<Cow<'static, str>>;

@@ -64,18 +64,9 @@ struct Load {
     hooks: u64,
 }
 
-const IDLE: Load = Load {
-    graceful: 0,
-    plain: false,
-    cleanup: 0,
-    hooks: 0,
-};
+const IDLE: Load = Load { graceful: 0, plain: false, cleanup: 0, hooks: 0 };
 /// One plain task that never yields.
-const STUCK: Load = Load {
-    plain: true,
-    cleanup: NEVER,
-    ..IDLE
-};
+const STUCK: Load = Load { plain: true, cleanup: NEVER, ..IDLE };
 
 #[derive(Debug)]
 struct Seen {
@@ -262,16 +253,9 @@ impl Sim {
 
     fn fire(&mut self, index: usize) {
         let scope = &self.scopes[index];
-        assert_eq!(
-            (scope.fire, scope.cancel, scope.close, scope.end),
-            (None, None, None, None)
-        );
+        assert_eq!((scope.fire, scope.cancel, scope.close, scope.end), (None, None, None, None));
         if self.watch && self.ordered {
-            for dependent in self
-                .scopes
-                .iter()
-                .filter(|other| other.needs.contains(&index))
-            {
+            for dependent in self.scopes.iter().filter(|other| other.needs.contains(&index)) {
                 assert!(self.went(dependent), "{scope:?} before {dependent:?}");
             }
         }
@@ -294,19 +278,11 @@ impl Sim {
             let late = scope.drain_limit.is_some_and(|limit| self.now >= limit);
             let parent = |other: &&Seen| other.parent == Some(index);
             if scope.graceful {
-                assert!(
-                    late || self.cut_off_came(),
-                    "graceful tasks cancelled: {scope:?}"
-                );
+                assert!(late || self.cut_off_came(), "graceful tasks cancelled: {scope:?}");
             }
-            let after_its_own = scope
-                .parent
-                .is_some_and(|at| self.scopes[at].cancel.is_some());
+            let after_its_own = scope.parent.is_some_and(|at| self.scopes[at].cancel.is_some());
             for child in self.scopes.iter().filter(parent) {
-                assert!(
-                    after_its_own || self.went(child),
-                    "{scope:?} before {child:?}"
-                );
+                assert!(after_its_own || self.went(child), "{scope:?} before {child:?}");
             }
         }
         let cleanup = scope.load.cleanup;
@@ -331,14 +307,8 @@ impl Sim {
     fn close(&mut self, index: usize) {
         let scope = &self.scopes[index];
         assert_eq!((scope.close, scope.end), (None, None));
-        assert!(
-            scope.cancel.is_some() || scope.left,
-            "closed in full life: {scope:?}"
-        );
-        assert!(
-            !scope.live || scope.cut.is_some(),
-            "closed with tasks: {scope:?}"
-        );
+        assert!(scope.cancel.is_some() || scope.left, "closed in full life: {scope:?}");
+        assert!(!scope.live || scope.cut.is_some(), "closed with tasks: {scope:?}");
         let (id, hooks) = (scope.id, scope.load.hooks);
         self.scopes[index].close = Some(self.now);
         if hooks == 0 {
@@ -353,20 +323,13 @@ impl Sim {
         let scope = &self.scopes[index];
         assert_eq!(scope.end, None);
         if self.watch {
-            for child in self
-                .scopes
-                .iter()
-                .filter(|other| other.parent == Some(index))
-            {
+            for child in self.scopes.iter().filter(|other| other.parent == Some(index)) {
                 assert!(child.end.is_some(), "{scope:?} ended before {child:?}");
             }
         }
         if !self.deadline_came() {
             assert!(scope.closed, "ended with hooks: {scope:?}");
-            assert!(
-                !scope.live || scope.cut.is_some(),
-                "ended with tasks: {scope:?}"
-            );
+            assert!(!scope.live || scope.cut.is_some(), "ended with tasks: {scope:?}");
         }
         self.scopes[index].end = Some(self.now);
     }
@@ -466,16 +429,10 @@ fn a_program_goes_through_its_phases() {
 
     assert_eq!(tell(&mut m, 6, Event::Graceful(root, true)), []);
     assert_eq!(tell(&mut m, 6, Event::Live(root, true)), []);
-    assert_eq!(
-        tell(&mut m, 7, Event::Graceful(root, false)),
-        [Action::Cancel(root)]
-    );
+    assert_eq!(tell(&mut m, 7, Event::Graceful(root, false)), [Action::Cancel(root)]);
     assert_eq!(m.phase(root), Phase::Cancelling);
     assert_eq!(m.next_limit(), Some(ms(24_005)));
-    assert_eq!(
-        tell(&mut m, 8, Event::Live(root, false)),
-        [Action::Close(root)]
-    );
+    assert_eq!(tell(&mut m, 8, Event::Live(root, false)), [Action::Close(root)]);
     assert_eq!(m.phase(root), Phase::Closing);
     assert_eq!(tell(&mut m, 9, Event::Closed(root)), [Action::Finish]);
     assert_eq!(m.phase(root), Phase::Stopped);
@@ -517,10 +474,7 @@ fn any_event_looks_at_the_limits() {
     }
     // Two levels: the child's drain limit is half of the time of half of the cut-off.
     assert_eq!(m.drain_limit(other), Some(ms(6_000)));
-    assert_eq!(
-        tell(&mut m, 6_000, Event::Live(root, true)),
-        [Action::Cancel(other)]
-    );
+    assert_eq!(tell(&mut m, 6_000, Event::Live(root, true)), [Action::Cancel(other)]);
 }
 
 #[test]
@@ -528,15 +482,9 @@ fn tasks_are_waited_for_until_the_cut_off() {
     let (mut m, root) = machine();
     tell(&mut m, 0, Event::Stop(root));
     tell(&mut m, 0, Event::Live(root, true));
-    assert_eq!(
-        tell(&mut m, 0, Event::Graceful(root, false)),
-        [Action::Cancel(root)]
-    );
+    assert_eq!(tell(&mut m, 0, Event::Graceful(root, false)), [Action::Cancel(root)]);
     assert_eq!(tell(&mut m, 23_999, Event::Tick), []);
-    assert_eq!(
-        tell(&mut m, 24_000, Event::Tick),
-        [Action::CutOff(root), Action::Close(root)]
-    );
+    assert_eq!(tell(&mut m, 24_000, Event::Tick), [Action::CutOff(root), Action::Close(root)]);
     assert_eq!(tell(&mut m, 24_001, Event::Closed(root)), [Action::Finish]);
 }
 
@@ -546,10 +494,7 @@ fn what_ends_in_the_instant_of_its_limit_was_in_time() {
     tell(&mut m, 0, Event::Stop(root));
     tell(&mut m, 0, Event::Live(root, true));
     tell(&mut m, 0, Event::Graceful(root, false));
-    assert_eq!(
-        tell(&mut m, 24_000, Event::Live(root, false)),
-        [Action::Close(root)]
-    );
+    assert_eq!(tell(&mut m, 24_000, Event::Live(root, false)), [Action::Close(root)]);
     assert_eq!(tell(&mut m, 25_000, Event::Closed(root)), [Action::Finish]);
 }
 
@@ -578,10 +523,7 @@ fn hooks_that_begin_after_the_cut_off_have_their_work_waited_for() {
     assert_eq!(followed, [Action::End(child), Action::Close(root)]);
     tell(&mut m, 24_200, Event::Live(root, true));
     assert_eq!(tell(&mut m, 24_300, Event::Closed(root)), []);
-    assert_eq!(
-        tell(&mut m, 24_400, Event::Live(root, false)),
-        [Action::Finish]
-    );
+    assert_eq!(tell(&mut m, 24_400, Event::Live(root, false)), [Action::Finish]);
 }
 
 #[test]
@@ -606,10 +548,7 @@ fn stopping_twice_is_stopping_once() {
 
 #[test]
 fn a_lame_duck_phase_comes_first_and_counts() {
-    let mut m = Machine::new(Limits {
-        lame_duck: ms(3_000),
-        ..limits()
-    });
+    let mut m = Machine::new(Limits { lame_duck: ms(3_000), ..limits() });
     let root = m.root();
     let child = open(&mut m, root, &[]);
     assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::LameDuck]);
@@ -619,15 +558,9 @@ fn a_lame_duck_phase_comes_first_and_counts() {
     assert_eq!(tell(&mut m, 1_000, Event::Stop(root)), []);
     // Everything else goes on: scopes come and go.
     tell(&mut m, 1_500, Event::Left(child));
-    assert_eq!(
-        tell(&mut m, 1_500, Event::Closed(child)),
-        [Action::End(child)]
-    );
+    assert_eq!(tell(&mut m, 1_500, Event::Closed(child)), [Action::End(child)]);
     let late = m.open(ms(2_000), root, &[]).unwrap();
-    assert_eq!(
-        tell(&mut m, 3_000, Event::Tick),
-        [Action::Fire(root), Action::Fire(late)]
-    );
+    assert_eq!(tell(&mut m, 3_000, Event::Tick), [Action::Fire(root), Action::Fire(late)]);
     assert_eq!(m.stop_time(), Some(ms(0)));
     assert_eq!(m.cut_off(), Some(ms(24_000)));
     assert_eq!(m.level_limit(late), Some(ms(3_000 + 21_000 / 2)));
@@ -636,10 +569,7 @@ fn a_lame_duck_phase_comes_first_and_counts() {
 
 #[test]
 fn a_scope_that_is_stopped_alone_is_no_lame_duck() {
-    let mut m = Machine::new(Limits {
-        lame_duck: ms(3_000),
-        ..limits()
-    });
+    let mut m = Machine::new(Limits { lame_duck: ms(3_000), ..limits() });
     let root = m.root();
     let scope = open(&mut m, root, &[]);
     tell(&mut m, 0, Event::Stop(root));
@@ -654,10 +584,7 @@ fn a_scope_that_is_stopped_alone_is_no_lame_duck() {
 #[test]
 fn force_ends_it_at_once_from_every_phase() {
     for steps in 0..6 {
-        let mut m = Machine::new(Limits {
-            lame_duck: ms(10),
-            ..limits()
-        });
+        let mut m = Machine::new(Limits { lame_duck: ms(10), ..limits() });
         let root = m.root();
         let script = [
             Event::Stop(root),
@@ -676,11 +603,7 @@ fn force_ends_it_at_once_from_every_phase() {
             assert_eq!(m.phase(root), Phase::Stopped);
             continue;
         }
-        assert_eq!(
-            followed,
-            [Action::Finish],
-            "from {before}: nothing else is done"
-        );
+        assert_eq!(followed, [Action::Finish], "from {before}: nothing else is done");
         assert_eq!(m.phase(root), Phase::Forced);
         for event in script {
             assert_eq!(tell(&mut m, 2_000, event), []);
@@ -695,10 +618,7 @@ fn force_ends_it_at_once_from_every_phase() {
 #[test]
 fn the_hosts_deadline_ends_it_from_every_phase() {
     for steps in 0..5 {
-        let mut m = Machine::new(Limits {
-            lame_duck: ms(10),
-            ..limits()
-        });
+        let mut m = Machine::new(Limits { lame_duck: ms(10), ..limits() });
         let root = m.root();
         let child = open(&mut m, root, &[]);
         let script = [
@@ -715,20 +635,10 @@ fn the_hosts_deadline_ends_it_from_every_phase() {
         let followed = tell(&mut m, 40, Event::Deadline);
         let ends = [Action::End(child), Action::CutOff(root), Action::Finish];
         let place = |action| followed.iter().position(|&other| other == action);
-        assert!(
-            place(ends[0]) < place(Action::Finish),
-            "{before:?}: {followed:?}"
-        );
+        assert!(place(ends[0]) < place(Action::Finish), "{before:?}: {followed:?}");
         assert_eq!(followed.last(), Some(&Action::Finish), "{before:?}");
-        assert!(
-            !followed.iter().any(|a| matches!(a, Action::Close(_))),
-            "{before:?}"
-        );
-        assert_eq!(
-            place(Action::CutOff(child)).is_some(),
-            steps < 4,
-            "{before:?}"
-        );
+        assert!(!followed.iter().any(|a| matches!(a, Action::Close(_))), "{before:?}");
+        assert_eq!(place(Action::CutOff(child)).is_some(), steps < 4, "{before:?}");
         assert!(place(ends[1]).is_some(), "{before:?}");
         assert_eq!(m.phase(root), Phase::Stopped);
         assert_eq!(m.phase(child), Phase::Stopped);
@@ -742,11 +652,7 @@ fn the_hosts_cut_off_counts_whatever_the_time() {
     tell(&mut m, 0, Event::Stop(root));
     assert_eq!(
         tell(&mut m, 1, Event::CutOff),
-        [
-            Action::Cancel(root),
-            Action::CutOff(root),
-            Action::Close(root)
-        ]
+        [Action::Cancel(root), Action::CutOff(root), Action::Close(root)]
     );
     assert_eq!(tell(&mut m, 24_000, Event::Tick), [], "only once");
     assert_eq!(m.next_limit(), Some(ms(25_000)));
@@ -754,32 +660,19 @@ fn the_hosts_cut_off_counts_whatever_the_time() {
 
 #[test]
 fn the_hosts_cut_off_ends_a_lame_duck() {
-    let mut m = Machine::new(Limits {
-        lame_duck: ms(10_000),
-        ..limits()
-    });
+    let mut m = Machine::new(Limits { lame_duck: ms(10_000), ..limits() });
     let root = m.root();
     tell(&mut m, 0, Event::Stop(root));
     assert_eq!(
         tell(&mut m, 1, Event::CutOff),
-        [
-            Action::Fire(root),
-            Action::Cancel(root),
-            Action::CutOff(root),
-            Action::Close(root)
-        ]
+        [Action::Fire(root), Action::Cancel(root), Action::CutOff(root), Action::Close(root)]
     );
 }
 
 #[test]
 fn limits_against_each_other_are_lowered_to_the_deadline() {
     let mut sim = Sim::new(
-        Limits {
-            lame_duck: ms(900),
-            drain: ms(800),
-            cut_off: ms(700),
-            deadline: ms(100),
-        },
+        Limits { lame_duck: ms(900), drain: ms(800), cut_off: ms(700), deadline: ms(100) },
         STUCK,
     );
     sim.open(0, &[], STUCK);
@@ -790,15 +683,8 @@ fn limits_against_each_other_are_lowered_to_the_deadline() {
 
 #[test]
 fn without_time_it_is_over_at_once() {
-    let mut sim = Sim::new(
-        Limits {
-            lame_duck: ms(0),
-            drain: ms(0),
-            cut_off: ms(0),
-            deadline: ms(0),
-        },
-        STUCK,
-    );
+    let mut sim =
+        Sim::new(Limits { lame_duck: ms(0), drain: ms(0), cut_off: ms(0), deadline: ms(0) }, STUCK);
     let db = sim.open(0, &[], STUCK).unwrap();
     sim.open(0, &[db], STUCK);
     sim.stop(0);
@@ -808,17 +694,8 @@ fn without_time_it_is_over_at_once() {
 #[test]
 fn limits_can_be_for_ever() {
     let mut sim = Sim::new(
-        Limits {
-            lame_duck: ms(0),
-            drain: ms(5),
-            cut_off: ms(NEVER),
-            deadline: ms(NEVER),
-        },
-        Load {
-            graceful: NEVER,
-            cleanup: 7,
-            ..IDLE
-        },
+        Limits { lame_duck: ms(0), drain: ms(5), cut_off: ms(NEVER), deadline: ms(NEVER) },
+        Load { graceful: NEVER, cleanup: 7, ..IDLE },
     );
     sim.advance(ms(10));
     sim.stop(0);
@@ -836,11 +713,7 @@ fn limits_can_be_for_ever() {
     assert_eq!(tell(&mut m, 1, Event::Stop(root)), [Action::Fire(root)]);
     assert_eq!(m.next_limit(), None);
     m.handle(Duration::MAX, Event::Tick);
-    assert_eq!(
-        actions(&mut m),
-        [],
-        "never does not come at the end of time either"
-    );
+    assert_eq!(actions(&mut m), [], "never does not come at the end of time either");
 }
 
 #[test]
@@ -854,9 +727,7 @@ fn a_clock_that_goes_back_stands_still() {
 #[test]
 fn phases_have_names_and_ranks() {
     use Phase::*;
-    let all = [
-        Running, LameDuck, Draining, Cancelling, Closing, Stopped, Forced,
-    ];
+    let all = [Running, LameDuck, Draining, Cancelling, Closing, Stopped, Forced];
     assert!(all.is_sorted());
     let names: Vec<_> = all.iter().map(ToString::to_string).collect();
     let expected = "Running LameDuck Draining Cancelling Closing Stopped Forced";
@@ -885,10 +756,7 @@ fn a_scope_that_is_left_waits_for_its_children() {
     let child = open(&mut m, scope, &[]);
     assert_eq!(tell(&mut m, 0, Event::Left(scope)), []);
     assert_eq!(tell(&mut m, 0, Event::Left(child)), [Action::Close(child)]);
-    assert_eq!(
-        tell(&mut m, 0, Event::Closed(child)),
-        [Action::End(child), Action::Close(scope)]
-    );
+    assert_eq!(tell(&mut m, 0, Event::Closed(child)), [Action::End(child), Action::Close(scope)]);
 }
 
 #[test]
@@ -911,10 +779,7 @@ fn work_of_hooks_is_waited_for_in_a_natural_end_too() {
     tell(&mut m, 0, Event::Left(scope));
     tell(&mut m, 0, Event::Live(scope, true));
     assert_eq!(tell(&mut m, 0, Event::Closed(scope)), []);
-    assert_eq!(
-        tell(&mut m, 0, Event::Live(scope, false)),
-        [Action::End(scope)]
-    );
+    assert_eq!(tell(&mut m, 0, Event::Live(scope, false)), [Action::End(scope)]);
 }
 
 #[test]
@@ -933,10 +798,7 @@ fn a_dependency_that_is_left_ends_all_the_same() {
     tell(&mut m, 0, Event::Left(db));
     assert_eq!(tell(&mut m, 0, Event::Closed(db)), [Action::End(db)]);
     // The other edge is still there.
-    assert_eq!(
-        tell(&mut m, 0, Event::Stop(root)),
-        [Action::Fire(root), Action::Fire(http)]
-    );
+    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(http)]);
     assert_eq!(m.phase(cache), Phase::Running);
 }
 
@@ -951,11 +813,7 @@ fn a_scope_that_is_closing_by_itself_is_waited_for_by_a_stop() {
     assert_eq!(m.level_limit(scope), Some(ms(12_000)));
     assert_eq!(
         tell(&mut m, 1, Event::Closed(scope)),
-        [
-            Action::End(scope),
-            Action::Cancel(root),
-            Action::Close(root)
-        ]
+        [Action::End(scope), Action::Cancel(root), Action::Close(root)]
     );
 }
 
@@ -1012,12 +870,7 @@ fn nothing_pending_takes_no_time() {
 #[test]
 fn parents_and_children_fire_together_and_parents_are_cancelled_later() {
     let mut sim = Sim::new(limits(), STUCK);
-    let load = Load {
-        plain: true,
-        cleanup: 100,
-        hooks: 10,
-        ..IDLE
-    };
+    let load = Load { plain: true, cleanup: 100, hooks: 10, ..IDLE };
     let parent = sim.open(0, &[], load).unwrap();
     let child = sim.open(parent, &[], load).unwrap();
     sim.stop(0);
@@ -1030,12 +883,7 @@ fn parents_and_children_fire_together_and_parents_are_cancelled_later() {
 #[test]
 fn a_dependency_fires_after_its_dependents_have_ended() {
     let mut sim = Sim::new(limits(), IDLE);
-    let load = Load {
-        plain: true,
-        cleanup: 100,
-        hooks: 10,
-        ..IDLE
-    };
+    let load = Load { plain: true, cleanup: 100, hooks: 10, ..IDLE };
     let db = sim.open(0, &[], load).unwrap();
     let http = sim.open(0, &[db, db], load).unwrap();
     let grpc = sim.open(0, &[db], load).unwrap();
@@ -1051,11 +899,7 @@ fn a_dependency_fires_after_its_dependents_have_ended() {
 fn siblings_take_the_maximum_of_their_times() {
     let mut sim = Sim::new(limits(), IDLE);
     for cleanup in [100, 300, 200] {
-        let load = Load {
-            plain: true,
-            cleanup,
-            ..IDLE
-        };
+        let load = Load { plain: true, cleanup, ..IDLE };
         sim.open(0, &[], load).unwrap();
     }
     sim.stop(0);
@@ -1118,11 +962,7 @@ fn each_level_of_a_chain_has_its_share() {
 
 #[test]
 fn each_level_of_dependencies_has_its_share() {
-    let graceful = Load {
-        graceful: NEVER,
-        cleanup: NEVER,
-        ..IDLE
-    };
+    let graceful = Load { graceful: NEVER, cleanup: NEVER, ..IDLE };
     let mut sim = Sim::new(limits(), IDLE);
     let db = sim.open(0, &[], graceful).unwrap();
     let jobs = sim.open(0, &[db], graceful).unwrap();
@@ -1140,11 +980,7 @@ fn each_level_of_dependencies_has_its_share() {
 fn what_a_level_leaves_unused_passes_on() {
     let mut sim = Sim::new(limits(), STUCK);
     let a = sim.open(0, &[], STUCK).unwrap();
-    let quick = Load {
-        plain: true,
-        cleanup: 2_000,
-        ..IDLE
-    };
+    let quick = Load { plain: true, cleanup: 2_000, ..IDLE };
     let b = sim.open(a, &[], quick).unwrap();
     sim.stop(0);
     sim.advance(ms(30_000));
@@ -1156,12 +992,7 @@ fn what_a_level_leaves_unused_passes_on() {
 #[test]
 fn an_overdue_scope_is_still_waited_for() {
     let mut sim = Sim::new(limits(), IDLE);
-    let slow = Load {
-        plain: true,
-        cleanup: 15_000,
-        hooks: 100,
-        ..IDLE
-    };
+    let slow = Load { plain: true, cleanup: 15_000, hooks: 100, ..IDLE };
     let scope = sim.open(0, &[], slow).unwrap();
     sim.stop(0);
     sim.advance(ms(30_000));
@@ -1176,20 +1007,13 @@ fn an_overdue_scope_is_still_waited_for() {
 fn hooks_that_hang_do_not_hold_up_a_dependency_for_ever() {
     let mut sim = Sim::new(limits(), IDLE);
     let db = sim.open(0, &[], IDLE).unwrap();
-    let hanging = Load {
-        hooks: NEVER,
-        ..IDLE
-    };
+    let hanging = Load { hooks: NEVER, ..IDLE };
     let http = sim.open(0, &[db], hanging).unwrap();
     sim.stop(0);
     sim.advance(ms(30_000));
     assert_eq!(sim.times(db)[0], Some(8_000));
     assert_eq!(sim.scopes[http].cut, None);
-    assert_eq!(
-        sim.times(0),
-        [Some(0), Some(8_000), None],
-        "no hooks beside its children's"
-    );
+    assert_eq!(sim.times(0), [Some(0), Some(8_000), None], "no hooks beside its children's");
     assert_eq!(sim.finished, Some(ms(25_000)));
 }
 
@@ -1215,10 +1039,7 @@ fn at_the_cut_off_even_a_scope_that_never_fired_sees_every_step() {
         ]
     );
     assert_eq!(tell(&mut m, 2, Event::Closed(db)), [End(db)]);
-    assert_eq!(
-        tell(&mut m, 3, Event::Closed(http)),
-        [End(http), Close(root)]
-    );
+    assert_eq!(tell(&mut m, 3, Event::Closed(http)), [End(http), Close(root)]);
 }
 
 #[test]
@@ -1240,11 +1061,7 @@ fn a_cycle_through_parents_is_no_order() {
 fn only_the_cycle_itself_loses_its_order() {
     let mut sim = Sim::new(limits(), IDLE);
     sim.ordered = false;
-    let slow = Load {
-        plain: true,
-        cleanup: 100,
-        ..IDLE
-    };
+    let slow = Load { plain: true, cleanup: 100, ..IDLE };
     let db = sim.open(0, &[], slow).unwrap();
     let a = sim.open(0, &[db], slow).unwrap();
     let b = sim.open(0, &[db], slow).unwrap();
@@ -1285,11 +1102,7 @@ fn stopping_a_scope_spares_parents_and_siblings() {
 #[test]
 fn stopping_a_scope_stops_those_that_need_it_first() {
     let mut sim = Sim::new(limits(), IDLE);
-    let load = Load {
-        plain: true,
-        cleanup: 100,
-        ..IDLE
-    };
+    let load = Load { plain: true, cleanup: 100, ..IDLE };
     let db = sim.open(0, &[], load).unwrap();
     let pool = sim.open(db, &[], load).unwrap();
     let http = sim.open(0, &[pool], load).unwrap();
@@ -1298,10 +1111,7 @@ fn stopping_a_scope_stops_those_that_need_it_first() {
     let other = sim.open(0, &[], load).unwrap();
     sim.stop(db);
     // db 1, pool 2, http 3, connection and proxy 4: a quarter of the time for these.
-    assert_eq!(
-        sim.machine.level_limit(sim.scopes[proxy].id),
-        Some(ms(6_000))
-    );
+    assert_eq!(sim.machine.level_limit(sim.scopes[proxy].id), Some(ms(6_000)));
     sim.advance(ms(10_000));
     assert_eq!(sim.times(db), [Some(0), Some(400), Some(500)]);
     assert_eq!(sim.times(pool), [Some(300), Some(300), Some(400)]);
@@ -1315,12 +1125,7 @@ fn stopping_a_scope_stops_those_that_need_it_first() {
 #[test]
 fn a_scope_that_is_stopped_alone_has_the_same_spans() {
     let mut sim = Sim::new(limits(), STUCK);
-    let load = Load {
-        graceful: NEVER,
-        cleanup: NEVER,
-        hooks: NEVER,
-        ..IDLE
-    };
+    let load = Load { graceful: NEVER, cleanup: NEVER, hooks: NEVER, ..IDLE };
     let scope = sim.open(0, &[], load).unwrap();
     sim.advance(ms(1_000));
     sim.stop(scope);
@@ -1344,11 +1149,7 @@ fn a_stop_of_the_program_leaves_an_earlier_stop_less_time() {
     assert_eq!(sim.scopes[scope].level_limit, Some(ms(14_000)));
     sim.advance(ms(60_000));
     assert_eq!(sim.times(0), [Some(4_000), Some(14_000), Some(28_000)]);
-    assert_eq!(
-        sim.scopes[scope].cut,
-        Some(ms(24_000)),
-        "its own cut-off is the earlier one"
-    );
+    assert_eq!(sim.scopes[scope].cut, Some(ms(24_000)), "its own cut-off is the earlier one");
     assert_eq!(sim.finished, Some(ms(28_000)));
 }
 
@@ -1356,11 +1157,7 @@ fn a_stop_of_the_program_leaves_an_earlier_stop_less_time() {
 fn a_dependency_waits_for_a_dependent_of_an_earlier_stop() {
     let mut sim = Sim::new(limits(), STUCK);
     let db = sim.open(0, &[], IDLE).unwrap();
-    let slow = Load {
-        plain: true,
-        cleanup: 500,
-        ..IDLE
-    };
+    let slow = Load { plain: true, cleanup: 500, ..IDLE };
     let http = sim.open(0, &[db], slow).unwrap();
     sim.stop(http);
     sim.advance(ms(100));
@@ -1388,14 +1185,8 @@ fn a_scope_opened_into_a_draining_parent_fires_at_once_and_is_waited_for() {
     tell(&mut m, 1_000, Event::Live(child, true));
     // The parent waits although nothing graceful of its own is alive.
     assert_eq!(tell(&mut m, 2_000, Event::Graceful(root, false)), []);
-    assert_eq!(
-        tell(&mut m, 3_000, Event::Graceful(child, false)),
-        [Action::Cancel(child)]
-    );
-    assert_eq!(
-        tell(&mut m, 4_000, Event::Live(child, false)),
-        [Action::Close(child)]
-    );
+    assert_eq!(tell(&mut m, 3_000, Event::Graceful(child, false)), [Action::Cancel(child)]);
+    assert_eq!(tell(&mut m, 4_000, Event::Live(child, false)), [Action::Close(child)]);
     assert_eq!(
         tell(&mut m, 5_000, Event::Closed(child)),
         [Action::End(child), Action::Cancel(root)]
@@ -1411,17 +1202,10 @@ fn a_scope_opened_into_a_cancelling_parent_is_cancelled_but_not_ended() {
         tell(&mut m, 0, Event::Live(root, true));
         assert_eq!(m.phase(root), Phase::Cancelling);
         let child = m.open(ms(1), root, &[]).unwrap();
-        assert_eq!(
-            actions(&mut m),
-            [Action::Fire(child), Action::Cancel(child)]
-        );
+        assert_eq!(actions(&mut m), [Action::Fire(child), Action::Cancel(child)]);
         tell(&mut m, 1, Event::Graceful(child, false));
         assert_eq!(tell(&mut m, 1, Event::Live(child, false)), []);
-        assert_eq!(
-            tell(&mut m, 1, Event::Live(root, false)),
-            [],
-            "its child has not ended"
-        );
+        assert_eq!(tell(&mut m, 1, Event::Live(root, false)), [], "its child has not ended");
         let close = [Action::Close(child)];
         match way_out {
             "live" => {
@@ -1445,19 +1229,13 @@ fn hooks_can_open_a_scope() {
     tell(&mut m, 0, Event::Left(scope));
     // A natural end: there is no stop, so there are no limits.
     let nursery = open(&mut m, scope, &[]);
-    assert_eq!(
-        actions(&mut m),
-        [Action::Fire(nursery), Action::Cancel(nursery)]
-    );
+    assert_eq!(actions(&mut m), [Action::Fire(nursery), Action::Cancel(nursery)]);
     tell(&mut m, 0, Event::Graceful(nursery, false));
     assert_eq!(tell(&mut m, 0, Event::Live(nursery, true)), []);
     assert_eq!(m.next_limit(), None);
     assert_eq!(tell(&mut m, 0, Event::Closed(scope)), []);
     tell(&mut m, 0, Event::Live(nursery, false));
-    assert_eq!(
-        tell(&mut m, 0, Event::Closed(nursery)),
-        [Action::End(nursery), Action::End(scope)]
-    );
+    assert_eq!(tell(&mut m, 0, Event::Closed(nursery)), [Action::End(nursery), Action::End(scope)]);
 }
 
 #[test]
@@ -1475,11 +1253,7 @@ fn hooks_can_open_a_scope_after_the_cut_off() {
     assert_eq!(tell(&mut m, 24_200, Event::Closed(root)), []);
     assert_eq!(
         tell(&mut m, 25_000, Event::Tick),
-        [
-            Action::CutOff(nursery),
-            Action::End(nursery),
-            Action::Finish
-        ]
+        [Action::CutOff(nursery), Action::End(nursery), Action::Finish]
     );
 }
 
@@ -1638,11 +1412,7 @@ fn scopes_that_hang_together_share_one_limit() {
     assert_eq!(tell(&mut m, 6_000, Event::Tick).len(), ids.len());
     assert_eq!(m.next_limit(), Some(ms(12_000)));
     tell(&mut m, 12_000, Event::Tick);
-    assert_eq!(
-        m.next_limit(),
-        Some(ms(12_000 + 6_000)),
-        "the turn of the root"
-    );
+    assert_eq!(m.next_limit(), Some(ms(12_000 + 6_000)), "the turn of the root");
     let cut = tell(&mut m, 24_000, Event::Tick);
     assert_eq!(cut.len(), 2 * ids.len() + 2);
 }
@@ -1661,14 +1431,8 @@ fn span(hang: bool) -> BoxedStrategy<u64> {
 }
 
 fn load(hang: bool) -> impl Strategy<Value = Load> {
-    (span(hang), any::<bool>(), span(hang), span(hang)).prop_map(
-        |(graceful, plain, cleanup, hooks)| Load {
-            graceful,
-            plain,
-            cleanup,
-            hooks,
-        },
-    )
+    (span(hang), any::<bool>(), span(hang), span(hang))
+        .prop_map(|(graceful, plain, cleanup, hooks)| Load { graceful, plain, cleanup, hooks })
 }
 
 fn plan(hang: bool) -> impl Strategy<Value = Plan> {
@@ -1709,12 +1473,7 @@ fn some_limits() -> impl Strategy<Value = Limits> {
                 0 => lame_duck,
                 _ => Duration::ZERO,
             };
-            Limits {
-                lame_duck,
-                drain,
-                cut_off,
-                deadline,
-            }
+            Limits { lame_duck, drain, cut_off, deadline }
         },
     )
 }

@@ -22,10 +22,7 @@ const WATCHDOG: Duration = Duration::from_secs(60);
 
 fn again(name: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
-    command
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, name)
-        .stdin(Stdio::null());
+    command.args(["--exact", name, "--nocapture"]).env(CHILD, name).stdin(Stdio::null());
     command
 }
 
@@ -71,11 +68,7 @@ fn start(name: &str) -> (Child, BufReader<process::ChildStdout>) {
     let mut line = String::new();
     while !line.ends_with("@ready\n") {
         line.clear();
-        assert_ne!(
-            output.read_line(&mut line).unwrap(),
-            0,
-            "ended before it was ready"
-        );
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "ended before it was ready");
     }
     (child, output)
 }
@@ -125,10 +118,7 @@ fn wait_for(child: i32, options: i32) -> ExitStatus {
         if waited == child {
             return ExitStatus::from_raw(status);
         }
-        assert_eq!(
-            io::Error::last_os_error().kind(),
-            io::ErrorKind::Interrupted
-        );
+        assert_eq!(io::Error::last_os_error().kind(), io::ErrorKind::Interrupted);
     }
 }
 
@@ -197,11 +187,7 @@ extern "C" fn chaining(number: i32, info: *mut libc::siginfo_t, context: *mut li
 }
 
 fn install_chaining(signal: Signal) -> Action {
-    let old = install(
-        signal,
-        chaining as *const () as usize,
-        libc::SA_SIGINFO | libc::SA_RESTART,
-    );
+    let old = install(signal, chaining as *const () as usize, libc::SA_SIGINFO | libc::SA_RESTART);
     BELOW.store(old.sa_sigaction, SeqCst);
     old
 }
@@ -341,11 +327,7 @@ fn a_stopped_process_hears_what_came_meanwhile() {
     }
     let (child, _output) = start(NAME);
     kill(&child, libc::SIGSTOP);
-    assert!(
-        wait_for(child.id() as i32, libc::WUNTRACED)
-            .stopped_signal()
-            .is_some()
-    );
+    assert!(wait_for(child.id() as i32, libc::WUNTRACED).stopped_signal().is_some());
     kill(&child, libc::SIGTERM);
     kill(&child, libc::SIGCONT);
     let status = end(child);
@@ -692,21 +674,13 @@ fn a_process_under_nohup_goes_on_after_a_hangup() {
     if is_child(NAME) {
         let mut listener = listen(&[HUP, TERM]);
         ready();
-        assert_eq!(
-            next(&mut listener).into_iter().collect::<Vec<_>>(),
-            [(TERM, 1)]
-        );
+        assert_eq!(next(&mut listener).into_iter().collect::<Vec<_>>(), [(TERM, 1)]);
         return;
     }
     // trap '' is what nohup does, without its redirections.
     let mut command = Command::new("/bin/sh");
-    command
-        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
-        .arg(env::current_exe().unwrap());
-    command
-        .args(["--exact", NAME, "--nocapture"])
-        .env(CHILD, NAME)
-        .stdout(Stdio::piped());
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(env::current_exe().unwrap());
+    command.args(["--exact", NAME, "--nocapture"]).env(CHILD, NAME).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -856,11 +830,7 @@ fn a_pass_through_acts_as_the_default_in_the_process_itself() {
     let (child, _output) = start(NAME);
     kill(&child, libc::SIGTERM);
     assert_eq!(end(child).signal(), Some(libc::SIGTERM));
-    let mut child = again(NAME)
-        .env("UNWIND", "1")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = again(NAME).env("UNWIND", "1").stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     while line != "@ready\n" {

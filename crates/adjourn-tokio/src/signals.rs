@@ -23,9 +23,8 @@ impl Signals {
     ///
     /// As `tokio::signal::unix::signal`: a forbidden signal, or a handler that the system refused.
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> io::Result<Signals> {
-        let listen = |signal: Signal| {
-            Ok((signal, unix::signal(SignalKind::from_raw(signal.as_raw()))?))
-        };
+        let listen =
+            |signal: Signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.as_raw()))?));
         Ok(Signals { sources: signals.into_iter().map(listen).collect::<io::Result<_>>()? })
     }
 }

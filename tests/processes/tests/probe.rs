@@ -164,7 +164,12 @@ fn shielded_work_is_waited_for(backend: &str) {
 }
 
 fn cleanup_runs(backend: &str) {
-    Probe::start(&[backend, "cleanup"]).until("ready").send(SIGTERM).end().code(0).said("cleaned up");
+    Probe::start(&[backend, "cleanup"])
+        .until("ready")
+        .send(SIGTERM)
+        .end()
+        .code(0)
+        .said("cleaned up");
 }
 
 fn a_signal_at_the_start_is_not_lost(backend: &str) {

@@ -59,19 +59,13 @@ impl Limits {
             NEVER => NEVER,
             _ => start.saturating_add(drain / levels),
         };
-        Share {
-            drain: drain.min(level),
-            level,
-        }
+        Share { drain: drain.min(level), level }
     }
 }
 
 impl Share {
     pub(super) fn min(self, other: Share) -> Share {
-        Share {
-            drain: self.drain.min(other.drain),
-            level: self.level.min(other.level),
-        }
+        Share { drain: self.drain.min(other.drain), level: self.level.min(other.level) }
     }
 }
 
@@ -98,19 +92,14 @@ struct Items<T> {
 
 impl<T> Agenda<T> {
     pub(super) fn new() -> Agenda<T> {
-        Agenda {
-            at: BTreeMap::new(),
-        }
+        Agenda { at: BTreeMap::new() }
     }
 
     pub(super) fn add(&mut self, at: Duration, item: T) {
         if at == NEVER {
             return;
         }
-        let items = self.at.entry(at).or_insert_with(|| Items {
-            live: 0,
-            list: Vec::new(),
-        });
+        let items = self.at.entry(at).or_insert_with(|| Items { live: 0, list: Vec::new() });
         items.live += 1;
         items.list.push(item);
     }

@@ -178,10 +178,7 @@ impl Tree {
         let node = &mut self[need];
         let back = node.dependents.len() as u32;
         node.blockers += 1;
-        node.dependents.push(Edge {
-            node: dependent,
-            back: place,
-        });
+        node.dependents.push(Edge { node: dependent, back: place });
         let node = &mut self[dependent];
         node.needs.push(Edge { node: need, back });
     }

@@ -127,8 +127,7 @@ impl Spawner for AnyBackend {
         F::Output: Send + 'static,
     {
         let handle = self.handle();
-        let parcel: Pin<Box<dyn Parcel>> =
-            Box::pin(Packed { future: Some(future), output: None });
+        let parcel: Pin<Box<dyn Parcel>> = Box::pin(Packed { future: Some(future), output: None });
         self.backend.spawn(Letter {
             parcel: Some(parcel),
             post: self.post.clone(),

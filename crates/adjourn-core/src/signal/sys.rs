@@ -23,10 +23,7 @@
 //! Only atomics and functions of POSIX's async-signal-safe list are used: `getpid`, `write`,
 //! `sigaction`, `pthread_sigmask`, `raise`. Nothing allocates, locks or panics; `errno` is kept. All
 //! orderings are SeqCst: signals are rare, and no proof needs to be read.
-#![allow(
-    unsafe_code,
-    reason = "sigaction, poll, write, raise and _exit have no safe form in std"
-)]
+#![allow(unsafe_code, reason = "sigaction, poll, write, raise and _exit have no safe form in std")]
 
 use super::Signal;
 use libc::{c_int, c_void, siginfo_t};
@@ -67,12 +64,7 @@ struct Edge {
 const UNUSED: usize = usize::MAX;
 
 static EDGES: [[Edge; LEVELS]; Signal::HIGHEST as usize] = [const {
-    [const {
-        Edge {
-            address: AtomicUsize::new(UNUSED),
-            siginfo: AtomicBool::new(false),
-        }
-    }; LEVELS]
+    [const { Edge { address: AtomicUsize::new(UNUSED), siginfo: AtomicBool::new(false) } }; LEVELS]
 }; Signal::HIGHEST as usize];
 
 fn edges(signal: Signal) -> &'static [Edge; LEVELS] {
@@ -97,10 +89,7 @@ impl Action {
         match address {
             libc::SIG_DFL => Disposition::Default,
             libc::SIG_IGN => Disposition::Ignore,
-            _ => match HANDLERS
-                .iter()
-                .position(|handler| *handler as usize == address)
-            {
+            _ => match HANDLERS.iter().position(|handler| *handler as usize == address) {
                 Some(level) => Disposition::Ours(level),
                 None => Disposition::Foreign {
                     address,
@@ -122,16 +111,8 @@ impl Action {
     /// a flag once there is a handler.
     fn below(mut self, level: usize) -> Action {
         let lowest = ends_chain(self.0.sa_sigaction);
-        let reaped = if self.0.sa_sigaction == libc::SIG_IGN {
-            libc::SA_NOCLDWAIT
-        } else {
-            0
-        };
-        let stack = if lowest {
-            libc::SA_ONSTACK
-        } else {
-            self.0.sa_flags & libc::SA_ONSTACK
-        };
+        let reaped = if self.0.sa_sigaction == libc::SIG_IGN { libc::SA_NOCLDWAIT } else { 0 };
+        let stack = if lowest { libc::SA_ONSTACK } else { self.0.sa_flags & libc::SA_ONSTACK };
         let kept = self.0.sa_flags & (libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT);
         self.0.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | stack | kept | reaped;
         self.0.sa_sigaction = HANDLERS[level] as usize;
@@ -162,9 +143,7 @@ pub(super) fn level_over(signal: Signal, action: &Action) -> Option<usize> {
         there == address && (ends_chain(there) || edge.siginfo.load(SeqCst) == siginfo)
     });
     known.or_else(|| {
-        let level = edges(signal)
-            .iter()
-            .position(|edge| edge.address.load(SeqCst) == UNUSED)?;
+        let level = edges(signal).iter().position(|edge| edge.address.load(SeqCst) == UNUSED)?;
         // The address last: it is what says that the edge is there.
         edges(signal)[level].siginfo.store(siginfo, SeqCst);
         edges(signal)[level].address.store(address, SeqCst);
@@ -251,10 +230,7 @@ fn deliver(level: usize, number: c_int, info: *mut siginfo_t, context: *mut c_vo
 
 /// Signals that by default are ignored, so that there is nothing to raise.
 fn default_is_nothing(signal: Signal) -> bool {
-    matches!(
-        signal.as_raw(),
-        libc::SIGCHLD | libc::SIGCONT | libc::SIGURG | libc::SIGWINCH
-    )
+    matches!(signal.as_raw(), libc::SIGCHLD | libc::SIGCONT | libc::SIGURG | libc::SIGWINCH)
 }
 
 /// As [`super::raise_default`]; async-signal-safe.
@@ -295,11 +271,7 @@ pub(super) fn poll(fd: RawFd, events: i16, timeout: Option<Duration>) -> io::Res
     let milliseconds = timeout.map_or(-1, |timeout| {
         i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
     });
-    let mut polled = libc::pollfd {
-        fd,
-        events,
-        revents: 0,
-    };
+    let mut polled = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: the pointer is to one pollfd, valid for the call.
     let count = unsafe { libc::poll(&mut polled, 1, milliseconds) };
     if count >= 0 {
@@ -326,11 +298,7 @@ fn errno() -> *mut c_int {
             target_os = "l4re"
         ))]
         return libc::__errno_location();
-        #[cfg(any(
-            target_vendor = "apple",
-            target_os = "freebsd",
-            target_os = "dragonfly"
-        ))]
+        #[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly"))]
         return libc::__error();
         #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
         return libc::__errno();

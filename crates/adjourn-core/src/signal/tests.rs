@@ -22,33 +22,20 @@ fn what_is_no_signal_is_an_error_with_advice() {
     for number in [i32::MIN, -1, 0, 65, i32::MAX] {
         assert!(Signal::from_raw(number).is_err(), "{number}");
     }
-    for name in [
-        "",
-        "SIG",
-        "TERMINATE",
-        "SIGSIGTERM",
-        "15",
-        "signal 0",
-        "signal x",
-        "S\u{e9}\u{e9}",
-    ] {
+    for name in
+        ["", "SIG", "TERMINATE", "SIGSIGTERM", "15", "signal 0", "signal x", "S\u{e9}\u{e9}"]
+    {
         let error = name.parse::<Signal>().unwrap_err();
         assert!(!error.is_forbidden() && !error.is_limit(), "{error}");
     }
     let error = "TEMR".parse::<Signal>().unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "\"TEMR\" is not the name of a signal: write it like TERM or SIGTERM"
-    );
+    assert_eq!(error, "\"TEMR\" is not the name of a signal: write it like TERM or SIGTERM");
 }
 
 #[test]
 fn an_error_does_not_repeat_its_source() {
     let source = || io::Error::other("the source");
-    for kind in [
-        Kind::Refused(Signal::USER1, source()),
-        Kind::NoDescriptors(source()),
-    ] {
+    for kind in [Kind::Refused(Signal::USER1, source()), Kind::NoDescriptors(source())] {
         let error = SignalError(kind);
         assert!(!error.to_string().contains("the source"));
         assert_eq!(error.source().unwrap().to_string(), "the source");
@@ -86,15 +73,8 @@ mod processes {
     /// This test again, in a process of its own.
     fn again(name: &str) -> Command {
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args([
-            "--exact",
-            &format!("signal::tests::processes::{name}"),
-            "--nocapture",
-        ]);
-        command
-            .env(CHILD, name)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+        command.args(["--exact", &format!("signal::tests::processes::{name}"), "--nocapture"]);
+        command.env(CHILD, name).stdin(Stdio::null()).stdout(Stdio::piped());
         command
     }
 
@@ -179,18 +159,10 @@ mod processes {
         let mut child = again(NAME).stderr(Stdio::piped()).spawn().unwrap();
         let mut pipe = child.stderr.take().unwrap();
         thread::sleep(Duration::from_secs(1));
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "a write to the full pipe did not block"
-        );
+        assert!(child.try_wait().unwrap().is_none(), "a write to the full pipe did not block");
         let mut read = Vec::new();
         pipe.read_to_end(&mut read).unwrap();
-        assert_eq!(
-            child.wait().unwrap().code(),
-            Some(3),
-            "{}",
-            String::from_utf8_lossy(&read)
-        );
+        assert_eq!(child.wait().unwrap().code(), Some(3), "{}", String::from_utf8_lossy(&read));
         assert_eq!(read.iter().filter(|byte| **byte == b'y').count(), 1 << 20);
     }
 
@@ -243,11 +215,7 @@ mod processes {
             }
             let begun = Instant::now();
             assert!(!write_stderr(b"x", Duration::from_secs(3600)));
-            exit_now(if begun.elapsed() < Duration::from_secs(60) {
-                5
-            } else {
-                6
-            });
+            exit_now(if begun.elapsed() < Duration::from_secs(60) { 5 } else { 6 });
         }
         let mut child = again(NAME).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stderr.take());

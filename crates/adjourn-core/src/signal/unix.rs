@@ -96,13 +96,11 @@ impl Slot {
     /// Counts one arrival and wakes the listener. Called by the handler.
     fn count(&self, signal: Signal, sequence: u32) {
         // It loops only when another arrival was counted meanwhile, so the process as a whole gets on.
-        let _ = self
-            .unread(signal)
-            .fetch_update(SeqCst, SeqCst, |unread| match unread as u32 {
-                0 => Some(u64::from(sequence) << 32 | 1),
-                u32::MAX => None,
-                _ => Some(unread + 1),
-            });
+        let _ = self.unread(signal).fetch_update(SeqCst, SeqCst, |unread| match unread as u32 {
+            0 => Some(u64::from(sequence) << 32 | 1),
+            u32::MAX => None,
+            _ => Some(unread + 1),
+        });
         let _ = sys::write(self.fd.load(SeqCst), &[0]);
     }
 }
@@ -119,10 +117,7 @@ pub(super) fn hear(signal: Signal, level: usize) -> bool {
     }
     let sequence = SEQUENCE.fetch_add(1, SeqCst);
     let (mut here, mut elsewhere) = (false, false);
-    for slot in TABLE
-        .iter()
-        .filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0)
-    {
+    for slot in TABLE.iter().filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0) {
         if usize::from(slot.level(signal).load(SeqCst)) == level {
             slot.count(signal, sequence);
             here = true;
@@ -135,10 +130,7 @@ pub(super) fn hear(signal: Signal, level: usize) -> bool {
     if elsewhere && sys::is_lowest(signal, level) {
         let top = sys::current(signal).map(|action| action.disposition());
         if matches!(top, Ok(Disposition::Ours(top)) if top == level) {
-            for slot in TABLE
-                .iter()
-                .filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0)
-            {
+            for slot in TABLE.iter().filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0) {
                 if usize::from(slot.level(signal).load(SeqCst)) != level {
                     slot.count(signal, sequence);
                 }
@@ -180,11 +172,8 @@ struct Registry {
     previous: BTreeMap<(Signal, usize), Action>,
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
-    owner: 0,
-    slots: Vec::new(),
-    previous: BTreeMap::new(),
-});
+static REGISTRY: Mutex<Registry> =
+    Mutex::new(Registry { owner: 0, slots: Vec::new(), previous: BTreeMap::new() });
 
 impl Registry {
     fn lock() -> MutexGuard<'static, Registry> {
@@ -335,9 +324,7 @@ impl Listener {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    signals
-                        .into_iter()
-                        .for_each(|signal| registry.detach(signal));
+                    signals.into_iter().for_each(|signal| registry.detach(signal));
                     registry.slots[number].1 = false;
                     return Err(error);
                 }
@@ -345,25 +332,13 @@ impl Listener {
         }
         let pipe = Arc::clone(&registry.slots[number].0);
         slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
-        slot.hears.store(
-            signals.iter().fold(0, |set, signal| set | signal.bit()),
-            SeqCst,
-        );
+        slot.hears.store(signals.iter().fold(0, |set, signal| set | signal.bit()), SeqCst);
         Ok(Listener::over(pipe, signals, Some(number)))
     }
 
     fn over(pipe: Arc<Pipe>, signals: Vec<Signal>, slot: Option<usize>) -> Listener {
-        let parking = Parking {
-            pipe,
-            nudged: AtomicBool::new(false),
-            process: process::id(),
-        };
-        Listener {
-            parking: Arc::new(parking),
-            signals,
-            slot,
-            unread: Vec::new(),
-        }
+        let parking = Parking { pipe, nudged: AtomicBool::new(false), process: process::id() };
+        Listener { parking: Arc::new(parking), signals, slot, unread: Vec::new() }
     }
 
     pub(super) fn nudger(&self) -> Nudger {
@@ -415,29 +390,18 @@ impl Listener {
         // Whatever began before this moment is seen below; something later may be seen while something
         // that came before it, of a kind already looked at, is not. That one waits for the next round.
         let horizon = SEQUENCE.load(SeqCst);
-        self.unread
-            .iter_mut()
-            .for_each(|unread| unread.ordered = true);
+        self.unread.iter_mut().for_each(|unread| unread.ordered = true);
         for &signal in &self.signals {
             let taken = slot.unread(signal).swap(0, SeqCst);
             let (first, count) = ((taken >> 32) as u32, u64::from(taken as u32));
             if count == 0 {
                 continue;
             }
-            match self
-                .unread
-                .iter_mut()
-                .find(|unread| unread.signal == signal)
-            {
+            match self.unread.iter_mut().find(|unread| unread.signal == signal) {
                 Some(unread) => unread.count += count,
                 None => {
                     let ordered = is_before(first, horizon);
-                    self.unread.push(Unread {
-                        signal,
-                        first,
-                        count,
-                        ordered,
-                    });
+                    self.unread.push(Unread { signal, first, count, ordered });
                 }
             }
         }
@@ -446,12 +410,9 @@ impl Listener {
     fn received(&mut self) -> Vec<(Signal, u64)> {
         let horizon = SEQUENCE.load(SeqCst);
         // By age, oldest first; right also when the sequence has wrapped around.
-        self.unread
-            .sort_unstable_by_key(|unread| unread.first.wrapping_sub(horizon));
+        self.unread.sort_unstable_by_key(|unread| unread.first.wrapping_sub(horizon));
         let ordered = self.unread.iter().filter(|unread| unread.ordered);
-        let received = ordered
-            .map(|unread| (unread.signal, unread.count))
-            .collect();
+        let received = ordered.map(|unread| (unread.signal, unread.count)).collect();
         self.unread.retain(|unread| !unread.ordered);
         received
     }
@@ -469,9 +430,7 @@ impl Drop for Listener {
         };
         let mut registry = Registry::lock();
         TABLE[number].hears.store(0, SeqCst);
-        self.signals
-            .iter()
-            .for_each(|signal| registry.detach(*signal));
+        self.signals.iter().for_each(|signal| registry.detach(*signal));
         registry.slots[number].1 = false;
     }
 }
@@ -501,9 +460,7 @@ pub(super) fn write_stderr(bytes: &[u8], within: Duration) -> bool {
     /// At most what POSIX guarantees a ready pipe to take (_POSIX_PIPE_BUF).
     const CHUNK: usize = 512;
     let private = private_stderr();
-    let fd = private
-        .as_ref()
-        .map_or(libc::STDERR_FILENO, |file| file.as_raw_fd());
+    let fd = private.as_ref().map_or(libc::STDERR_FILENO, |file| file.as_raw_fd());
     write_within(fd, bytes.chunks(CHUNK), Instant::now().checked_add(within))
 }
 
@@ -547,11 +504,7 @@ fn private_stderr() -> Option<File> {
     if !std::fs::metadata(STDERR).ok()?.file_type().is_fifo() {
         return None;
     }
-    File::options()
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(STDERR)
-        .ok()
+    File::options().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(STDERR).ok()
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

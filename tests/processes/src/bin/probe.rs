@@ -156,14 +156,17 @@ fn scene<E: adjourn::rt::Executor>(
             say("ready");
             forever().await;
         }),
-        "usr1" => runner.signals([Signal::USER1, Signal::TERMINATE]).on_signal(|signal, stopper| {
-            if signal == Signal::TERMINATE {
-                stopper.stop();
-            }
-        }).run(async {
-            say("ready");
-            forever().await;
-        }),
+        "usr1" => runner
+            .signals([Signal::USER1, Signal::TERMINATE])
+            .on_signal(|signal, stopper| {
+                if signal == Signal::TERMINATE {
+                    stopper.stop();
+                }
+            })
+            .run(async {
+                say("ready");
+                forever().await;
+            }),
         "fork" => runner.run(async {
             // A child that has not exec'ed dies of SIGTERM and does not stop its parent.
             // SAFETY: the child calls async-signal-safe functions only.

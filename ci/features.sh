@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Each backend alone, and each optional feature, compiles without warnings.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export RUSTFLAGS="-D warnings"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/features"
+cargo check -p adjourn-core
+cargo check -p adjourn-core --features serde
+cargo check -p adjourn-core --features tracing
+cargo check -p adjourn --no-default-features
+for backend in tokio smol async-std; do
+    cargo check -p adjourn --no-default-features --features "$backend"
+    cargo check -p adjourn-examples --no-default-features --features "$backend" --examples
+done
+cargo check -p adjourn --no-default-features --features smol,signal-sources
+cargo check -p adjourn --all-features

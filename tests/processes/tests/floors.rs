@@ -1,0 +1,78 @@
+//! The floors of the workspace, over `cargo metadata`: who may depend on whom, and what a user of
+//! one backend compiles.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+fn cargo(args: &[&str]) -> String {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let output = Command::new(cargo).args(args).current_dir(root).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("cargo prints text")
+}
+
+fn floor(package: &str) -> Option<u32> {
+    match package {
+        "adjourn" => Some(4),
+        "adjourn-tokio" | "adjourn-smol" | "adjourn-async-std" => Some(3),
+        "adjourn-sim" | "adjourn-conformance" => Some(3),
+        "adjourn-core" => Some(2),
+        _ => None,
+    }
+}
+
+#[test]
+fn dependencies_lead_downwards_only() {
+    let metadata = cargo(&["metadata", "--format-version", "1", "--no-deps"]);
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).expect("cargo prints JSON");
+    let mut seen = BTreeSet::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let name = package["name"].as_str().expect("a name");
+        let Some(own) = floor(name) else {
+            let unpublished = package["publish"].as_array().is_some_and(Vec::is_empty);
+            assert!(unpublished, "{name} is on no floor and published");
+            continue;
+        };
+        seen.insert(name);
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let of = dependency["name"].as_str().expect("a name");
+            if let Some(theirs) = floor(of) {
+                assert!(theirs < own, "{name} [{own}] depends on {of} [{theirs}]");
+            }
+        }
+    }
+    assert!(seen.contains("adjourn-core") && seen.contains("adjourn"), "{seen:?}");
+}
+
+/// The crates that are compiled for `package` with these features.
+fn compiled(package: &str, features: &str) -> BTreeSet<String> {
+    let args = ["tree", "-p", package, "--no-default-features", "--features", features];
+    let rest = ["-e", "normal,build", "--prefix", "none", "--format", "{p}"];
+    let tree = cargo(&[&args[..], &rest[..]].concat());
+    let names = tree.lines().filter_map(|line| line.split_whitespace().next());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_backend_brings_no_other_executor() {
+    let core = compiled("adjourn-core", "");
+    let smol = compiled("adjourn", "smol");
+    let tokio = compiled("adjourn", "tokio");
+    let async_std = compiled("adjourn", "async-std");
+    let has = |set: &BTreeSet<String>, name: &str| set.contains(name);
+    assert!(has(&smol, "async-executor") && has(&tokio, "tokio"), "the check sees the backends");
+    for executor in ["tokio", "async-executor", "async-std", "smol"] {
+        assert!(!has(&core, executor), "core compiles {executor}");
+    }
+    assert!(!has(&smol, "tokio") && !has(&smol, "async-std"), "{smol:?}");
+    assert!(!has(&tokio, "async-executor") && !has(&tokio, "async-io"), "{tokio:?}");
+    assert!(!has(&async_std, "tokio"), "{async_std:?}");
+    println!(
+        "crates: core {}, tokio {}, smol {}, async-std {}",
+        core.len(),
+        tokio.len(),
+        smol.len(),
+        async_std.len()
+    );
+}
