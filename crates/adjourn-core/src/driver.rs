@@ -101,11 +101,9 @@ impl Future for Driver {
 
 /// Performs one action.
 pub(crate) fn perform(program: &Arc<Program>, action: Action) {
-    let (id, event): (_, fn(&Arc<Program>, &Arc<Node>)) = match action {
-        Action::LameDuck => {
-            program.unready();
-            return;
-        }
+    type Act = fn(&Arc<Program>, &Arc<Node>);
+    let (id, act): (_, Act) = match action {
+        Action::LameDuck => return program.unready(),
         Action::Finish => return program.finish(),
         Action::End(id) => return program.end(id),
         Action::Fire(id) => (id, fire),
@@ -115,7 +113,7 @@ pub(crate) fn perform(program: &Arc<Program>, action: Action) {
     };
     let node = program.lock().node(id);
     if let Some(node) = node {
-        event(program, &node);
+        act(program, &node);
     }
 }
 

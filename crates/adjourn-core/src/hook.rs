@@ -5,12 +5,18 @@ use std::pin::Pin;
 
 use crate::error::{Place, error_chain};
 
-type HookFuture = Pin<Box<dyn Future<Output = Result<(), Vec<String>>> + Send>>;
+/// A hook's future, with its output as the report wants it.
+#[doc(hidden)]
+pub(crate) type HookFuture = Pin<Box<dyn Future<Output = Result<(), Vec<String>>> + Send>>;
+
+/// What starts a hook.
+#[doc(hidden)]
+pub(crate) type Start = Box<dyn FnOnce() -> HookFuture + Send>;
 
 /// A hook that was registered, and where.
 pub(crate) struct Hook {
     pub(crate) place: Place,
-    start: Box<dyn FnOnce() -> HookFuture + Send>,
+    start: Start,
 }
 
 impl Hook {
@@ -29,9 +35,7 @@ impl Hook {
 /// Its output is `()` or a `Result<(), E>`; an error is recorded and skips no later hook.
 pub trait IntoHook<Marker>: sealed::Sealed<Marker> {
     #[doc(hidden)]
-    fn into_hook(
-        self,
-    ) -> Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<(), Vec<String>>> + Send>> + Send>;
+    fn into_hook(self) -> Start;
 }
 
 /// What a hook may return: `()`, or a `Result` of it with an error.
@@ -73,7 +77,7 @@ where
     F: FnOnce() -> R + Send + 'static,
     R: HookOutput,
 {
-    fn into_hook(self) -> Box<dyn FnOnce() -> HookFuture + Send> {
+    fn into_hook(self) -> Start {
         Box::new(|| {
             let result = self().into_result();
             Box::pin(std::future::ready(result))
@@ -88,7 +92,7 @@ where
     Fut: Future + Send + 'static,
     Fut::Output: HookOutput,
 {
-    fn into_hook(self) -> Box<dyn FnOnce() -> HookFuture + Send> {
+    fn into_hook(self) -> Start {
         Box::new(|| {
             let future = self();
             Box::pin(async move { future.await.into_result() })
@@ -102,7 +106,7 @@ where
     F: Future + Send + 'static,
     F::Output: HookOutput,
 {
-    fn into_hook(self) -> Box<dyn FnOnce() -> HookFuture + Send> {
+    fn into_hook(self) -> Start {
         Box::new(|| Box::pin(async move { self.await.into_result() }))
     }
 }

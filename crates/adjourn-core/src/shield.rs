@@ -156,11 +156,12 @@ impl<F: Future> Future for Shield<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        if this.hold.is_none() && !mem::replace(this.yielded, true) {
-            if Around::look().is_some_and(Around::is_cancelled) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+        if this.hold.is_none()
+            && !mem::replace(this.yielded, true)
+            && Around::look().is_some_and(Around::is_cancelled)
+        {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         _ = Around::hold(this.hold);
         let shields = context::with(|current| current.shields);
