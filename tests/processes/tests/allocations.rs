@@ -1,0 +1,92 @@
+//! Heap allocations of a tracked task beside those of the bare executor, counted.
+//!
+//! One test, since the counter is the process's. Each backend runs on the calling thread alone.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use adjourn::rt::{Executor, Spawner};
+use adjourn::{Exit, Scope, Signal};
+
+struct Counting;
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: forwards to the system's allocator; counting has no effect on what is returned.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promises are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const TASKS: u64 = 1000;
+
+async fn count<H: Future>(mut spawn: impl FnMut() -> H) -> u64 {
+    let before = COUNT.load(Relaxed);
+    for _ in 0..TASKS {
+        spawn().await;
+    }
+    COUNT.load(Relaxed) - before
+}
+
+/// Counts for the bare executor, the typed scope and the erased one.
+async fn compare<B: Spawner>(backend: B) -> (u64, u64, u64) {
+    async fn work() -> u32 {
+        7
+    }
+    let typed = Scope::current().with_backend(backend.clone());
+    let erased = Scope::current();
+    // Once before, so that tables and queues have their size.
+    for _ in 0..2 {
+        count(|| backend.spawn(work())).await;
+        count(|| typed.spawn(work())).await;
+        count(|| erased.spawn(work())).await;
+    }
+    let bare = count(|| backend.spawn(work())).await;
+    (bare, count(|| typed.spawn(work())).await, count(|| erased.spawn(work())).await)
+}
+
+fn on<E: Executor>(
+    runner: adjourn_core::Runner<E>,
+    backend: impl FnOnce() -> E::Backend,
+) -> (u64, u64, u64) {
+    let mut counts = (0, 0, 0);
+    let exit: Exit = runner.signals([] as [Signal; 0]).run(async {
+        counts = compare(backend()).await;
+    });
+    assert_eq!(exit.exit_code(), 0);
+    counts
+}
+
+#[test]
+fn a_tracked_task_allocates_what_a_bare_one_does() {
+    let tokio = on(adjourn::tokio::Runner::new().current_thread(), || {
+        adjourn::tokio::Tokio::current().expect("inside the runtime")
+    });
+    let async_std = on(adjourn::async_std::Runner::new(), || adjourn::async_std::AsyncStd);
+    let executor = std::sync::Arc::new(async_executor::Executor::new());
+    let smol = adjourn::smol::Smol::from(&executor);
+    let mut counts = (0, 0, 0);
+    let main = async { counts = compare(smol.clone()).await };
+    let exit = adjourn::smol::Runner::new().attach_to(&smol, main);
+    assert_eq!(async_io::block_on(executor.run(exit)).exit_code(), 0);
+    for (name, (bare, typed, erased)) in
+        [("tokio", tokio), ("smol", counts), ("async-std", async_std)]
+    {
+        println!("{name}: bare {bare}, typed {typed}, erased {erased} allocations for {TASKS}");
+        // Some slack for the executor's own queues, which grow now and then.
+        let slack = TASKS / 50;
+        assert!(typed <= bare + slack, "{name}: typed {typed}, bare {bare}");
+        assert!(erased <= bare + TASKS + slack, "{name}: erased {erased}, bare {bare}");
+    }
+}
