@@ -1,0 +1,25 @@
+//! What a program means, stated once and tested on every backend configuration.
+//!
+//! A scenario is a function of a [`Config`]; `scenarios!` makes a test of it for each of them. Order
+//! is proved by channels, logs and counters; time is real only where a limit is what is tested.
+
+#![allow(missing_docs, missing_debug_implementations, unreachable_pub)] // a test has no API
+
+#[macro_use]
+#[path = "semantics/harness.rs"]
+mod harness;
+
+#[path = "semantics/blocking.rs"]
+mod blocking;
+#[path = "semantics/hooks.rs"]
+mod hooks;
+#[path = "semantics/report.rs"]
+mod report;
+#[path = "semantics/scopes.rs"]
+mod scopes;
+#[path = "semantics/shield.rs"]
+mod shield;
+#[path = "semantics/stop.rs"]
+mod stop;
+#[path = "semantics/tasks.rs"]
+mod tasks;

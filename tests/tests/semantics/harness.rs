@@ -1,0 +1,398 @@
+//! The backend configurations, a program on any of them, and what scenarios prove things with.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::process::abort;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use adjourn::smol::Smol;
+use adjourn::{
+    Exit, Failure, FailureKind, IntoHook, MainOutput, Report, Scope, StopToken, Stopper, Totals,
+    Until,
+};
+use async_executor::Executor;
+
+pub type AnyError = Box<dyn Error + Send + Sync>;
+
+/// Where a scenario runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Config {
+    TokioCurrentThread,
+    TokioOneWorker,
+    TokioWorkers,
+    TokioAttached,
+    SmolCurrentThread,
+    SmolOneWorker,
+    SmolWorkers,
+    SmolAttached,
+    AsyncStd,
+}
+
+use Config::*;
+
+impl Config {
+    /// Whether one thread runs `main` and all tasks.
+    pub fn is_single_threaded(self) -> bool {
+        matches!(self, TokioCurrentThread | SmolCurrentThread | SmolAttached)
+    }
+
+    /// Whether one thread runs all tasks, and another one `main`.
+    pub fn has_one_worker(self) -> bool {
+        matches!(self, TokioOneWorker | SmolOneWorker)
+    }
+
+    pub fn is_attached(self) -> bool {
+        matches!(self, TokioAttached | SmolAttached)
+    }
+
+    pub fn backend(self) -> &'static str {
+        match self {
+            TokioCurrentThread | TokioOneWorker | TokioWorkers | TokioAttached => "tokio",
+            SmolCurrentThread | SmolOneWorker | SmolWorkers | SmolAttached => "smol",
+            AsyncStd => "async-std",
+        }
+    }
+}
+
+/// Makes a test of each scenario for each configuration.
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        $(mod $name {
+            use $crate::harness::{Config, within_a_minute};
+
+            scenarios!(@tests $name
+                tokio_current_thread TokioCurrentThread,
+                tokio_one_worker TokioOneWorker,
+                tokio_workers TokioWorkers,
+                tokio_attached TokioAttached,
+                smol_current_thread SmolCurrentThread,
+                smol_one_worker SmolOneWorker,
+                smol_workers SmolWorkers,
+                smol_attached SmolAttached,
+                async_std AsyncStd,
+            );
+        })*
+    };
+    (@tests $name:ident $($test:ident $config:ident,)*) => {
+        $(#[test]
+        fn $test() {
+            let name = concat!(module_path!(), "::", stringify!($test));
+            within_a_minute(name, || super::$name(Config::$config));
+        })*
+    };
+}
+
+/// Ends the process, with the test's name, should the test hang.
+pub fn within_a_minute(name: &'static str, test: impl FnOnce()) {
+    let (over, ended) = mpsc::channel::<()>();
+    let watch = thread::spawn(move || {
+        if ended.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("test {name} hangs");
+            let _ = std::io::Write::write_all(
+                &mut std::fs::File::create("/dev/stderr").expect("standard error"),
+                format!("test {name} hangs\n").as_bytes(),
+            );
+            abort();
+        }
+    });
+    test();
+    drop(over);
+    watch.join().expect("the watchdog does not panic");
+}
+
+type Tokio = adjourn::tokio::Runner;
+type OnSmol = adjourn::smol::Runner;
+type OnAsyncStd = adjourn::async_std::Runner;
+
+/// A program on any configuration, without signals.
+pub struct Program {
+    config: Config,
+    runner: Any,
+}
+
+enum Any {
+    Tokio(Tokio),
+    Smol(OnSmol),
+    AsyncStd(OnAsyncStd),
+}
+
+macro_rules! each {
+    ($program:ident, $runner:ident => $change:expr) => {
+        Program {
+            config: $program.config,
+            runner: match $program.runner {
+                Any::Tokio($runner) => Any::Tokio($change),
+                Any::Smol($runner) => Any::Smol($change),
+                Any::AsyncStd($runner) => Any::AsyncStd($change),
+            },
+        }
+    };
+}
+
+impl Program {
+    pub fn new(config: Config) -> Program {
+        let runner = match config {
+            TokioCurrentThread => Any::Tokio(Tokio::new().current_thread()),
+            TokioOneWorker => Any::Tokio(Tokio::new().worker_threads(1)),
+            TokioWorkers => Any::Tokio(Tokio::new().worker_threads(4)),
+            TokioAttached => Any::Tokio(Tokio::new()),
+            SmolCurrentThread => Any::Smol(OnSmol::new().current_thread()),
+            SmolOneWorker => Any::Smol(OnSmol::new().worker_threads(1)),
+            SmolWorkers => Any::Smol(OnSmol::new().worker_threads(4)),
+            SmolAttached => Any::Smol(OnSmol::new()),
+            AsyncStd => Any::AsyncStd(OnAsyncStd::new()),
+        };
+        let program = Program { config, runner };
+        each!(program, runner => runner.signals([]))
+    }
+
+    pub fn timeout(self, span: Duration) -> Program {
+        each!(self, runner => runner.timeout(span))
+    }
+
+    pub fn drain_limit(self, span: Duration) -> Program {
+        each!(self, runner => runner.drain_limit(span))
+    }
+
+    pub fn closing_reserve(self, span: Duration) -> Program {
+        each!(self, runner => runner.closing_reserve(span))
+    }
+
+    pub fn lame_duck(self, span: Duration) -> Program {
+        each!(self, runner => runner.lame_duck(span))
+    }
+
+    pub fn until(self, until: Until) -> Program {
+        each!(self, runner => runner.until(until))
+    }
+
+    pub fn stop_on_panic(self) -> Program {
+        each!(self, runner => runner.stop_on_panic(true))
+    }
+
+    #[track_caller]
+    pub fn on_stop<M>(self, hook: impl IntoHook<M>) -> Program {
+        each!(self, runner => runner.on_stop(hook))
+    }
+
+    #[track_caller]
+    pub fn on_stopped<M>(self, hook: impl IntoHook<M>) -> Program {
+        each!(self, runner => runner.on_stopped(hook))
+    }
+
+    pub fn on_failure(self, told: impl Fn(&Failure) + Send + Sync + 'static) -> Program {
+        each!(self, runner => runner.on_failure(told))
+    }
+
+    pub fn on_report(self, sink: impl FnOnce(&Report) + Send + 'static) -> Program {
+        each!(self, runner => runner.on_report(sink))
+    }
+
+    pub fn stopper(&self) -> Stopper {
+        match &self.runner {
+            Any::Tokio(runner) => runner.stopper(),
+            Any::Smol(runner) => runner.stopper(),
+            Any::AsyncStd(runner) => runner.stopper(),
+        }
+    }
+
+    /// Runs it, on the calling thread.
+    pub fn run<O: MainOutput>(self, main: impl Future<Output = O>) -> Exit {
+        // Boxed, so that each configuration does not compile each `main`.
+        let main: Pin<Box<dyn Future<Output = O> + '_>> = Box::pin(main);
+        match (self.config, self.runner) {
+            (TokioAttached, Any::Tokio(runner)) => tokio_runtime().block_on(runner.attach(main)),
+            (SmolAttached, Any::Smol(runner)) => {
+                let executor = Arc::new(Executor::new());
+                let program = runner.attach_to(&Smol::from(&executor), main);
+                async_io::block_on(executor.run(program))
+            }
+            (_, Any::Tokio(runner)) => runner.run(main),
+            (_, Any::Smol(runner)) => runner.run(main),
+            (_, Any::AsyncStd(runner)) => runner.run(main),
+        }
+    }
+
+    /// Runs it with a `main` that never ends by itself.
+    pub fn run_pending(self) -> Exit {
+        self.run(std::future::pending::<()>())
+    }
+
+    /// Runs it with a graceful `main`. `attach_to` has no counterpart: there `main` awaits a
+    /// graceful task.
+    pub fn run_graceful<F>(self, main: impl FnOnce(StopToken) -> F) -> Exit
+    where
+        F: Future<Output = ()>,
+    {
+        type Main<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+        let main = |stop| -> Main<'_> { Box::pin(main(stop)) };
+        match (self.config, self.runner) {
+            (TokioAttached, Any::Tokio(runner)) => {
+                tokio_runtime().block_on(runner.attach_graceful(main))
+            }
+            (_, Any::Tokio(runner)) => runner.run_graceful(main),
+            (_, Any::Smol(runner)) => runner.run_graceful(main),
+            (_, Any::AsyncStd(runner)) => runner.run_graceful(main),
+        }
+    }
+}
+
+pub fn tokio_runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().expect("a Tokio runtime")
+}
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub fn say(&self, what: impl Into<String>) {
+        self.0.lock().expect("no panic while it is held").push(what.into());
+    }
+
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().expect("no panic while it is held").clone()
+    }
+
+    /// Returns where `what` is; it must be there once.
+    #[track_caller]
+    pub fn at(&self, what: &str) -> usize {
+        let all = self.all();
+        let found: Vec<_> = all.iter().enumerate().filter(|(_, line)| *line == what).collect();
+        assert_eq!(found.len(), 1, "{what:?} is not once in {all:?}");
+        found[0].0
+    }
+
+    #[track_caller]
+    pub fn is(&self, what: &[&str]) {
+        assert_eq!(self.all(), what);
+    }
+
+    /// Says `what` when it is dropped.
+    pub fn on_drop(&self, what: &str) -> SayOnDrop {
+        SayOnDrop(self.clone(), what.to_owned())
+    }
+}
+
+pub struct SayOnDrop(Log, String);
+
+impl Drop for SayOnDrop {
+    fn drop(&mut self) {
+        self.0.say(self.1.clone());
+    }
+}
+
+/// Panics when it is dropped, but not in a panic.
+pub struct Bomb(pub &'static str);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("{}", self.0);
+        }
+    }
+}
+
+/// Something that opens once: awaited, it resolves when it is open.
+#[derive(Clone)]
+pub struct Gate(async_channel::Sender<()>, async_channel::Receiver<()>);
+
+impl Gate {
+    pub fn new() -> Gate {
+        let (open, opened) = async_channel::bounded(1);
+        Gate(open, opened)
+    }
+
+    pub fn open(&self) {
+        self.0.close();
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    pub async fn wait(&self) {
+        _ = self.1.recv().await;
+    }
+
+    pub fn wait_blocking(&self) {
+        _ = self.1.recv_blocking();
+    }
+}
+
+pub fn sleep(span: Duration) -> impl Future<Output = ()> + Send + 'static {
+    Scope::current().sleep(span)
+}
+
+pub const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub async fn yields(n: usize) {
+    for _ in 0..n {
+        futures_lite::future::yield_now().await;
+    }
+}
+
+/// Waits until the current scope is cancelling, without a timer.
+pub async fn until_cancelling() {
+    let scope = Scope::current();
+    while scope.phase() < adjourn::Phase::Cancelling {
+        futures_lite::future::yield_now().await;
+    }
+}
+
+/// Polls a future once, in place.
+pub async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::future::poll_fn(|cx: &mut Context<'_>| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
+}
+
+/// Checks what holds of every report.
+#[track_caller]
+pub fn check(exit: &Exit) {
+    let report = exit.report();
+    for (name, totals) in &report.totals {
+        let Totals { spawned, live, finished, failed, panicked, cancelled, abandoned, .. } =
+            *totals;
+        assert_eq!(live, 0, "alive after the end in {name}:\n{report}");
+        let sum = finished + failed + panicked + cancelled + abandoned;
+        assert_eq!(spawned, sum, "the totals of {name}: {totals:?}\n{report}");
+    }
+    for pair in report.phases.windows(2) {
+        assert!(pair[0].phase < pair[1].phase, "phases only advance:\n{report}");
+        assert!(pair[0].left == Some(pair[1].entered), "phases follow each other:\n{report}");
+    }
+    assert_eq!(report.exit_code(), exit.exit_code());
+}
+
+/// Checks that a program ended with exit code 0, whatever tasks failed in isolation.
+#[track_caller]
+pub fn succeeded(exit: &Exit) {
+    check(exit);
+    assert_eq!(exit.exit_code(), 0, "{}", exit.report());
+}
+
+/// Checks that nothing at all went wrong.
+#[track_caller]
+pub fn clean(exit: &Exit) {
+    succeeded(exit);
+    assert!(exit.report().is_clean(), "{}", exit.report());
+}
+
+/// Checks the exit code.
+#[track_caller]
+pub fn exits(exit: &Exit, code: u8) {
+    check(exit);
+    assert_eq!(exit.exit_code(), code, "{}", exit.report());
+}
+
+/// Returns the failures of one kind.
+pub fn failures(exit: &Exit, kind: FailureKind) -> Vec<&Failure> {
+    exit.report().failures.iter().filter(|failure| failure.kind == kind).collect()
+}

@@ -1,0 +1,562 @@
+//! Spawning, joining, aborting; panics and destructors.
+
+use std::future::{Future, pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll};
+use std::thread;
+
+use adjourn::{
+    FailureKind, JoinHandle, Reason, Scope, spawn, spawn_graceful, spawn_shielded, task,
+};
+
+use crate::harness::*;
+
+scenarios![
+    a_value_is_returned,
+    main_may_borrow_and_not_be_send,
+    a_task_spawns_a_task,
+    a_foreign_thread_spawns_through_a_scope,
+    a_dropped_handle_detaches,
+    a_panic_keeps_its_payload,
+    detached_panics_keep_the_workers,
+    abort_drops_a_pending_task_before_its_handle_resolves,
+    abort_before_the_first_poll_never_enters_the_body,
+    abort_after_completion_keeps_the_output,
+    abort_during_the_final_ready_keeps_the_output,
+    abort_of_itself_acts_at_the_next_yield,
+    concurrent_aborts_end_a_task_once,
+    abort_does_not_cancel_a_shielded_task,
+    a_destructor_that_panics_on_abort_is_a_reported_panic,
+    a_destructor_that_panics_on_completion_keeps_the_output,
+    a_destructor_that_panics_on_cancellation_skips_nobody,
+    a_destructor_spawns_while_its_task_is_aborted,
+    a_late_wake_does_nothing,
+    a_background_task_does_not_keep_the_program_alive,
+    a_handle_outlives_its_program,
+    spawns_while_cancelling_are_refused_but_from_shielded_work,
+    spawns_after_the_end_are_refused,
+    a_task_that_wakes_itself_lets_others_run,
+    a_handle_awaited_by_reference_loses_nothing,
+    a_hundred_thousand_tasks,
+];
+
+fn a_value_is_returned(config: Config) {
+    let exit = Program::new(config).run(async {
+        assert_eq!(spawn(async { 6 * 7 }).await.unwrap(), 42);
+        assert_eq!(spawn_graceful(|_| async { "graceful" }).await.unwrap(), "graceful");
+        assert_eq!(spawn_shielded(async { vec![1] }).await.unwrap(), [1]);
+        assert_eq!(task("named").spawn(async { 1 }).await.unwrap(), 1);
+    });
+    clean(&exit);
+    assert_eq!(exit.report().backend, config.backend());
+    assert_eq!(exit.report().total().finished, 5);
+    assert_eq!(exit.report().reason(), Some(&Reason::Idle));
+}
+
+fn main_may_borrow_and_not_be_send(config: Config) {
+    let text = String::from("borrowed");
+    let shared = Rc::new(AtomicUsize::new(0));
+    let exit = Program::new(config).run(async {
+        let here = shared.clone();
+        yields(3).await;
+        here.store(text.len(), SeqCst);
+    });
+    clean(&exit);
+    assert_eq!(shared.load(SeqCst), 8);
+}
+
+fn a_task_spawns_a_task(config: Config) {
+    let exit = Program::new(config).run(async {
+        let outer = spawn(async { spawn(async { spawn(async { 3 }).await.unwrap() }).await });
+        assert_eq!(outer.await.unwrap().unwrap(), 3);
+    });
+    clean(&exit);
+}
+
+fn a_foreign_thread_spawns_through_a_scope(config: Config) {
+    let exit = Program::new(config).run(async {
+        let scope = Scope::current();
+        let (sent, received) = async_channel::bounded(1);
+        thread::spawn(move || {
+            assert!(Scope::try_current().is_err());
+            let handle = scope.spawn(async { 5 });
+            sent.send_blocking(handle).unwrap();
+        });
+        assert_eq!(received.recv().await.unwrap().await.unwrap(), 5);
+    });
+    clean(&exit);
+}
+
+fn a_dropped_handle_detaches(config: Config) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let exit = Program::new(config).run(async move {
+        for _ in 0..10 {
+            let counted = counted.clone();
+            drop(spawn(async move {
+                yields(3).await;
+                counted.fetch_add(1, SeqCst);
+            }));
+        }
+    });
+    clean(&exit);
+    assert_eq!(count.load(SeqCst), 10);
+}
+
+fn a_panic_keeps_its_payload(config: Config) {
+    let exit = Program::new(config).run(async {
+        let error = spawn(async { std::panic::panic_any(7_u32) }).await.unwrap_err();
+        assert!(error.is_panic() && !error.is_cancelled());
+        assert_eq!(*error.into_panic().downcast::<u32>().unwrap(), 7);
+        let error = spawn(async { panic!("it was {}", "text") }).await.unwrap_err();
+        assert!(error.to_string().contains("it was text"));
+    });
+    succeeded(&exit);
+    let failures = failures(&exit, FailureKind::TaskPanic);
+    assert_eq!(failures.len(), 2);
+    assert!(failures.iter().all(|failure| !failure.fatal), "isolated before the stop");
+    assert_eq!(failures[1].messages, ["it was text"]);
+    assert_eq!(exit.report().total().panicked, 2);
+}
+
+fn detached_panics_keep_the_workers(config: Config) {
+    let exit = Program::new(config).run(async {
+        for _ in 0..50 {
+            drop(spawn(async { panic!("nobody listens") }));
+        }
+        for _ in 0..50 {
+            assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
+        }
+    });
+    succeeded(&exit);
+    assert_eq!(exit.report().total().panicked, 50);
+}
+
+fn abort_drops_a_pending_task_before_its_handle_resolves(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let begun = Gate::new();
+        let (dropped, begins) = (said.on_drop("dropped"), begun.clone());
+        let handle = spawn(async move {
+            let _dropped = dropped;
+            begins.open();
+            pending::<()>().await;
+        });
+        begun.wait().await;
+        assert!(!handle.is_finished());
+        handle.abort();
+        let error = handle.await.unwrap_err();
+        said.say("resolved");
+        assert!(error.is_cancelled() && !error.is_refused() && !error.is_abandoned());
+    });
+    clean(&exit);
+    log.is(&["dropped", "resolved"]);
+    assert_eq!(exit.report().total().cancelled, 1);
+}
+
+fn abort_before_the_first_poll_never_enters_the_body(config: Config) {
+    if !config.is_single_threaded() && !config.has_one_worker() {
+        return; // nothing keeps another worker from being first
+    }
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let (entered, is_entered) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        if config.has_one_worker() {
+            drop(spawn(async move {
+                entered.send(()).unwrap();
+                released.recv().unwrap(); // keeps the one worker
+            }));
+            is_entered.recv().unwrap();
+        }
+        let (dropped, enters) = (said.on_drop("dropped"), said.clone());
+        let handle = spawn(async move {
+            enters.say("entered");
+            drop(dropped);
+        });
+        handle.abort();
+        _ = release.send(());
+        assert!(handle.await.unwrap_err().is_cancelled());
+    });
+    clean(&exit);
+    log.is(&["dropped"]);
+}
+
+fn abort_after_completion_keeps_the_output(config: Config) {
+    let exit = Program::new(config).run(async {
+        let handle = spawn(async { 9 });
+        while !handle.is_finished() {
+            yields(1).await;
+        }
+        handle.abort();
+        assert_eq!(handle.await.unwrap(), 9);
+    });
+    clean(&exit);
+    assert_eq!(exit.report().total().finished, 2);
+}
+
+/// A task that is given its own handle, to abort itself with.
+fn with_own_handle<T, F>(body: impl FnOnce(Arc<Mutex<Option<JoinHandle<T>>>>) -> F) -> Own<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let (slot, gate) = (Arc::new(Mutex::new(None)), Gate::new());
+    let (body, given) = (body(slot.clone()), gate.clone());
+    let handle = spawn(async move {
+        given.wait().await;
+        body.await
+    });
+    *slot.lock().unwrap() = Some(handle);
+    gate.open();
+    slot
+}
+
+type Own<T> = Arc<Mutex<Option<JoinHandle<T>>>>;
+
+fn abort_during_the_final_ready_keeps_the_output(config: Config) {
+    let exit = Program::new(config).run(async {
+        let aborted = Gate::new();
+        let tell = aborted.clone();
+        let own = with_own_handle(|own| async move {
+            own.lock().unwrap().as_ref().unwrap().abort();
+            tell.open();
+            5
+        });
+        aborted.wait().await;
+        let handle = own.lock().unwrap().take().unwrap();
+        assert_eq!(handle.await.unwrap(), 5);
+    });
+    clean(&exit);
+}
+
+fn abort_of_itself_acts_at_the_next_yield(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let aborted = Gate::new();
+        let (tell, says) = (aborted.clone(), said.clone());
+        let own = with_own_handle(|own| async move {
+            own.lock().unwrap().as_ref().unwrap().abort();
+            says.say("aborted");
+            tell.open();
+            yields(1).await;
+            says.say("never");
+        });
+        aborted.wait().await;
+        let handle = own.lock().unwrap().take().unwrap();
+        assert!(handle.await.unwrap_err().is_cancelled());
+    });
+    clean(&exit);
+    log.is(&["aborted"]);
+}
+
+fn concurrent_aborts_end_a_task_once(config: Config) {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    struct Count(Arc<AtomicUsize>);
+    impl Drop for Count {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    let counted = dropped.clone();
+    let exit = Program::new(config).run(async move {
+        for _ in 0..20 {
+            let count = Count(counted.clone());
+            let handle = Arc::new(spawn(async move {
+                let _count = count;
+                pending::<()>().await;
+            }));
+            let threads: Vec<_> = (0..3)
+                .map(|_| {
+                    let handle = handle.clone();
+                    thread::spawn(move || handle.abort())
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            let handle = Arc::into_inner(handle).unwrap();
+            assert!(handle.await.unwrap_err().is_cancelled());
+        }
+    });
+    clean(&exit);
+    assert_eq!(dropped.load(SeqCst), 20);
+    assert_eq!(exit.report().total().cancelled, 20);
+}
+
+fn abort_does_not_cancel_a_shielded_task(config: Config) {
+    let exit = Program::new(config).run(async {
+        let gate = Gate::new();
+        let opened = gate.clone();
+        let handle = spawn_shielded(async move {
+            opened.wait().await;
+            yields(3).await;
+            1
+        });
+        handle.abort();
+        gate.open();
+        assert_eq!(handle.await.unwrap(), 1);
+    });
+    clean(&exit);
+}
+
+fn a_destructor_that_panics_on_abort_is_a_reported_panic(config: Config) {
+    let exit = Program::new(config).run(async {
+        let begun = Gate::new();
+        let begins = begun.clone();
+        let handle = spawn(async move {
+            let _bomb = Bomb("boom on abort");
+            begins.open();
+            pending::<()>().await;
+        });
+        begun.wait().await;
+        handle.abort();
+        let error = handle.await.unwrap_err();
+        assert!(error.is_panic());
+        assert_eq!(*error.into_panic().downcast::<String>().unwrap(), "boom on abort");
+        assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
+    });
+    succeeded(&exit);
+    assert_eq!(failures(&exit, FailureKind::DestructorPanic).len(), 1);
+    assert_eq!(exit.report().total().panicked, 1);
+}
+
+/// Ready at once, and panics when it is dropped.
+struct ReadyBomb(Option<Bomb>);
+
+impl Future for ReadyBomb {
+    type Output = u32;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<u32> {
+        Poll::Ready(u32::from(self.0.is_some()))
+    }
+}
+
+fn a_destructor_that_panics_on_completion_keeps_the_output(config: Config) {
+    let exit = Program::new(config).run(async {
+        let handle = spawn(ReadyBomb(Some(Bomb("boom at the end"))));
+        assert_eq!(handle.await.unwrap(), 1);
+    });
+    succeeded(&exit);
+    let failures = failures(&exit, FailureKind::DestructorPanic);
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0].messages, ["boom at the end"]);
+}
+
+fn a_destructor_that_panics_on_cancellation_skips_nobody(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        for number in 0..20 {
+            let begun = Gate::new();
+            let (begins, said) = (begun.clone(), said.clone());
+            drop(spawn(async move {
+                let _bomb = (number % 2 == 0).then_some(Bomb("boom"));
+                let _dropped = said.on_drop("dropped");
+                begins.open();
+                pending::<()>().await;
+            }));
+            begun.wait().await;
+        }
+        stopper.stop();
+        pending::<()>().await;
+    });
+    exits(&exit, 101);
+    assert_eq!(log.all().len(), 20);
+    let total = exit.report().total();
+    assert_eq!((total.panicked, total.cancelled), (10, 11));
+}
+
+fn a_destructor_spawns_while_its_task_is_aborted(config: Config) {
+    struct Spawns(Gate);
+    impl Drop for Spawns {
+        fn drop(&mut self) {
+            let gate = self.0.clone();
+            drop(spawn(async move { gate.open() }));
+        }
+    }
+    let exit = Program::new(config).run(async {
+        let (begun, spawned) = (Gate::new(), Gate::new());
+        let (begins, spawns) = (begun.clone(), Spawns(spawned.clone()));
+        let handle = spawn(async move {
+            let _spawns = spawns;
+            begins.open();
+            pending::<()>().await;
+        });
+        begun.wait().await;
+        handle.abort();
+        assert!(handle.await.unwrap_err().is_cancelled());
+        spawned.wait().await;
+    });
+    clean(&exit);
+}
+
+fn a_late_wake_does_nothing(config: Config) {
+    let exit = Program::new(config).run(async {
+        let waker = spawn(poll_fn(|cx| Poll::Ready(cx.waker().clone()))).await.unwrap();
+        for _ in 0..3 {
+            waker.wake_by_ref();
+            yields(2).await;
+        }
+        let (sent, received) = mpsc::channel();
+        let handle = spawn(poll_fn(move |cx| {
+            sent.send(cx.waker().clone()).unwrap();
+            Poll::<()>::Pending
+        }));
+        while !handle.is_finished() {
+            handle.abort();
+            yields(1).await;
+        }
+        received.try_iter().for_each(|waker| waker.wake());
+        assert!(handle.await.unwrap_err().is_cancelled());
+    });
+    clean(&exit);
+}
+
+fn a_background_task_does_not_keep_the_program_alive(config: Config) {
+    let exit = Program::new(config).run(async {
+        drop(task("bg").background().spawn(pending::<()>()));
+        drop(task("bg").background().spawn_graceful(|stop| async move { stop.requested().await }));
+        drop(spawn(yields(5)));
+    });
+    clean(&exit);
+    assert_eq!(exit.report().reason(), Some(&Reason::Idle));
+    let total = exit.report().total();
+    assert_eq!((total.finished, total.cancelled), (3, 1));
+}
+
+fn a_handle_outlives_its_program(config: Config) {
+    let (sent, received) = mpsc::channel();
+    let exit = Program::new(config).run(async move {
+        sent.send(task("kept").background().spawn(pending::<()>())).unwrap();
+        sent.send(task("kept").background().spawn(async {})).unwrap();
+    });
+    clean(&exit);
+    let (cancelled, finished) = (received.recv().unwrap(), received.recv().unwrap());
+    assert!(cancelled.is_finished());
+    cancelled.abort();
+    assert!(futures_lite::future::block_on(cancelled).unwrap_err().is_cancelled());
+    _ = futures_lite::future::block_on(finished);
+}
+
+fn spawns_while_cancelling_are_refused_but_from_shielded_work(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn_shielded(async move {
+            stopper.stop();
+            until_cancelling().await;
+            let (plain, graceful) = (said.clone(), said.clone());
+            let dropped = said.on_drop("dropped unrun");
+            let handle = spawn(async move {
+                let _dropped = dropped;
+                plain.say("never");
+            });
+            assert!(handle.is_finished());
+            let error = handle.await.unwrap_err();
+            assert!(error.is_refused() && error.is_cancelled());
+            let error = spawn_graceful(|_| async move { graceful.say("never") }).await.unwrap_err();
+            assert!(error.is_refused());
+            assert_eq!(spawn_shielded(async { 1 }).await.unwrap(), 1);
+            assert_eq!(adjourn::spawn_blocking(|| 2).await.unwrap(), 2);
+            said.say("end");
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["dropped unrun", "end"]);
+    assert_eq!(exit.report().total().refused, 2);
+}
+
+fn spawns_after_the_end_are_refused(config: Config) {
+    let (sent, received) = mpsc::channel();
+    let exit = Program::new(config).run(async move { sent.send(Scope::current()).unwrap() });
+    clean(&exit);
+    let scope = received.recv().unwrap();
+    let handle = scope.spawn(async {});
+    assert!(futures_lite::future::block_on(handle).unwrap_err().is_refused());
+    let handle = scope.spawn_shielded(async {});
+    assert!(futures_lite::future::block_on(handle).unwrap_err().is_refused());
+    let handle = scope.scope("below").spawn_blocking(|| ());
+    assert!(futures_lite::future::block_on(handle).unwrap_err().is_refused());
+    assert!(catch_unwind(AssertUnwindSafe(|| scope.path())).is_ok());
+}
+
+fn a_task_that_wakes_itself_lets_others_run(config: Config) {
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        drop(spawn(async {
+            loop {
+                yields(1).await;
+            }
+        }));
+        assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+}
+
+fn a_handle_awaited_by_reference_loses_nothing(config: Config) {
+    let exit = Program::new(config).run(async {
+        let gate = Gate::new();
+        let opened = gate.clone();
+        let mut handle = spawn(async move {
+            opened.wait().await;
+            4
+        });
+        for _ in 0..3 {
+            assert!(poll_once(&mut handle).await.is_pending());
+        }
+        gate.open();
+        assert_eq!((&mut handle).await.unwrap(), 4);
+        assert!(poll_once(&mut handle).await.is_pending(), "fused");
+    });
+    clean(&exit);
+}
+
+fn a_hundred_thousand_tasks(config: Config) {
+    const COUNT: usize = 100_000;
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        let count = Arc::new(AtomicUsize::new(0));
+        for _ in 0..COUNT {
+            let count = count.clone();
+            drop(spawn(async move {
+                count.fetch_add(1, SeqCst);
+            }));
+            drop(spawn(pending::<()>()));
+        }
+        while count.load(SeqCst) < COUNT {
+            yields(1).await;
+        }
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    let total = exit.report().total();
+    assert_eq!(total.finished, COUNT as u64);
+    assert_eq!(total.cancelled, COUNT as u64 + 1);
+    assert!(exit.report().tasks.len() == 100 && exit.report().alive_at_stop > COUNT as u64);
+}
+
+#[test]
+fn a_spawn_outside_of_a_program_panics_with_advice() {
+    within_a_minute("a_spawn_outside_of_a_program_panics_with_advice", || {
+        let payload = catch_unwind(|| drop(spawn(async {}))).unwrap_err();
+        let text = payload.downcast_ref::<String>().unwrap();
+        assert!(text.contains("in_scope") && text.contains("scope.spawn"), "{text}");
+        assert!(catch_unwind(|| drop(adjourn::scope("x"))).is_err());
+        assert!(Scope::try_current().is_err());
+        assert!(!adjourn::is_ready());
+    });
+}
