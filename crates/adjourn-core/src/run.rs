@@ -370,7 +370,7 @@ impl<E: Executor> Runner<E> {
 impl<E> Runner<E> {
     /// As [`attach`](Runner::attach), on a backend that the caller names: an executor of their own.
     #[track_caller]
-    pub fn attach_to<B, F>(self, backend: &B, main: F) -> impl Future<Output = Exit>
+    pub fn attach_to<B, F>(self, backend: &B, main: F) -> impl Future<Output = Exit> + use<E, B, F>
     where
         B: Backend,
         F: Future,
