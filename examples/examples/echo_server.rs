@@ -1,0 +1,63 @@
+//! Echoes what comes over TCP: `echo_server [ADDRESS]`.
+//!
+//! At Ctrl-C or SIGTERM it accepts no more, and each connection echoes what has arrived before it
+//! closes. The sockets are async-io's, which every executor can run.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use adjourn::{Exit, FutureExt, ResultFutureExt, StopToken, ready, scope};
+use adjourn_examples::{on_backend, sleep};
+use async_io::Async;
+use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+
+async fn echo(mut stream: Async<TcpStream>, stop: StopToken) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        // `or` polls the left one first: the stop ends it only once nothing is left to read.
+        let stopped = async {
+            stop.requested().await;
+            Ok(0)
+        };
+        let count = future::or(stream.read(&mut buffer), stopped).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..count]).await?;
+    }
+}
+
+async fn serve(address: SocketAddr) -> io::Result<()> {
+    let listener = Async::<TcpListener>::bind(address)?;
+    println!("listening on {}", listener.get_ref().local_addr()?);
+    ready();
+    while let Ok(accepted) = listener.accept().until_stop().await {
+        match accepted {
+            Ok((stream, peer)) => {
+                // All under one name, so that the report counts them together. The scope ends by
+                // itself, with its last task.
+                let connection = scope("connection").task(peer.to_string());
+                // A client that resets its connection is worth a line in the report, not a stop.
+                drop(connection.spawn_graceful(|stop| echo(stream, stop).or_report()));
+            }
+            Err(error) => {
+                eprintln!("accept: {error}"); // out of file descriptors, say: later there may be
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    println!("no more connections");
+    Ok(())
+}
+
+fn main() -> Exit {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let Ok(address) = address.parse() else {
+        eprintln!("{address:?} is not an address with a port, as in 127.0.0.1:7000");
+        return Exit::code(2);
+    };
+    on_backend!(Runner => Runner::new()
+        .on_stopped(|| println!("all connections closed"))
+        .run_graceful(|_| serve(address)))
+}
