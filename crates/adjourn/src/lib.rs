@@ -1,4 +1,64 @@
 //! One `run()` for async programs: start an executor, run the program, end it in order.
+//!
+//! A program is a tree of [scopes](Scope) with tasks in them. It is asked to stop by a signal, a
+//! [`Stopper`], an error, or because it is idle. Its graceful tasks are then told and waited for,
+//! plain ones are cancelled, shielded work and blocking jobs are waited for, and hooks run, all by
+//! one deadline. What comes out is an [`Exit`]: a [`Report`] and the exit code that follows from it.
+//!
+//! ```no_run
+//! use adjourn::{Exit, FutureExt, Scope, run, task};
+//! use std::time::Duration;
+//!
+//! async fn work() {
+//!     loop {
+//!         Scope::current().sleep(Duration::from_secs(1)).await;
+//!     }
+//! }
+//!
+//! fn main() -> Exit {
+//!     run(async {
+//!         let worker = work().on_cancel(async { println!("cleaned up") });
+//!         drop(task("worker").spawn(worker)); // a dropped handle detaches
+//!     })
+//! }
+//! ```
+//!
+//! # Process-wide effects
+//!
+//! While a program runs, `run` has handlers for its signals (SIGINT and SIGTERM) and gives them
+//! back at its end; it has two threads that supervise. When the thread that called it is stuck past
+//! the deadline, it ends the process. [`Runner`] has an option for each, and
+//! [`attach`](adjourn_core::Runner::attach) does none of it unless asked.
+//!
+//! # Features
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `tokio` (default) | the module `tokio`; [`run`], [`run_graceful`] and [`Runner`] at the root |
+//! | `smol` | the module `smol` |
+//! | `async-std` | the module `async_std`; legacy, since async-std is discontinued |
+//! | `serde` | `Serialize` for [`Report`] and what it holds |
+//! | `tracing` | an event for each phase, signal, failure and straggler |
+//! | `signal-sources` | `tokio::signal` and `async-signal` as a [`SignalSource`], for programs that attach |
+//!
+//! A feature that a dependency turns on changes no program's executor: `run` at the root is Tokio's,
+//! `smol::run` is smol's.
+//!
+//! # Where to go
+//!
+//! | to | see |
+//! |---|---|
+//! | set options | [`Runner`](adjourn_core::Runner) |
+//! | run inside an executor that is there already | [`attach`](adjourn_core::Runner::attach), [`attach_to`](adjourn_core::Runner::attach_to) |
+//! | spawn | [`spawn`], [`spawn_graceful`], [`spawn_shielded`], [`spawn_blocking`], [`task`] for names |
+//! | be told of the stop | [`StopToken`], [`until_stop`](FutureExt::until_stop) |
+//! | keep a section from being cancelled | [`shield`], [`on_cancel`](FutureExt::on_cancel), [`on_cancel_with`] |
+//! | let a failure stop the program | [`or_stop`](ResultFutureExt::or_stop) |
+//! | group tasks and order their ends | [`scope`], [`Scope::depends_on`], [`Scope::on_stopped`] |
+//! | tell a service manager | [`ready`] |
+//! | adapt another executor | [`rt`] |
+//!
+//! Libraries depend on `adjourn-core` alone.
 
 #![forbid(unsafe_code)]
 
@@ -74,3 +134,8 @@ pub mod async_std {
 
 #[cfg(feature = "tokio")]
 pub use crate::tokio::{Runner, run, run_graceful};
+
+// The README's programs compile. Nothing of it is in the package.
+#[cfg(all(doctest, feature = "tokio", feature = "smol"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
