@@ -17,9 +17,9 @@ use crate::report::Report;
 use crate::signal::{self, Listener, Nudger};
 
 /// How long after the deadline, or after it was forced, `run` may take to return by itself.
-const GRACE: Duration = Duration::from_millis(60);
+const GRACE: Duration = Duration::from_millis(75);
 /// How long before the deadline the executor's own end is given up, so that `run` returns in time.
-const MARGIN: Duration = Duration::from_millis(20);
+const MARGIN: Duration = Duration::from_millis(50);
 /// How long actions may lie undone before the calling thread is woken to perform them.
 const STALL: Duration = Duration::from_millis(5);
 
@@ -125,7 +125,7 @@ impl Supervision {
         }
         let deadline = watch.instant(|limits| limits.deadline)?;
         let left = deadline.saturating_duration_since(Instant::now());
-        Some(left - (left / 10).min(MARGIN))
+        Some(left - (left / 2).min(MARGIN))
     }
 
     /// Gives the signals back. The deadline is kept until this is dropped.

@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A probe that runs. Killed when dropped, so that a failed test leaves nothing behind.
@@ -178,36 +179,47 @@ fn a_signal_at_the_start_is_not_lost(backend: &str) {
     assert!(ended.status.code() == Some(0) || ended.status.signal() == Some(SIGTERM));
 }
 
+/// Held by tests whose processes take every processor, so that they do not starve each other.
+static BUSY: Mutex<()> = Mutex::new(());
+
+fn busy() -> MutexGuard<'static, ()> {
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn wedged_workers_do_not_outlast_the_deadline(backend: &str) {
+    let _busy = busy();
     if backend.ends_with("current") {
         return; // the calling thread is the worker: another test
     }
-    let ended = Probe::start(&[backend, "wedge", "1000"]).until("ready").send(SIGTERM).end();
+    let ended = Probe::start(&[backend, "wedge", "2000"]).until("ready").send(SIGTERM).end();
     ended.code(124).complained("probe.rs").complained("inside a poll");
     assert!(ended.lines.iter().any(|line| line.starts_with("returned")), "{:?}", ended.lines);
     assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
 }
 
 fn a_wedged_caller_is_ended_with_the_report(backend: &str) {
-    let ended = Probe::start(&[backend, "wedge-caller", "1000"]).until("ready").send(SIGTERM).end();
+    let _busy = busy();
+    let ended = Probe::start(&[backend, "wedge-caller", "2000"]).until("ready").send(SIGTERM).end();
     ended.code(124).complained("the thread that called `run`").complained("\"main\"");
     assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
 }
 
 fn a_second_sigint_forces(backend: &str) {
+    let _busy = busy();
     for scenario in ["wedge", "wedge-caller"] {
         if scenario == "wedge" && backend.ends_with("current") {
             continue;
         }
         let probe = Probe::start(&[backend, scenario, "100000"]).until("ready").send(SIGINT);
-        let ended = probe.pause(Duration::from_millis(400)).send(SIGINT).end();
+        let ended = probe.pause(Duration::from_millis(1000)).send(SIGINT).end();
         ended.code(130).complained("forced by SIGINT");
         assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
     }
 }
 
 fn a_stuck_job_does_not_outlast_the_deadline(backend: &str) {
-    let ended = Probe::start(&[backend, "wedge-idle", "1000"]).until("ready").end();
+    let _busy = busy();
+    let ended = Probe::start(&[backend, "wedge-idle", "2000"]).until("ready").end();
     ended.code(124).complained("blocking job").reason("MainReturned".into());
 }
 

@@ -186,8 +186,11 @@ fn scene<E: adjourn::rt::Executor>(
             say("not stopped");
         }),
         "cleanup" => runner.run(async {
-            say("ready");
-            forever().on_cancel(async { say("cleaned up") }).await;
+            let work = async {
+                say("ready");
+                forever().await;
+            };
+            work.on_cancel(async { say("cleaned up") }).await;
         }),
         "reraise" => runner.reraise(adjourn::Reraise::Always).run(async {
             say("ready");
