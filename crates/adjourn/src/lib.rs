@@ -135,7 +135,11 @@ pub mod async_std {
 #[cfg(feature = "tokio")]
 pub use crate::tokio::{Runner, run, run_graceful};
 
-// The README's programs compile. Nothing of it is in the package.
+// The programs of these two compile. They are no part of the package.
 #[cfg(all(doctest, feature = "tokio", feature = "smol"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../../../docs/guide.md")]
+struct Guide;
