@@ -357,7 +357,7 @@ fn a_destructor_that_panics_on_cancellation_skips_nobody(config: Config) {
             let begun = Gate::new();
             let (begins, said) = (begun.clone(), said.clone());
             drop(spawn(async move {
-                let _bomb = (number % 2 == 0).then_some(Bomb("boom"));
+                let _bomb = (number % 2 == 0).then(|| Bomb("boom"));
                 let _dropped = said.on_drop("dropped");
                 begins.open();
                 pending::<()>().await;
