@@ -1,1 +1,618 @@
-//! To come.
+//! Shields and cleanups: what defers a task's cancellation, and what does not.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use adjourn::{
+    FailureKind, FutureExt, Scope, StragglerState, on_cancel_with, shield, spawn, spawn_blocking,
+    spawn_shielded,
+};
+use futures_util::future::{Either, join, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::harness::*;
+
+scenarios![
+    a_shield_defers_cancellation_to_the_first_yield_after_it,
+    a_shield_defers_abort,
+    a_shield_may_borrow,
+    a_loop_of_shields_ends,
+    shields_nest,
+    a_shield_outside_of_a_program_is_its_future,
+    a_shield_in_futures_unordered_completes,
+    beside_a_shield_siblings_go_on,
+    a_shield_dropped_by_select_is_recorded_with_its_line,
+    a_hold_belongs_to_the_task_that_last_polled_it,
+    a_shield_is_bounded_by_the_cut_off,
+    a_shielded_task_is_eager_and_waited_for,
+    a_shield_releases_where_it_panics,
+    a_cleanup_runs_after_its_work_is_dropped,
+    a_cleanup_does_not_run_for_work_that_is_over_or_not_begun,
+    cleanups_act_innermost_first,
+    a_cleanup_waits_for_a_shield_inside_its_work,
+    on_cancel_with_shares_a_resource,
+    cleanups_in_futures_unordered_all_run,
+    a_cleanup_runs_on_abort,
+    a_cleanup_may_spawn_shielded_work_and_jobs,
+    a_cleanup_that_panics_is_reported,
+    a_cleanup_dropped_by_select_is_recorded,
+    a_cleanup_is_bounded_by_the_cut_off,
+];
+
+fn a_shield_defers_cancellation_to_the_first_yield_after_it(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let _dropped = said.on_drop("dropped");
+            shield(async {
+                stopper.stop();
+                until_cancelling().await;
+                yields(5).await;
+                said.say("shielded");
+            })
+            .await;
+            said.say("after");
+            yields(1).await;
+            said.say("never");
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["shielded", "after", "dropped"]);
+    assert_eq!(exit.report().total().cancelled, 2);
+}
+
+fn a_shield_defers_abort(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let (begun, gate) = (Gate::new(), Gate::new());
+        let (begins, opened, says) = (begun.clone(), gate.clone(), said.clone());
+        let handle = spawn(async move {
+            async {
+                begins.open();
+                opened.wait().await;
+                says.say("shielded");
+            }
+            .shield()
+            .await;
+            pending::<()>().await;
+        });
+        begun.wait().await;
+        handle.abort();
+        yields(5).await;
+        assert!(!handle.is_finished());
+        said.say("opened");
+        gate.open();
+        assert!(handle.await.unwrap_err().is_cancelled());
+    });
+    clean(&exit);
+    log.is(&["opened", "shielded"]);
+}
+
+fn a_shield_may_borrow(config: Config) {
+    let mut list = vec![1];
+    let exit = Program::new(config).run(async {
+        let pushed = shield(async {
+            list.push(2);
+            yields(2).await;
+            list.push(3);
+            list.len()
+        });
+        assert_eq!(pushed.await, 3);
+    });
+    clean(&exit);
+    assert_eq!(list, [1, 2, 3]);
+}
+
+fn a_loop_of_shields_ends(config: Config) {
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        drop(spawn(async {
+            loop {
+                shield(async {}).await;
+            }
+        }));
+        drop(spawn(async {
+            loop {
+                shield(yields(1)).await;
+            }
+        }));
+        // On one thread the first yields only once the stop has come: another one has to ask.
+        std::thread::spawn(move || stopper.stop());
+        pending::<()>().await;
+    });
+    clean(&exit);
+    assert_eq!(exit.report().total().cancelled, 3);
+}
+
+fn shields_nest(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            shield(async {
+                shield(async {
+                    stopper.stop();
+                    until_cancelling().await;
+                })
+                .await;
+                yields(3).await;
+                shield(yields(3)).await;
+                said.say("outer");
+            })
+            .await;
+            pending::<()>().await;
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["outer"]);
+}
+
+fn a_shield_outside_of_a_program_is_its_future(_: Config) {
+    assert_eq!(futures_lite::future::block_on(shield(async { 1 })), 1);
+    let work = async { 2 }.on_cancel(async { panic!("nobody cancels") });
+    assert_eq!(futures_lite::future::block_on(work), 2);
+    assert_eq!(futures_lite::future::block_on(async { 3 }.until_stop()), Ok(3));
+}
+
+fn a_shield_in_futures_unordered_completes(config: Config) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let program = Program::new(config);
+    let (stopper, counted) = (program.stopper(), count.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let mut work: FuturesUnordered<_> = (0..10)
+                .map(|_| {
+                    shield(async {
+                        stopper.stop();
+                        until_cancelling().await;
+                        sleep(millis(5)).await;
+                        counted.fetch_add(1, SeqCst);
+                    })
+                })
+                .collect();
+            while work.next().await.is_some() {}
+            pending::<()>().await;
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    assert_eq!(count.load(SeqCst), 10);
+}
+
+fn beside_a_shield_siblings_go_on(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let _dropped = said.on_drop("dropped");
+            let gate = Gate::new();
+            let shielded = shield(async {
+                stopper.stop();
+                gate.wait().await;
+                said.say("shielded");
+            });
+            let sibling = async {
+                until_cancelling().await;
+                yields(3).await;
+                said.say("sibling");
+                gate.open();
+                pending::<()>().await;
+            };
+            join(shielded, sibling).await;
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["sibling", "shielded", "dropped"]);
+}
+
+fn a_shield_dropped_by_select_is_recorded_with_its_line(config: Config) {
+    let mut line = 0;
+    let exit = Program::new(config).run(async {
+        let (shielded, at) = (shield(pending::<()>()), line!());
+        line = at;
+        match select(Box::pin(shielded), Box::pin(yields(2))).await {
+            Either::Right(_) => {}
+            Either::Left(_) => unreachable!(),
+        }
+        // Never polled: nothing was dropped half-way.
+        drop(shield(pending::<()>()));
+    });
+    succeeded(&exit);
+    let failures = failures(&exit, FailureKind::ShieldDropped);
+    assert_eq!(failures.len(), 1, "{}", exit.report());
+    let place = format!("shield.rs:{line}:");
+    assert!(failures[0].origin.contains(&place), "{}", failures[0].origin);
+    assert!(failures[0].messages[0].contains("spawn_shielded"));
+}
+
+type Moved = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn a_hold_belongs_to_the_task_that_last_polled_it(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let (gate, begun) = (Gate::new(), Gate::new());
+        let opened = gate.clone();
+        let (send, receive) = async_channel::bounded::<Moved>(1);
+        let (back, returned) = async_channel::bounded::<()>(1);
+        let first = spawn(async move {
+            let mut moved: Moved = Box::pin(shield(async move {
+                opened.wait().await;
+            }));
+            assert!(poll_once(&mut moved).await.is_pending());
+            send.send(moved).await.unwrap();
+            back.send(()).await.unwrap();
+            pending::<()>().await;
+        });
+        returned.recv().await.unwrap();
+        let (begins, says) = (begun.clone(), said.clone());
+        let second = spawn(async move {
+            let mut moved = receive.recv().await.unwrap();
+            assert!(poll_once(&mut moved).await.is_pending());
+            begins.open();
+            moved.await;
+            says.say("completed");
+            pending::<()>().await;
+        });
+        begun.wait().await;
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled(), "it holds nothing any more");
+        second.abort();
+        yields(5).await;
+        assert!(!second.is_finished());
+        said.say("opened");
+        gate.open();
+        assert!(second.await.unwrap_err().is_cancelled());
+    });
+    clean(&exit);
+    log.is(&["opened", "completed"]);
+}
+
+fn a_shield_is_bounded_by_the_cut_off(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config).timeout(millis(200));
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let _dropped = said.on_drop("dropped");
+            shield(async {
+                stopper.stop();
+                pending::<()>().await;
+            })
+            .await;
+        }));
+        pending::<()>().await;
+    });
+    exits(&exit, 124);
+    log.is(&["dropped"]);
+    assert_eq!(exit.report().stragglers[0].state, StragglerState::Shielded);
+    assert!(failures(&exit, FailureKind::ShieldDropped).is_empty(), "the deadline is no mistake");
+}
+
+fn a_shielded_task_is_eager_and_waited_for(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let handle = spawn_shielded(async move {
+                stopper.stop();
+                until_cancelling().await;
+                sleep(millis(5)).await;
+                said.say("done");
+            });
+            handle.await.unwrap();
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["done"]);
+    let total = exit.report().total();
+    assert_eq!((total.finished, total.cancelled), (1, 2));
+}
+
+fn a_shield_releases_where_it_panics(config: Config) {
+    let exit = Program::new(config).run(async {
+        let (begun, begins) = (Gate::new(), Gate::new());
+        let (go, gone) = (begun.clone(), begins.clone());
+        let handle = spawn(async move {
+            let panics = shield(async { panic!("inside") });
+            let mut panics = Box::pin(panics);
+            let polled = std::panic::AssertUnwindSafe(poll_once(&mut panics));
+            assert!(futures_util::FutureExt::catch_unwind(polled).await.is_err());
+            drop(panics);
+            gone.open();
+            go.wait().await;
+            pending::<()>().await;
+        });
+        begins.wait().await;
+        handle.abort();
+        assert!(handle.await.unwrap_err().is_cancelled());
+    });
+    succeeded(&exit);
+}
+
+fn a_cleanup_runs_after_its_work_is_dropped(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let (says, dropped) = (said.clone(), said.on_drop("work dropped"));
+            let work = async move {
+                let _dropped = dropped;
+                stopper.stop();
+                pending::<()>().await;
+            };
+            let cleanup = async move {
+                says.say("cleanup begins");
+                yields(5).await;
+                sleep(millis(5)).await;
+                says.say("cleanup ends");
+            };
+            work.on_cancel(cleanup).await;
+            said.say("never");
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["work dropped", "cleanup begins", "cleanup ends"]);
+    assert_eq!(exit.report().total().cancelled, 2);
+}
+
+fn a_cleanup_does_not_run_for_work_that_is_over_or_not_begun(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let says = said.clone();
+        let cleanup = |what: &'static str| {
+            let says = says.clone();
+            async move { says.say(what) }
+        };
+        assert_eq!(async { 1 }.on_cancel(cleanup("over")).await, 1);
+        let not_begun = pending::<()>().on_cancel(cleanup("not begun"));
+        drop(spawn(async move {
+            shield(async {
+                stopper.stop();
+                until_cancelling().await;
+            })
+            .await;
+            not_begun.await;
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&[]);
+}
+
+fn cleanups_act_innermost_first(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let cleanup = |what: &'static str| {
+                let said = said.clone();
+                async move {
+                    yields(3).await;
+                    said.say(what);
+                }
+            };
+            let work = async {
+                let inner = async {
+                    stopper.stop();
+                    pending::<()>().await;
+                };
+                inner.on_cancel(cleanup("inner")).await;
+            };
+            work.on_cancel(cleanup("middle")).on_cancel(cleanup("outer")).await;
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["inner", "middle", "outer"]);
+}
+
+fn a_cleanup_waits_for_a_shield_inside_its_work(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let says = said.clone();
+            let work = async {
+                shield(async {
+                    stopper.stop();
+                    until_cancelling().await;
+                    yields(3).await;
+                    said.say("shielded");
+                })
+                .await;
+                pending::<()>().await;
+            };
+            work.on_cancel(async move { says.say("cleanup") }).await;
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["shielded", "cleanup"]);
+}
+
+fn on_cancel_with_shares_a_resource(config: Config) {
+    let shared = Arc::new(Mutex::new(Vec::new()));
+    let program = Program::new(config);
+    let (stopper, out) = (program.stopper(), shared.clone());
+    let exit = program.run(async move {
+        let mut list = vec![0];
+        let len = on_cancel_with(
+            &mut list,
+            async |list: &mut Vec<i32>| {
+                list.push(1);
+                yields(1).await;
+                list.len()
+            },
+            async |_: &mut Vec<i32>| panic!("not cancelled"),
+        );
+        assert_eq!(len.await, 2);
+        on_cancel_with(
+            &mut list,
+            async |list: &mut Vec<i32>| {
+                list.push(2);
+                stopper.stop();
+                pending::<()>().await;
+            },
+            async |list: &mut Vec<i32>| {
+                yields(2).await;
+                list.push(3);
+                out.lock().unwrap().append(list);
+            },
+        )
+        .await;
+    });
+    clean(&exit);
+    assert_eq!(*shared.lock().unwrap(), [0, 1, 2, 3]);
+}
+
+fn cleanups_in_futures_unordered_all_run(config: Config) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let program = Program::new(config);
+    let (stopper, counted) = (program.stopper(), count.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let mut work: FuturesUnordered<_> = (0..10_u64)
+                .map(|number| {
+                    let counted = counted.clone();
+                    pending::<()>().on_cancel(async move {
+                        sleep(millis(number)).await;
+                        counted.fetch_add(1, SeqCst);
+                    })
+                })
+                .collect();
+            assert!(poll_once(&mut work.next()).await.is_pending());
+            stopper.stop();
+            _ = work.next().await;
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    assert_eq!(count.load(SeqCst), 10);
+}
+
+fn a_cleanup_runs_on_abort(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let begun = Gate::new();
+        let (begins, says) = (begun.clone(), said.clone());
+        let handle = spawn(async move {
+            let work = async move {
+                begins.open();
+                pending::<()>().await;
+            };
+            let mut sections = FuturesUnordered::new();
+            sections.push(work.on_cancel(async move {
+                yields(3).await;
+                says.say("cleanup");
+            }));
+            sections.next().await;
+        });
+        begun.wait().await;
+        handle.abort();
+        assert!(handle.await.unwrap_err().is_cancelled());
+        said.say("resolved");
+    });
+    clean(&exit);
+    log.is(&["cleanup", "resolved"]);
+}
+
+fn a_cleanup_may_spawn_shielded_work_and_jobs(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let work = async {
+                stopper.stop();
+                pending::<()>().await;
+            };
+            let cleanup = async {
+                assert_eq!(spawn_shielded(async { 1 }).await.unwrap(), 1);
+                assert_eq!(spawn_blocking(|| 2).await.unwrap(), 2);
+                assert!(spawn(async {}).await.unwrap_err().is_refused());
+                said.say("cleanup");
+            };
+            work.on_cancel(cleanup).await;
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["cleanup"]);
+}
+
+fn a_cleanup_that_panics_is_reported(config: Config) {
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let work = async {
+                stopper.stop();
+                pending::<()>().await;
+            };
+            let cleanup = async {
+                yields(1).await;
+                panic!("in cleanup");
+            };
+            work.on_cancel(cleanup).await;
+        }));
+        pending::<()>().await;
+    });
+    exits(&exit, 101);
+    assert_eq!(failures(&exit, FailureKind::TaskPanic)[0].messages, ["in cleanup"]);
+}
+
+fn a_cleanup_dropped_by_select_is_recorded(config: Config) {
+    let exit = Program::new(config).run(async {
+        let section = pending::<()>().on_cancel(async { panic!("does not run") });
+        drop(select(Box::pin(section), Box::pin(yields(2))).await);
+        assert!(!Scope::current().stop_token().is_requested());
+    });
+    succeeded(&exit);
+    let failures = failures(&exit, FailureKind::ShieldDropped);
+    assert_eq!(failures.len(), 1);
+    assert!(failures[0].origin.contains("on_cancel at tests/"), "{}", failures[0].origin);
+}
+
+fn a_cleanup_is_bounded_by_the_cut_off(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config).timeout(millis(200));
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let work = async {
+                stopper.stop();
+                pending::<()>().await;
+            };
+            let cleanup = async {
+                let _dropped = said.on_drop("dropped");
+                pending::<()>().await;
+            };
+            work.on_cancel(cleanup).await;
+        }));
+        pending::<()>().await;
+    });
+    exits(&exit, 124);
+    log.is(&["dropped"]);
+    assert_eq!(exit.report().stragglers[0].state, StragglerState::Shielded);
+}

@@ -76,10 +76,7 @@ fn a_stop_before_the_start_is_not_lost(config: Config) {
     let program = Program::new(config);
     program.stopper().stop_because("early");
     program.stopper().stop();
-    let exit = program.run(async {
-        assert!(StopToken::current().is_requested());
-        pending::<()>().await;
-    });
+    let exit = program.run_pending();
     clean(&exit);
     assert_eq!(exit.report().reason(), Some(&Reason::Requested(Some("early".to_owned()))));
     assert_eq!(exit.report().reasons.len(), 2);
