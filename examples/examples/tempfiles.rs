@@ -38,12 +38,12 @@ async fn fill(file: File) -> Result<usize> {
 
 /// Works with a temporary file, which is gone when this is over, however it ends.
 async fn part(path: PathBuf) -> Result<usize> {
-    // Between this and `on_cancel` nothing yields: the file is never without its cleanup.
-    let file = File::create_new(&path)?;
-    println!("created {}", path.display());
+    // The file is created inside of what has the cleanup: what has not begun is not cleaned up.
     let working = async {
+        let file = File::create_new(&path)?;
+        println!("created {}", path.display());
         let filled = fill(file).await;
-        remove(path.clone()).await;
+        remove(path.clone()).shield().await;
         filled
     };
     working.on_cancel(remove(path.clone())).await
