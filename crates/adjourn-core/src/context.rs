@@ -107,7 +107,9 @@ pub(crate) fn enter<R>(current: Current, poll: impl FnOnce() -> R) -> (R, Curren
         .task
         .as_ref()
         .map_or(0, |task| u64::from(task.node().uid) << 32 | u64::from(task.index()));
-    LOCAL.with(|local| {
+    let mut work = Some((current, poll));
+    let done = LOCAL.try_with(|local| {
+        let (current, poll) = work.take()?;
         let seat = &local.seat.get_or_init(Seat::new).0;
         // Relaxed: read for a report only, of a poll that has lasted until the cut-off.
         let seated = seat.load(Relaxed);
@@ -115,8 +117,14 @@ pub(crate) fn enter<R>(current: Current, poll: impl FnOnce() -> R) -> (R, Curren
         let outer = local.current.replace(current);
         let result = poll();
         seat.store(seated, Relaxed);
-        (result, local.current.replace(outer))
-    })
+        Some((result, local.current.replace(outer)))
+    });
+    match (done, work) {
+        (Ok(Some(done)), _) => done,
+        // A destructor of another thread-local polls or drops a task at the thread's end.
+        (_, Some((current, poll))) => (poll(), current),
+        (_, None) => unreachable!("taken only where a result is returned"),
+    }
 }
 
 /// Looks at or changes what is being polled. `look` must run no code but ours.
@@ -166,6 +174,11 @@ pub(crate) fn is_privileged() -> bool {
 /// Whether a task of some program is being polled on this thread.
 pub(crate) fn is_in_task() -> bool {
     with(|current| current.task.is_some())
+}
+
+/// Returns the scope that tracks the task that is being polled, whatever `in_scope` says.
+pub(crate) fn task_node() -> Option<Arc<Node>> {
+    with(|current| current.task.as_ref().map(|task| task.node().clone()))
 }
 
 /// Says that this thread belongs to a program: its free functions use the root scope.

@@ -125,7 +125,12 @@ fn fire(program: &Arc<Program>, node: &Arc<Node>) {
             // be late for the first count of graceful tasks.
             let mut spawn = Spawn::new(TaskKind::Graceful, hook.place);
             spawn.name = Some(Box::new("on_stop".into()));
-            let hook = run_hook(node.clone(), "on_stop", hook);
+            let key = program.hook_begins("on_stop", hook.place, node);
+            let (run, inner) = (run_hook(node.clone(), "on_stop", hook), program.clone());
+            let hook = async move {
+                run.await;
+                inner.hook_ends(key);
+            };
             drop(task::start(node, &program.backend, spawn, hook));
         }
     }
@@ -149,14 +154,53 @@ fn close(program: &Arc<Program>, node: &Arc<Node>) {
         return program.event(Event::Closed(node.id));
     }
     let node = node.clone();
-    drop(program.backend.spawn(async move {
-        for hook in hooks.into_iter().rev() {
-            let key = node.program.hook_begins("on_stopped", hook.place, &node);
-            Privileged(Box::pin(run_hook(node.clone(), "on_stopped", hook)), node.clone()).await;
-            node.program.hook_ends(key);
-        }
-        node.program.event(Event::Closed(node.id));
+    drop(program.backend.spawn(Closing {
+        program: program.clone(),
+        hooks: Some(Box::pin(async move {
+            for hook in hooks.into_iter().rev() {
+                let key = node.program.hook_begins("on_stopped", hook.place, &node);
+                let run = run_hook(node.clone(), "on_stopped", hook);
+                Privileged(Box::pin(run), node.clone()).await;
+                node.program.hook_ends(key);
+            }
+            node.program.event(Event::Closed(node.id));
+        })),
     }));
+}
+
+/// The hooks of one scope. Given up at the program's end; never unwinds into the executor.
+struct Closing {
+    program: Arc<Program>,
+    hooks: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Future for Closing {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.program.is_finished() {
+            self.give_up();
+        }
+        let Some(hooks) = self.hooks.as_mut() else { return Poll::Ready(()) };
+        let polled = hooks.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.give_up();
+        }
+        polled
+    }
+}
+
+impl Closing {
+    fn give_up(&mut self) {
+        let hooks = self.hooks.take();
+        task::forget_payload(catch_unwind(AssertUnwindSafe(|| drop(hooks))).err());
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.give_up();
+    }
 }
 
 /// Runs a hook; its error or panic is recorded and goes no further.

@@ -17,8 +17,14 @@ pub struct JoinError {
 }
 
 enum JoinErrorKind {
-    Panic { message: String, payload: Mutex<Payload> },
-    Cancelled,
+    Panic {
+        message: String,
+        payload: Mutex<Payload>,
+    },
+    /// Whether by a stop, not by `abort`.
+    Cancelled {
+        stop: bool,
+    },
     Abandoned,
     ExecutorGone,
     Refused,
@@ -31,8 +37,8 @@ impl JoinError {
         JoinError { kind: JoinErrorKind::Panic { message, payload: Mutex::new(payload) } }
     }
 
-    pub(crate) fn cancelled() -> JoinError {
-        JoinError { kind: JoinErrorKind::Cancelled }
+    pub(crate) fn cancelled(stop: bool) -> JoinError {
+        JoinError { kind: JoinErrorKind::Cancelled { stop } }
     }
 
     pub(crate) fn abandoned() -> JoinError {
@@ -110,7 +116,7 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             JoinErrorKind::Panic { message, .. } => write!(f, "task panicked: {message}"),
-            JoinErrorKind::Cancelled => f.write_str("task was cancelled"),
+            JoinErrorKind::Cancelled { .. } => f.write_str("task was cancelled"),
             JoinErrorKind::Abandoned => {
                 f.write_str("task was abandoned: it was still alive when the program ended")
             }
@@ -131,7 +137,18 @@ impl fmt::Debug for JoinError {
     }
 }
 
-impl Error for JoinError {}
+impl Error for JoinError {
+    /// A stop request, where it was one that cancelled or refused the task: an `Err` that a task or
+    /// `main` returns for that reason counts as cancelled, not as failed.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self.kind {
+            JoinErrorKind::Cancelled { stop: true } | JoinErrorKind::Refused => {
+                Some(&StopRequested)
+            }
+            _ => None,
+        }
+    }
+}
 
 /// The executor went away before the future finished.
 ///

@@ -1,9 +1,11 @@
 //! Hooks: what a program runs at its stop and its end.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
 use crate::error::{Place, error_chain};
+use crate::task::forget_payload;
 
 /// A hook's future, with its output as the report wants it.
 #[doc(hidden)]
@@ -16,17 +18,28 @@ pub(crate) type Start = Box<dyn FnOnce() -> HookFuture + Send>;
 /// A hook that was registered, and where.
 pub(crate) struct Hook {
     pub(crate) place: Place,
-    start: Start,
+    start: Option<Start>,
 }
 
 impl Hook {
     pub(crate) fn new<M>(hook: impl IntoHook<M>, place: Place) -> Hook {
-        Hook { place, start: hook.into_hook() }
+        Hook { place, start: Some(hook.into_hook()) }
     }
 
     /// Calls the closure, if it is one, and returns the future of the rest.
-    pub(crate) fn start(self) -> HookFuture {
-        (self.start)()
+    pub(crate) fn start(mut self) -> HookFuture {
+        match self.start.take() {
+            Some(start) => start(),
+            None => Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+}
+
+impl Drop for Hook {
+    fn drop(&mut self) {
+        // Never run: what it captured is the user's, and its destructors may panic.
+        let start = self.start.take();
+        forget_payload(catch_unwind(AssertUnwindSafe(|| drop(start))).err());
     }
 }
 

@@ -9,28 +9,34 @@ use crate::signal::Signal;
 
 pub(crate) fn phase(phase: Phase) {
     #[cfg(feature = "tracing")]
-    tracing::info!(target: "adjourn", %phase, "program enters a phase");
+    quietly(|| tracing::info!(target: "adjourn", %phase, "program enters a phase"));
     #[cfg(not(feature = "tracing"))]
     let _ = phase;
 }
 
 pub(crate) fn signal(signal: Signal) {
     #[cfg(feature = "tracing")]
-    tracing::info!(target: "adjourn", %signal, "signal received");
+    quietly(|| tracing::info!(target: "adjourn", %signal, "signal received"));
     #[cfg(not(feature = "tracing"))]
     let _ = signal;
 }
 
 pub(crate) fn failure(failure: &Failure) {
     #[cfg(feature = "tracing")]
-    tracing::error!(target: "adjourn", %failure, "failure");
+    quietly(|| tracing::error!(target: "adjourn", %failure, "failure"));
     #[cfg(not(feature = "tracing"))]
     let _ = failure;
 }
 
 pub(crate) fn straggler(straggler: &Straggler) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(target: "adjourn", %straggler, "alive at the cut-off");
+    quietly(|| tracing::warn!(target: "adjourn", %straggler, "alive at the cut-off"));
     #[cfg(not(feature = "tracing"))]
     let _ = straggler;
+}
+
+/// A subscriber that panics must skip no later step.
+#[cfg(feature = "tracing")]
+fn quietly(log: impl FnOnce()) {
+    _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(log));
 }

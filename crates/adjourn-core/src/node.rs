@@ -65,9 +65,13 @@ pub(crate) struct Tasks {
     handles: u32,
     /// It ends with its tasks, whatever handles there are: a nursery whose future is over.
     sealed: bool,
+    /// The machine was told that nobody can spawn here any more.
+    told_left: bool,
     /// A stop is under way: the machine is told of changes.
     watched: bool,
     waiters: Slab<(u64, Waiter)>,
+    /// How many of the waiters are for a cancellation: none, nearly always.
+    cancel_waiters: usize,
     next_ticket: u64,
     hooks: Vec<Hook>,
     /// Slots of tasks whose end the report wants, and where it wants it.
@@ -141,8 +145,10 @@ impl Node {
                 foreground: 0,
                 handles: 0,
                 sealed: false,
+                told_left: false,
                 watched: false,
                 waiters: Slab::new(),
+                cancel_waiters: 0,
                 next_ticket: 0,
                 hooks: Vec::new(),
                 listed: Vec::new(),
@@ -161,6 +167,15 @@ impl Node {
 
     pub(crate) fn is_fired(&self) -> bool {
         self.fired.load(SeqCst)
+    }
+
+    pub(crate) fn set_fired(&self) {
+        self.fired.store(true, SeqCst);
+    }
+
+    /// Wakes blocking code that waits for the token.
+    pub(crate) fn notify_blocked(&self) {
+        self.stopped.notify_all();
     }
 
     pub(crate) fn is_root(&self) -> bool {
@@ -235,7 +250,8 @@ impl Node {
                 self.program.keep_alive(true);
             }
         }
-        let tell = tasks.watched && changed;
+        let told_left = mem::take(&mut tasks.told_left);
+        let tell = changed && (tasks.watched || told_left);
         drop(tasks);
         if tell {
             self.program.sync(self);
@@ -277,6 +293,7 @@ impl Node {
         }
         let listed = tasks.unlist(word, &task);
         let tell = tasks.watched && changed || tasks.is_left(self);
+        let folds = tasks.gate == Gate::Closed && tasks.totals.live == 0;
         drop(tasks);
         drop(rest);
         drop(task);
@@ -285,6 +302,9 @@ impl Node {
         }
         if tell {
             self.program.sync(self);
+        }
+        if folds {
+            self.program.fold(self);
         }
         if idle {
             self.program.idle();
@@ -327,10 +347,7 @@ impl Node {
         let waker = entry.waker.take();
         task.set(flag::CANCEL | if waker.is_some() { flag::RETAKE } else { 0 });
         wakes.add(waker);
-        tasks.take_waiters(
-            &mut wakes,
-            |waiter| matches!(waiter, Waiter::Cancel(index, _) if *index == task.index()),
-        );
+        tasks.take_cancel_waiters(&mut wakes, Some(task.index()));
         drop(tasks);
         wakes.wake();
         true
@@ -346,10 +363,7 @@ impl Node {
             task.set(flag::RETAKE);
         }
         wakes.add(waker);
-        tasks.take_waiters(
-            &mut wakes,
-            |waiter| matches!(waiter, Waiter::Cancel(index, _) if *index == task.index()),
-        );
+        tasks.take_cancel_waiters(&mut wakes, Some(task.index()));
         drop(tasks);
         wakes.wake();
     }
@@ -381,6 +395,9 @@ impl Node {
             None => {
                 let ticket = tasks.next_ticket;
                 tasks.next_ticket += 1;
+                if matches!(waiter, Waiter::Cancel(..)) {
+                    tasks.cancel_waiters += 1;
+                }
                 let slot = tasks.waiters.insert((ticket, waiter));
                 *key = Some(WaitKey { slot, ticket });
                 None
@@ -395,7 +412,7 @@ impl Node {
     pub(crate) fn forget(&self, key: Option<WaitKey>) {
         let Some(key) = key else { return };
         let mut tasks = self.lock();
-        let old = tasks.waiter(key).is_some().then(|| tasks.waiters.remove(key.slot));
+        let old = tasks.waiter(key).is_some().then(|| tasks.remove_waiter(key.slot));
         drop(tasks);
         drop(old);
     }
@@ -441,7 +458,7 @@ impl Node {
         if tasks.gate == Gate::Open {
             tasks.gate = Gate::Shielded;
         }
-        tasks.take_waiters(&mut wakes, |waiter| matches!(waiter, Waiter::Cancel(..)));
+        tasks.take_cancel_waiters(&mut wakes, None);
         let cancelled = |kind| matches!(kind, TaskKind::Plain | TaskKind::Graceful);
         tasks.take_wakers(&mut wakes, |kind, _| cancelled(kind), flag::CANCEL);
         drop(tasks);
@@ -455,8 +472,10 @@ impl Node {
         let now = self.program.now();
         let mut tasks = self.lock();
         let (stragglers, omitted) = tasks.stragglers(self, now);
-        tasks.gate = Gate::Shielded; // hooks that run after this may spawn what they wait for
-        tasks.take_waiters(&mut wakes, |waiter| matches!(waiter, Waiter::Cancel(..)));
+        if tasks.gate == Gate::Open {
+            tasks.gate = Gate::Shielded; // hooks that run after this may spawn what they wait for
+        }
+        tasks.take_cancel_waiters(&mut wakes, None);
         tasks.take_wakers(&mut wakes, |_, _| true, flag::CANCEL | flag::FORCE);
         drop(tasks);
         wakes.wake();
@@ -500,11 +519,9 @@ impl Node {
 
 impl Tasks {
     pub(crate) fn counts(&mut self) -> Counts {
-        Counts {
-            graceful: self.graceful > 0,
-            live: self.totals.live > 0,
-            left: (self.handles == 0 || self.sealed) && self.totals.live == 0,
-        }
+        let left = (self.handles == 0 || self.sealed) && self.totals.live == 0;
+        self.told_left |= left;
+        Counts { graceful: self.graceful > 0, live: self.totals.live > 0, left }
     }
 
     /// Returns the first tasks that are alive, and how many more there are.
@@ -558,13 +575,31 @@ impl Tasks {
         let keys: Vec<_> =
             self.waiters.iter().filter(|(_, (_, w))| which(w)).map(|(key, _)| key).collect();
         for key in keys {
-            let (_, waiter) = self.waiters.remove(key);
+            let waiter = self.remove_waiter(key);
             let (Waiter::Stop(waker)
             | Waiter::End(waker)
             | Waiter::Join(waker)
             | Waiter::Cancel(_, waker)) = waiter;
             wakes.add(Some(waker));
         }
+    }
+
+    /// Takes those who wait for the cancellation of one task, or of any.
+    fn take_cancel_waiters(&mut self, wakes: &mut Wakes, task: Option<u32>) {
+        if self.cancel_waiters > 0 {
+            self.take_waiters(wakes, |waiter| match waiter {
+                Waiter::Cancel(index, _) => task.is_none_or(|task| task == *index),
+                _ => false,
+            });
+        }
+    }
+
+    fn remove_waiter(&mut self, slot: usize) -> Waiter {
+        let (_, waiter) = self.waiters.remove(slot);
+        if matches!(waiter, Waiter::Cancel(..)) {
+            self.cancel_waiters -= 1;
+        }
+        waiter
     }
 
     fn waiter(&mut self, key: WaitKey) -> Option<&mut Waiter> {
@@ -632,9 +667,12 @@ impl Tasks {
         self.totals.abandoned += mem::take(&mut self.totals.live);
     }
 
-    /// Takes no more tasks, though some are alive.
-    pub(crate) fn refuse(&mut self) {
+    /// Ends the scope though some tasks are alive: they are dropped at their next yield, and who
+    /// waits for the scope is told.
+    pub(crate) fn end_with_stragglers(&mut self, wakes: &mut Wakes) {
         self.gate = Gate::Closed;
+        self.take_waiters(wakes, |waiter| !matches!(waiter, Waiter::Join(_)));
+        self.take_wakers(wakes, |_, _| true, flag::CANCEL | flag::FORCE);
     }
 
     /// Ends the scope.

@@ -328,11 +328,12 @@ impl Machine {
 
     /// Takes the next action, in the order in which they were decided.
     pub fn next_action(&mut self) -> Option<Action> {
-        let action = self.actions.pop_front();
-        if let Some(Action::End(id)) = action {
-            self.tree.free(id);
-        }
-        action
+        self.actions.pop_front()
+    }
+
+    /// Says that [`Action::End`] was performed: the scope's place may be used again.
+    pub fn ended(&mut self, scope: ScopeId) {
+        self.tree.free(scope);
     }
 
     /// Returns the next instant at which [`Event::Tick`] changes something, limits of the cut-off
@@ -772,7 +773,10 @@ impl Machine {
         for &index in members.iter().rev() {
             self.abandon(index);
             self.release(index);
-            self.work.push_back(index);
+        }
+        // In this order, which is not that of the work so far: dependents close first.
+        for &index in members.iter().rev() {
+            self.settle(index);
         }
     }
 

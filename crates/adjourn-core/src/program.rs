@@ -8,7 +8,7 @@
 //! 3. Actions are performed one at a time, in the machine's order, by whoever set `acting`.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -87,7 +87,7 @@ pub(crate) struct State {
     limits: Limits,
     nodes: Vec<Option<Arc<Node>>>,
     /// Ended scopes with tasks that are alive all the same: stragglers.
-    lingering: Vec<Arc<Node>>,
+    lingering: HashMap<u32, Arc<Node>>,
     actions: VecDeque<Action>,
     acting: bool,
     /// Wakes the task of the driver, and the thread that called `run`.
@@ -135,7 +135,7 @@ impl Program {
                 machine,
                 limits,
                 nodes: Vec::new(),
-                lingering: Vec::new(),
+                lingering: HashMap::new(),
                 actions: VecDeque::new(),
                 acting: false,
                 driver: None,
@@ -414,11 +414,11 @@ impl Program {
             }
             drop(state);
             entered.into_iter().for_each(crate::log::phase);
-            let Some(action) = next else {
-                state = self.lock();
-                continue;
-            };
-            act(self, action);
+            if let Some(action) = next {
+                // What the user gave us is caught where it runs; should anything unwind all the
+                // same, the actions that follow are performed.
+                _ = catch_unwind(AssertUnwindSafe(|| act(self, action)));
+            }
             state = self.lock();
         }
         state.acting = false;
@@ -431,6 +431,19 @@ impl Program {
         let dropped = self.lock().end(id, &mut wakes);
         wakes.wake();
         drop(dropped);
+    }
+
+    /// Folds a scope that had ended with stragglers, the last of which is gone now.
+    pub(crate) fn fold(&self, node: &Node) {
+        let mut state = self.lock();
+        let Some(node) = state.lingering.remove(&node.uid) else { return };
+        let mut tasks = node.lock();
+        let totals = tasks.totals();
+        let ended = tasks.close();
+        drop(tasks);
+        state.report.add_totals(&node.name, &totals);
+        drop(state);
+        drop((ended, node));
     }
 
     /// Performs [`Action::Finish`].
@@ -542,10 +555,23 @@ impl Program {
         self.lock().report.add_stragglers(stragglers, omitted);
     }
 
+    /// After a forced end: tells of what is alive, and has it dropped where the executor can.
+    pub(crate) fn cut_off_forced(&self) {
+        if self.lock().report.forced.is_some() {
+            for node in self.nodes() {
+                let (stragglers, omitted) = node.cut_off();
+                self.add_stragglers(stragglers, omitted);
+            }
+        }
+    }
+
     /// The executor was not over by the deadline; with stragglers in the report, that is why.
     pub(crate) fn executor_overdue(&self, name: &str) {
         let state = self.lock();
-        if state.report.stragglers.is_empty() && state.report.forced.is_none() {
+        let excused = state.report.forced.is_some()
+            || !state.report.stragglers.is_empty()
+            || !state.hooks.is_empty();
+        if !excused {
             drop(state);
             let what = format!("the {name} executor had not ended at the deadline");
             self.fail_fatally(FailureKind::Executor, what, Vec::new());
@@ -571,22 +597,26 @@ impl Program {
         let mut wakes = Wakes::default();
         let mut dropped: Vec<Ended> = Vec::new();
         let mut state = self.lock();
-        let mut nodes: Vec<_> = mem::take(&mut state.lingering);
+        let mut nodes: Vec<_> = mem::take(&mut state.lingering).into_values().collect();
         nodes.extend(mem::take(&mut state.nodes).into_iter().flatten());
         for node in nodes {
+            // Whoever reads a token from here on is told.
+            node.set_fired();
             let mut tasks = node.lock();
             tasks.abandon();
             let totals = tasks.totals();
             dropped.push(tasks.close());
             drop(tasks);
+            node.notify_blocked();
             if let Some(ended) = dropped.last_mut() {
                 wakes.0.append(&mut ended.wakes.0);
             }
             state.report.add_totals(&node.name, &totals);
         }
         let hooks = mem::take(&mut state.on_stop);
+        state.actions.clear();
         for origin in mem::take(&mut state.hooks).into_iter().map(|(_, origin)| origin) {
-            let messages = vec!["it was still running at the deadline".to_owned()];
+            let messages = vec!["it was cut off before it was over".to_owned()];
             let kind = FailureKind::HookOverdue;
             state.report.add_failure(Failure { at: now, kind, origin, messages, fatal: true });
         }
@@ -607,9 +637,10 @@ impl Program {
     pub(crate) fn peek(&self) -> Option<Report> {
         let state = self.state.try_lock().ok()?;
         let mut report = state.report.clone();
-        for node in state.nodes.iter().flatten().chain(&state.lingering) {
+        let listed = !report.stragglers.is_empty();
+        for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
             let Some(mut tasks) = node.try_lock() else { continue };
-            if report.stragglers.is_empty() {
+            if !listed {
                 let (stragglers, omitted) = tasks.stragglers(node, self.now());
                 report.add_stragglers(stragglers, omitted);
             }
@@ -650,14 +681,14 @@ impl State {
 
     /// Folds an ended scope into the totals. What it returns is to be dropped outside the lock.
     fn end(&mut self, id: ScopeId, wakes: &mut Wakes) -> Option<(Arc<Node>, Ended)> {
-        let node = self.node(id)?;
-        self.nodes[id.index()] = None;
+        self.machine.ended(id);
+        let node = self.nodes.get_mut(id.index())?.take_if(|node| node.id == id)?;
         let mut tasks = node.lock();
         let totals = tasks.totals();
         if totals.live > 0 {
+            tasks.end_with_stragglers(wakes);
             drop(tasks);
-            node.lock().refuse();
-            self.lingering.push(node);
+            self.lingering.insert(node.uid, node);
             return None;
         }
         let mut ended = tasks.close();

@@ -157,7 +157,7 @@ pub enum FailureKind {
     HookError,
     /// A shield or cleanup was dropped half-way by the future around it (`select!`, a timeout).
     ShieldDropped,
-    /// A hook was still running at the deadline.
+    /// A hook was cut off: `on_stop` at the drain limit, `on_stopped` at the deadline.
     HookOverdue,
     /// The executor did not end in its time.
     Executor,
@@ -474,16 +474,15 @@ impl fmt::Display for Report {
             return write!(f, "adjourn: not started: {error} (exit code {code})");
         }
         let end = self.phases.last().map(|span| span.entered).unwrap_or_default();
-        match (self.forced, self.reason()) {
-            (Some(signal), _) => write!(f, "adjourn: forced by {signal}")?,
-            (None, Some(reason)) => write!(f, "adjourn: stopped by {reason}")?,
-            (None, None) => f.write_str("adjourn: stopped")?,
+        write!(f, "adjourn: exit code {code}, ")?;
+        match self.forced {
+            Some(signal) => write!(f, "forced by {signal}")?,
+            None => f.write_str("stopped")?,
         }
         if let Some(first) = self.reasons.first() {
             let took = end.saturating_sub(first.at).as_secs_f64();
-            write!(f, " in {took:.3} s")?;
+            write!(f, " in {took:.3} s; first cause: {}", first.what)?;
         }
-        write!(f, ", exit code {code}")?;
         for later in self.reasons.iter().skip(1) {
             write!(f, "\n  later    {}", later.what)?;
         }
@@ -586,7 +585,9 @@ impl Exit {
     }
 
     fn finish(self) -> u8 {
-        if !self.report.is_clean() {
+        // An `Exit::code` that no program made has nothing to tell.
+        let silent = self.report.phases.is_empty() && self.report.start_error.is_none();
+        if !silent && !self.report.is_clean() {
             use std::io::Write;
             // A closed or full standard error must not turn the exit code into a panic.
             _ = writeln!(std::io::stderr(), "{}", self.report);

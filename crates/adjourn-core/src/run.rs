@@ -18,12 +18,14 @@ use crate::hook::{Hook, IntoHook};
 use crate::main_output::{MainEnd, MainOutput};
 use crate::node::{Node, Spawn};
 use crate::options::{Options, Reraise, SecondInterrupt, Until};
+use crate::phase::Event;
 use crate::program::{FailureSink, Program};
 use crate::report::{Exit, Failure, FailureKind, Outcome, Reason, Report, TaskKind};
 use crate::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
 use crate::signal::{Listener, Signal};
 use crate::stop::{StopToken, Stopper};
 use crate::supervise::Supervision;
+use crate::table::flag;
 use crate::task::{Tracked, forget_payload};
 
 type ReportSink = Box<dyn FnOnce(&Report) + Send>;
@@ -322,6 +324,7 @@ impl<E: Executor> Runner<E> {
             drop(backend.spawn(driver));
             main.await;
         });
+        live.program.cut_off_forced();
         let within = live.supervision.left();
         let ended = wait_for(executor.shutdown(within.unwrap_or(Duration::MAX)), within);
         if ended != Some(Ok(())) {
@@ -416,6 +419,7 @@ impl<E> Runner<E> {
             Err(error) => return deliver(name, Err(error), sink),
         };
         Root::new(&live.program, kind, place, main).await;
+        live.program.cut_off_forced();
         deliver(name, Ok(live.end()), sink)
     }
 
@@ -433,8 +437,13 @@ impl<E> Runner<E> {
         for hook in self.on_stopped {
             program.root().add_hook(hook);
         }
-        let supervision =
-            Supervision::start(&program, listener, warden).map_err(StartError::threads)?;
+        let supervision = match Supervision::start(&program, listener, warden) {
+            Ok(supervision) => supervision,
+            Err(error) => {
+                _ = program.conclude(); // its scopes refer to it
+                return Err(StartError::threads(error));
+            }
+        };
         let driver = Driver::new(&program, self.stopper.clone(), self.on_signal, self.sources);
         for reason in self.stopper.tie(&program) {
             program.stop(reason);
@@ -470,6 +479,7 @@ impl Drop for Live {
     fn drop(&mut self) {
         if !self.over {
             self.program.stop(Reason::Dropped);
+            self.program.event(Event::Force); // no scope is opened from here on
             for node in self.program.nodes() {
                 _ = node.cut_off();
             }
@@ -530,7 +540,18 @@ impl Root<std::future::Ready<MainEnd>> {
             program.set_main(task);
         }
         let token = StopToken::new(node);
-        let main = task.map(|task| Tracked::new(task, async move { main(token).await.into_end() }));
+        let main = task.map(|task| {
+            Tracked::new(task, async move {
+                let end = main(token).await.into_end();
+                let mark = match &end {
+                    MainEnd::Returned(_) => 0,
+                    MainEnd::Failed(_) => flag::FAILED,
+                    MainEnd::Stopped => flag::STOPPED,
+                };
+                context::with(|current| current.task.as_ref().map(|task| task.set(mark)));
+                end
+            })
+        });
         Root { main, program: program.clone() }
     }
 }

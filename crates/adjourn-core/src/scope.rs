@@ -79,7 +79,9 @@ impl<B> Scope<B> {
         Scope::from_node(self.node.clone(), backend)
     }
 
-    pub(crate) fn backend(&self) -> &B {
+    /// Returns the backend that it spawns on: for a library that is generic over
+    /// [`Spawner`] or [`Timer`].
+    pub fn backend(&self) -> &B {
         &self.backend
     }
 
@@ -169,7 +171,7 @@ impl<B> Scope<B> {
             }
         }
         let mut unless_over = StopUnlessOver(Some(&self.node));
-        let output = InScope { future, node: self.node.clone() }.await;
+        let output = InScope::new(future, &self).await;
         self.node.seal();
         End { node: self.node.clone(), key: None }.await;
         unless_over.0 = None;
@@ -325,8 +327,7 @@ impl Future for ScopeStop {
     type Output = Result<(), StopError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let inside = context::scope().is_some_and(|(node, _)| node.is_within(&self.node))
-            && context::is_in_task();
+        let inside = context::task_node().is_some_and(|node| node.is_within(&self.node));
         if inside && !self.node.lock().is_closed() {
             return Poll::Ready(Err(StopError { scope: self.node.path() }));
         }
@@ -371,16 +372,18 @@ pin_project! {
     /// A future that runs in a scope, though something else spawned it.
     ///
     /// From [`FutureExt::in_scope`](crate::FutureExt::in_scope).
+    #[must_use = "futures do nothing unless awaited"]
     pub struct InScope<F> {
         #[pin]
         future: F,
-        node: Arc<Node>,
+        // A handle: the scope does not end by itself while this is there.
+        scope: Scope<()>,
     }
 }
 
 impl<F> InScope<F> {
     pub(crate) fn new<B>(future: F, scope: &Scope<B>) -> InScope<F> {
-        InScope { future, node: scope.node.clone() }
+        InScope { future, scope: Scope::from_node(scope.node.clone(), ()) }
     }
 }
 
@@ -389,14 +392,15 @@ impl<F: Future> Future for InScope<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _restore = context::replace(|current| &mut current.scope, Some(this.node.clone()));
+        let node = Some(this.scope.node.clone());
+        let _restore = context::replace(|current| &mut current.scope, node);
         this.future.poll(cx)
     }
 }
 
 impl<F> fmt::Debug for InScope<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InScope").field("scope", &self.node.path()).finish_non_exhaustive()
+        f.debug_struct("InScope").field("scope", &self.scope.path()).finish_non_exhaustive()
     }
 }
 

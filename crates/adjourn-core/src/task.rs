@@ -79,7 +79,7 @@ impl<F: Future> Future for Tracked<F> {
                     }
                     let missed = task.node().store_waker(&task, cx.waker().clone(), first);
                     // A stop that came before the waker was there found none to wake.
-                    if missed || task.word().is_doomed() {
+                    if missed || task.word().has(flag::CANCEL | flag::FORCE) {
                         cx.waker().wake_by_ref();
                     }
                 }
@@ -109,7 +109,7 @@ fn end<F>(
     current.ending = true;
     let (dropped, current) =
         context::enter(current, || catch_unwind(AssertUnwindSafe(|| future.set(None))));
-    let Some(task) = current.task else { return JoinError::cancelled() };
+    let Some(task) = current.task else { return JoinError::cancelled(false) };
     let node = task.node().clone();
     let (outcome, kind, payload) = match (outcome, panic, dropped.err()) {
         (_, Some(payload), second) => {
@@ -124,8 +124,9 @@ fn end<F>(
             (Outcome::Panicked, FailureKind::DestructorPanic, Some(payload))
         }
         (outcome, None, None) => {
+            let stop = node.is_fired();
             _ = node.deregister(task, outcome, false);
-            return JoinError::cancelled();
+            return JoinError::cancelled(stop);
         }
     };
     // The failure is recorded before the scope can be found ended.
@@ -207,7 +208,7 @@ impl<F> Job<F> {
         F: FnOnce() -> T,
     {
         let (Some(job), Some(task)) = (self.job.take(), self.task.take()) else {
-            return Err(JoinError::cancelled());
+            return Err(JoinError::cancelled(false));
         };
         if task.word().is_doomed() {
             let job = std::pin::pin!(Some(job));
@@ -216,7 +217,7 @@ impl<F> Job<F> {
         task.node().started(&task);
         let current = Current::of_task(task, None);
         let (done, current) = context::enter(current, || catch_unwind(AssertUnwindSafe(job)));
-        let Some(task) = current.task else { return Err(JoinError::cancelled()) };
+        let Some(task) = current.task else { return Err(JoinError::cancelled(false)) };
         let gone = std::pin::pin!(None::<F>);
         match done {
             Ok(output) => {
@@ -267,7 +268,8 @@ impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
 
     /// Returns whether the task is over, so that awaiting it takes no time worth naming.
     pub fn is_finished(&self) -> bool {
-        self.task.as_ref().is_none_or(TaskRef::is_over)
+        let over = |task: &TaskRef| task.is_over() || task.word().has(flag::ABANDONED);
+        self.task.as_ref().is_none_or(over)
     }
 }
 

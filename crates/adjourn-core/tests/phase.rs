@@ -39,7 +39,14 @@ fn open(machine: &mut Machine, parent: ScopeId, depends_on: &[ScopeId]) -> Scope
 
 /// Takes all actions without doing any.
 fn actions(machine: &mut Machine) -> Vec<Action> {
-    std::iter::from_fn(|| machine.next_action()).collect()
+    std::iter::from_fn(|| {
+        let action = machine.next_action()?;
+        if let Action::End(id) = action {
+            machine.ended(id);
+        }
+        Some(action)
+    })
+    .collect()
 }
 
 /// Says one thing and takes what follows.
@@ -83,6 +90,8 @@ struct Seen {
     closed: bool,
     end: Option<Duration>,
     left: bool,
+    /// Opened into a parent that was Cancelling or Closing.
+    late: bool,
     phase: Phase,
     drain_limit: Option<Duration>,
     level_limit: Option<Duration>,
@@ -157,6 +166,7 @@ impl Sim {
             closed: false,
             end: None,
             left: false,
+            late: false,
             phase: Phase::Running,
             drain_limit: None,
             level_limit: None,
@@ -174,6 +184,8 @@ impl Sim {
         let at_work = |&&need: &&usize| self.scopes[need].fire.is_none();
         let needs: Vec<_> = needs.iter().filter(at_work).copied().collect();
         let index = self.add(id, Some(parent), &needs, load);
+        let above = &self.scopes[parent];
+        self.scopes[index].late = above.cancel.is_some() || above.close.is_some();
         self.act();
         Some(index)
     }
@@ -217,6 +229,9 @@ impl Sim {
 
     fn act(&mut self) {
         while let Some(action) = self.machine.next_action() {
+            if let Action::End(id) = action {
+                self.machine.ended(id);
+            }
             assert_eq!(self.finished, None, "{action:?} after the end");
             self.log.push((self.now, action));
             match action {
@@ -275,14 +290,13 @@ impl Sim {
         assert!(scope.fire.is_some());
         assert_eq!((scope.cancel, scope.close, scope.end), (None, None, None));
         if self.watch {
-            let late = scope.drain_limit.is_some_and(|limit| self.now >= limit);
+            let late = scope.late || scope.drain_limit.is_some_and(|limit| self.now >= limit);
             let parent = |other: &&Seen| other.parent == Some(index);
             if scope.graceful {
                 assert!(late || self.cut_off_came(), "graceful tasks cancelled: {scope:?}");
             }
-            let after_its_own = scope.parent.is_some_and(|at| self.scopes[at].cancel.is_some());
             for child in self.scopes.iter().filter(parent) {
-                assert!(after_its_own || self.went(child), "{scope:?} before {child:?}");
+                assert!(self.went(child), "{scope:?} before {child:?}");
             }
         }
         let cleanup = scope.load.cleanup;
@@ -1305,6 +1319,9 @@ fn stop_all(m: &mut Machine) -> usize {
     let mut calls = 1;
     m.handle(ms(1), Event::Stop(root));
     while let Some(action) = m.next_action() {
+        if let Action::End(id) = action {
+            m.ended(id);
+        }
         match action {
             Action::Fire(id) => {
                 m.handle(ms(1), Event::Graceful(id, false));
@@ -1383,19 +1400,20 @@ fn a_stop_of_many_scopes_is_linear_in_any_shape() {
         ("cycles", cycles),
         ("deep needs", deep_needs),
     ] {
-        let time = |length: usize| {
-            let run = || {
+        let time = |length: usize, times: usize| {
+            let run = |_| {
                 let start = Instant::now();
                 let mut m = shape(length);
                 let calls = stop_all(&mut m);
                 assert!(calls <= 3 * (length + 2) + 1, "{name}");
                 start.elapsed()
             };
-            (0..3).map(|_| run()).min().unwrap()
+            (0..times).map(run).min().unwrap()
         };
-        // 16 times as many: 256 times the time if it were quadratic.
-        let (few, many) = (time(6_250), time(100_000));
-        assert!(many < few * 64 + ms(20), "{name}: {few:?}, then {many:?}");
+        // 100 times as many: 10,000 times the time if it were quadratic. What is between is left
+        // to caches and to other work on the machine.
+        let (few, many) = (time(1_000, 5), time(100_000, 2));
+        assert!(many < few * 1_500, "{name}: {few:?}, then {many:?}");
     }
 }
 
@@ -1536,6 +1554,23 @@ fn open_plan(sim: &mut Sim, (parent, needs, load): &Plan) {
     }
 }
 
+/// Opens the scopes of some plans; one that would make a cycle needs nothing.
+fn open_in_order(limits: Limits, root: Load, plans: &[Plan]) -> Sim {
+    let mut kept: Vec<Plan> = Vec::new();
+    for plan in plans {
+        kept.push(plan.clone());
+        let mut sim = Sim::new(limits, root);
+        kept.iter().for_each(|plan| open_plan(&mut sim, plan));
+        if !sim.ordered {
+            kept.last_mut().unwrap().1.clear();
+        }
+    }
+    let mut sim = Sim::new(limits, root);
+    kept.iter().for_each(|plan| open_plan(&mut sim, plan));
+    assert!(sim.ordered);
+    sim
+}
+
 /// What section 4 says of a tree in which nothing is late, from the definition.
 fn expected(scopes: &[Seen], index: usize, known: &mut HashMap<usize, [u64; 3]>) -> [u64; 3] {
     if let Some(&times) = known.get(&index) {
@@ -1585,11 +1620,7 @@ proptest! {
     ) {
         let hour = ms(3_600_000);
         let spans = Limits { lame_duck: ms(0), drain: hour, cut_off: hour, deadline: hour };
-        let mut sim = Sim::new(spans, root);
-        for plan in &plans {
-            open_plan(&mut sim, plan);
-        }
-        prop_assume!(sim.ordered);
+        let mut sim = open_in_order(spans, root, &plans);
         sim.stop(0);
         sim.advance(ms(100_000));
         let mut known = HashMap::new();
@@ -1654,6 +1685,8 @@ proptest! {
         plans in prop::collection::vec(plan(true), 0..8),
         again in 0..100u64,
     ) {
+        // In lame duck the other scopes are not stopped yet: there, asking for them is something.
+        let limits = Limits { lame_duck: Duration::ZERO, ..limits };
         let run = |again: Option<u64>| {
             let mut sim = Sim::new(limits, root);
             for plan in &plans {
@@ -1669,8 +1702,6 @@ proptest! {
             sim.advance(ms(20_000));
             sim.log
         };
-        // In lame duck the other scopes are not stopped yet: there, asking for them is something.
-        prop_assume!(limits.lame_duck.is_zero());
         prop_assert_eq!(run(None), run(Some(again)));
     }
 
@@ -1694,6 +1725,9 @@ proptest! {
         let mut take = |m: &mut Machine, count: usize| {
             for _ in 0..count {
                 let Some(action) = m.next_action() else { break };
+                if let Action::End(id) = action {
+                    m.ended(id);
+                }
                 assert!(!finished, "{action:?} after the end");
                 let (id, rank) = match action {
                     Action::LameDuck => (root, 1),

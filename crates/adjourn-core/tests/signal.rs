@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 // ---- processes
 
 const CHILD: &str = "ADJOURN_SIGNAL_CHILD";
+const INHERITS: &str = "ADJOURN_SIGNAL_INHERITS";
 /// Never the proof of anything: it only keeps a broken test from hanging.
 const WATCHDOG: Duration = Duration::from_secs(60);
 
@@ -26,8 +27,25 @@ fn again(name: &str) -> Command {
     command
 }
 
+/// Whether this is the process of that test; if so, it starts with default dispositions, whatever
+/// started it (a shell has a command with & ignore SIGINT), and `nohup` aside.
 fn is_child(name: &str) -> bool {
-    env::var(CHILD).is_ok_and(|child| child == name)
+    let is_child = env::var(CHILD).is_ok_and(|child| child == name);
+    if is_child {
+        watch_over_myself();
+    }
+    if is_child && env::var_os(INHERITS).is_none() {
+        for signal in [INT, TERM, HUP, USR1, USR2, Signal::QUIT] {
+            install(signal, libc::SIG_DFL, 0);
+        }
+    }
+    is_child
+}
+
+/// Lets the system end this process, should the one that waits for it be gone.
+fn watch_over_myself() {
+    // SAFETY: alarm has no precondition.
+    unsafe { libc::alarm(2 * WATCHDOG.as_secs() as u32) };
 }
 
 fn end(mut child: Child) -> ExitStatus {
@@ -63,7 +81,11 @@ macro_rules! isolated {
 
 /// The process of a test that is in `is_child`, once it has called `ready`.
 fn start(name: &str) -> (Child, BufReader<process::ChildStdout>) {
-    let mut child = again(name).stdout(Stdio::piped()).spawn().unwrap();
+    start_as(&mut again(name))
+}
+
+fn start_as(command: &mut Command) -> (Child, BufReader<process::ChildStdout>) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     while !line.ends_with("@ready\n") {
@@ -101,6 +123,7 @@ fn forked(body: impl FnOnce()) -> ExitStatus {
     // nothing else of what bodies use is held by libtest's main thread, which waits.
     match unsafe { libc::fork() } {
         0 => {
+            watch_over_myself();
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
             // SAFETY: no precondition.
             unsafe { libc::_exit(if done.is_ok() { 0 } else { 101 }) }
@@ -244,7 +267,7 @@ isolated! {
 
 isolated! {
     fn the_order_holds_while_the_listener_reads() {
-        const ROUNDS: usize = 50_000;
+        const ROUNDS: usize = 1_000;
         let mut listener = listen(&[USR1, USR2]);
         let told = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -676,14 +699,8 @@ fn a_process_under_nohup_goes_on_after_a_hangup() {
     // trap '' is what nohup does, without its redirections.
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(env::current_exe().unwrap());
-    command.args(["--exact", NAME, "--nocapture"]).env(CHILD, NAME).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while line != "@ready\n" {
-        line.clear();
-        assert_ne!(output.read_line(&mut line).unwrap(), 0);
-    }
+    command.args(["--exact", NAME, "--nocapture"]).env(CHILD, NAME).env(INHERITS, "1");
+    let (child, _output) = start_as(&mut command);
     kill(&child, libc::SIGHUP);
     kill(&child, libc::SIGTERM);
     let status = end(child);
@@ -826,13 +843,7 @@ fn a_pass_through_acts_as_the_default_in_the_process_itself() {
     let (child, _output) = start(NAME);
     kill(&child, libc::SIGTERM);
     assert_eq!(end(child).signal(), Some(libc::SIGTERM));
-    let mut child = again(NAME).env("UNWIND", "1").stdout(Stdio::piped()).spawn().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while line != "@ready\n" {
-        line.clear();
-        assert_ne!(output.read_line(&mut line).unwrap(), 0);
-    }
+    let (child, _output) = start_as(again(NAME).env("UNWIND", "1"));
     kill(&child, libc::SIGTERM);
     assert_eq!(end(child).signal(), Some(libc::SIGTERM));
 }
@@ -1203,6 +1214,7 @@ isolated! {
         // SAFETY: see `forked`.
         match unsafe { libc::fork() } {
             0 => {
+                watch_over_myself();
                 signal::raise_default(Signal::from_raw(libc::SIGSTOP).unwrap());
                 // SAFETY: no precondition.
                 unsafe { libc::_exit(7) }

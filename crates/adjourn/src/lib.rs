@@ -99,13 +99,14 @@ pub use adjourn_core::phase::Phase;
 pub use adjourn_core::rt;
 pub use adjourn_core::signal;
 pub use adjourn_core::{
-    AnyBackend, At, Backend, Exit, Failure, FailureKind, FutureExt, HookOutput, InScope, IntoHook,
-    JoinError, JoinHandle, MainOutput, NoScope, OnCancel, OrReport, Outcome, PhaseSpan, Reason,
-    Report, Reported, Requested, Reraise, ResultFutureExt, Scope, ScopeStop, SecondInterrupt,
-    Shield, Shutdown, Signal, SignalSource, SpawnBlocking, SpawnLocal, Spawner, StartError,
-    StopError, StopRequested, StopToken, Stopper, Straggler, StragglerState, Task, TaskKind,
-    TaskLabel, TaskReport, Timer, Totals, Unsupported, Until, UntilStop, is_ready, on_cancel_with,
-    ready, scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
+    AnyBackend, At, Backend, ExecutorGone, Exit, Failure, FailureKind, FutureExt, HookOutput,
+    InScope, IntoHook, JoinError, JoinHandle, MainOutput, NoScope, OnCancel, OrReport, Outcome,
+    Payload, PhaseSpan, Reason, Report, Reported, Requested, Reraise, ResultFutureExt, Scope,
+    ScopeStop, SecondInterrupt, Shield, Shutdown, Signal, SignalSource, SpawnBlocking, SpawnLocal,
+    Spawner, StartError, StopError, StopRequested, StopToken, Stopper, Straggler, StragglerState,
+    Task, TaskKind, TaskLabel, TaskReport, Timer, Totals, Unsupported, Until, UntilStop, is_ready,
+    on_cancel_with, ready, scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded,
+    task,
 };
 
 /// Adjourn on Tokio.
@@ -124,7 +125,7 @@ pub mod smol {
     backend!(SmolExecutor, "smol");
 }
 
-/// Adjourn on async-std. Legacy: async-std is discontinued; use [`smol`](crate::smol).
+/// Adjourn on async-std. Legacy: async-std is discontinued; use `adjourn::smol`.
 #[cfg(feature = "async-std")]
 pub mod async_std {
     pub use adjourn_async_std::*;

@@ -50,10 +50,13 @@ impl Limits {
             NEVER => NEVER,
             _ => start.saturating_add(left / levels),
         };
-        // Spans of more than 584 years do not fit: there the drain span counts as it is.
-        let drain = match (self.drain.as_nanos()).checked_mul(left.as_nanos()) {
-            Some(product) => from_nanos(product.checked_div(self.cut_off.as_nanos()).unwrap_or(0)),
-            None => self.drain,
+        // Spans of more than 584 years do not fit: there, and without a cut-off, the drain span
+        // counts as it is.
+        let drain = match self.drain.as_nanos().checked_mul(left.as_nanos()) {
+            Some(product) if cut_off != NEVER => {
+                from_nanos(product.checked_div(self.cut_off.as_nanos()).unwrap_or(0))
+            }
+            _ => self.drain,
         };
         let drain = match drain {
             NEVER => NEVER,

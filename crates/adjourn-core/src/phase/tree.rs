@@ -132,7 +132,9 @@ impl Tree {
 
     /// Frees the slot of an ended scope.
     pub(super) fn free(&mut self, id: ScopeId) {
-        self.nodes.remove(id.index());
+        if self.get(id).is_some_and(|node| node.phase == Phase::Stopped) && id.index != ROOT {
+            self.nodes.remove(id.index());
+        }
     }
 
     /// 1 + the most levels of the scopes that wait for this one: parent and dependencies.
