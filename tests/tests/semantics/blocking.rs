@@ -1,1 +1,177 @@
-//! To come.
+//! Blocking jobs: tracked, waited for, never cancelled, not outlasting the deadline.
+
+use std::future::pending;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use adjourn::{
+    FailureKind, FutureExt, Scope, StopToken, StragglerState, spawn, spawn_blocking, task,
+};
+
+use crate::harness::*;
+
+scenarios![
+    a_job_returns_its_value,
+    a_job_whose_handle_is_dropped_runs,
+    a_panic_of_a_job_keeps_its_payload,
+    a_running_job_is_waited_for,
+    a_running_job_is_not_aborted,
+    a_job_reads_the_token,
+    a_job_is_in_its_scope,
+    a_stuck_job_does_not_outlast_the_deadline,
+    a_shield_flushes_through_a_job,
+];
+
+fn a_job_returns_its_value(config: Config) {
+    let exit = Program::new(config).run(async {
+        assert_eq!(spawn_blocking(|| 3).await.unwrap(), 3);
+        assert_eq!(task("job").spawn_blocking(|| "named").await.unwrap(), "named");
+        let jobs: Vec<_> = (0..50).map(|number| spawn_blocking(move || number)).collect();
+        for (number, job) in jobs.into_iter().enumerate() {
+            assert_eq!(job.await.unwrap(), number);
+        }
+    });
+    clean(&exit);
+    assert_eq!(exit.report().total().finished, 53);
+}
+
+fn a_job_whose_handle_is_dropped_runs(config: Config) {
+    let (sent, received) = mpsc::channel();
+    let exit = Program::new(config).run(async move {
+        for number in 0..50 {
+            let sent = sent.clone();
+            drop(spawn_blocking(move || sent.send(number).unwrap()));
+        }
+    });
+    clean(&exit);
+    assert_eq!(received.iter().count(), 50);
+}
+
+fn a_panic_of_a_job_keeps_its_payload(config: Config) {
+    let exit = Program::new(config).run(async {
+        let error = spawn_blocking(|| panic!("in a job")).await.unwrap_err();
+        assert_eq!(*error.into_panic().downcast::<&str>().unwrap(), "in a job");
+        assert_eq!(spawn_blocking(|| 1).await.unwrap(), 1);
+    });
+    succeeded(&exit);
+    let failures = failures(&exit, FailureKind::TaskPanic);
+    assert_eq!(failures[0].messages, ["in a job"]);
+    assert!(failures[0].origin.contains("blocking job"));
+}
+
+fn a_running_job_is_waited_for(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let scope = Scope::current();
+        drop(spawn_blocking(move || {
+            stopper.stop();
+            while scope.phase() < adjourn::Phase::Cancelling {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(millis(20));
+            said.say("done");
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["done"]);
+    assert_eq!(exit.report().total().finished, 1);
+}
+
+fn a_running_job_is_not_aborted(config: Config) {
+    let exit = Program::new(config).run(async {
+        let (begun, gate) = (Gate::new(), Gate::new());
+        let (begins, opened) = (begun.clone(), gate.clone());
+        let job = spawn_blocking(move || {
+            begins.open();
+            opened.wait_blocking();
+            1
+        });
+        begun.wait().await;
+        job.abort();
+        gate.open();
+        assert_eq!(job.await.unwrap(), 1);
+    });
+    clean(&exit);
+}
+
+fn a_job_reads_the_token(config: Config) {
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        drop(spawn_blocking(move || {
+            let stop = StopToken::current();
+            assert!(!stop.wait_timeout(millis(1)));
+            stopper.stop();
+            assert!(stop.wait_timeout(Duration::from_secs(20)));
+            assert!(stop.is_requested());
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+}
+
+fn a_job_is_in_its_scope(config: Config) {
+    let exit = Program::new(config).run(async {
+        let scope = adjourn::scope("jobs");
+        let job = scope.spawn_blocking(|| {
+            drop(spawn(async {}));
+            Scope::current().path()
+        });
+        assert_eq!(job.await.unwrap(), "root/jobs");
+    });
+    clean(&exit);
+    assert_eq!(exit.report().totals["jobs"].finished, 2);
+}
+
+fn a_stuck_job_does_not_outlast_the_deadline(config: Config) {
+    let program = Program::new(config).timeout(millis(300));
+    let stopper = program.stopper();
+    let (release, released) = mpsc::channel::<()>();
+    let (sent, received) = mpsc::channel();
+    let start = Instant::now();
+    let exit = program.run(async move {
+        let begun = Gate::new();
+        let begins = begun.clone();
+        let job = task("stuck").spawn_blocking(move || {
+            begins.open();
+            _ = released.recv();
+        });
+        sent.send(job).unwrap();
+        begun.wait().await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    let took = start.elapsed();
+    assert!(took >= millis(250) && took < Duration::from_secs(3), "{took:?}");
+    exits(&exit, 124);
+    let report = exit.report();
+    assert_eq!(report.stragglers.len(), 1);
+    assert_eq!(report.stragglers[0].state, StragglerState::Blocking);
+    assert_eq!(report.stragglers[0].task.name.as_deref(), Some("stuck"));
+    assert_eq!(report.total().abandoned, 1);
+    let error = futures_lite::future::block_on(received.recv().unwrap()).unwrap_err();
+    assert!(error.is_abandoned(), "{error}");
+    drop(release);
+}
+
+fn a_shield_flushes_through_a_job(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let flush = async move {
+                stopper.stop();
+                until_cancelling().await;
+                spawn_blocking(move || said.say("flushed")).await.unwrap();
+            };
+            flush.shield().await;
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["flushed"]);
+}

@@ -46,10 +46,6 @@ impl Config {
         matches!(self, TokioOneWorker | SmolOneWorker)
     }
 
-    pub fn is_attached(self) -> bool {
-        matches!(self, TokioAttached | SmolAttached)
-    }
-
     pub fn backend(self) -> &'static str {
         match self {
             TokioCurrentThread | TokioOneWorker | TokioWorkers | TokioAttached => "tokio",
@@ -92,9 +88,11 @@ pub fn within_a_minute(name: &'static str, test: impl FnOnce()) {
     let (over, ended) = mpsc::channel::<()>();
     let watch = thread::spawn(move || {
         if ended.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("test {name} hangs");
             let _ = std::io::Write::write_all(
-                &mut std::fs::File::create("/dev/stderr").expect("standard error"),
+                &mut std::fs::OpenOptions::new()
+                    .append(true)
+                    .open("/dev/stderr")
+                    .expect("standard error"),
                 format!("test {name} hangs\n").as_bytes(),
             );
             abort();
@@ -233,9 +231,7 @@ impl Program {
         type Main<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
         let main = |stop| -> Main<'_> { Box::pin(main(stop)) };
         match (self.config, self.runner) {
-            (TokioAttached, Any::Tokio(runner)) => {
-                on_runtime(|| runner.attach_graceful(main))
-            }
+            (TokioAttached, Any::Tokio(runner)) => on_runtime(|| runner.attach_graceful(main)),
             (_, Any::Tokio(runner)) => runner.run_graceful(main),
             (_, Any::Smol(runner)) => runner.run_graceful(main),
             (_, Any::AsyncStd(runner)) => runner.run_graceful(main),
@@ -306,6 +302,11 @@ impl Drop for Bomb {
             panic!("{}", self.0);
         }
     }
+}
+
+/// Panics, where `panic!` alone would not have the type.
+pub fn blow(what: &'static str) {
+    panic!("{what}");
 }
 
 /// Something that opens once: awaited, it resolves when it is open.

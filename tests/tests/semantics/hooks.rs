@@ -1,1 +1,262 @@
-//! To come.
+//! `on_stop` and `on_stopped`: when they run, in which order, and what their failures do.
+
+use std::future::pending;
+
+use adjourn::{
+    FailureKind, FutureExt, Phase, Scope, spawn, spawn_blocking, spawn_graceful, spawn_shielded,
+};
+
+use crate::harness::*;
+
+scenarios![
+    on_stop_runs_before_any_cancellation,
+    the_drain_waits_for_on_stop,
+    on_stopped_runs_last_first_when_tasks_are_gone,
+    hooks_are_closures_async_closures_and_futures,
+    panics_and_errors_of_hooks_skip_nothing,
+    the_error_of_main_comes_before_those_of_hooks,
+    hooks_run_when_the_program_ends_by_itself,
+    on_stopped_may_spawn_shielded_work_and_jobs,
+    a_hook_that_does_not_end_is_cut_off,
+    a_hook_may_be_shielded_and_have_a_cleanup,
+    hooks_do_not_run_when_the_start_fails,
+    a_hook_of_an_ended_scope_is_dropped,
+];
+
+fn on_stop_runs_before_any_cancellation(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let hook = log.clone();
+    let program = Program::new(config).on_stop(async move {
+        yields(10).await;
+        assert_eq!(Scope::current().phase(), Phase::Draining);
+        hook.say("hook");
+    });
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        let begun = Gate::new();
+        let begins = begun.clone();
+        drop(spawn(async move {
+            let _dropped = said.on_drop("task");
+            begins.open();
+            pending::<()>().await;
+        }));
+        begun.wait().await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["hook", "task"]);
+}
+
+fn the_drain_waits_for_on_stop(config: Config) {
+    let log = Log::default();
+    let (first, second) = (log.clone(), log.clone());
+    let (gate, opened) = (Gate::new(), Gate::new());
+    let (open_it, opens) = (gate.clone(), opened.clone());
+    // Side by side: each waits for the other.
+    let program = Program::new(config)
+        .on_stop(async move {
+            opens.open();
+            gate.wait().await;
+            first.say("first");
+        })
+        .on_stop(async move {
+            opened.wait().await;
+            second.say("second");
+            open_it.open();
+        });
+    program.stopper().stop();
+    clean(&program.run_pending());
+    log.is(&["second", "first"]);
+}
+
+fn on_stopped_runs_last_first_when_tasks_are_gone(config: Config) {
+    let log = Log::default();
+    let mut program = Program::new(config);
+    for name in ["first", "second", "third"] {
+        let said = log.clone();
+        program = program.on_stopped(async move {
+            yields(3).await;
+            assert_eq!(Scope::current().phase(), Phase::Closing);
+            said.say(name);
+        });
+    }
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let own = said.clone();
+        Scope::current().on_stopped(move || own.say("from main"));
+        drop(spawn_graceful(move |stop| async move {
+            stop.requested().await;
+            yields(5).await;
+            said.say("task");
+        }));
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    let all = log.all();
+    let from_main = all.iter().any(|line| line == "from main"); // it may be cancelled first
+    let rest: &[&str] = &["task", "from main", "third", "second", "first"];
+    assert_eq!(all, if from_main { rest.to_vec() } else { vec!["third", "second", "first"] });
+}
+
+fn hooks_are_closures_async_closures_and_futures(config: Config) {
+    let log = Log::default();
+    let l: Vec<_> = (0..6).map(|_| log.clone()).collect();
+    let [a, b, c, d, e, f] = <[Log; 6]>::try_from(l).ok().unwrap();
+    let program = Program::new(config)
+        .on_stopped(move || a.say("closure"))
+        .on_stopped(async move || {
+            yields(1).await;
+            b.say("async closure");
+        })
+        .on_stopped(async move {
+            yields(1).await;
+            c.say("future");
+        })
+        .on_stopped(move || -> Result<(), String> {
+            d.say("result");
+            Ok(())
+        })
+        .on_stopped(move || async move {
+            e.say("closure of a future");
+            Ok::<(), AnyError>(())
+        })
+        .on_stop(move || f.say("on_stop"));
+    clean(&program.run(async {}));
+    log.is(&["on_stop", "closure of a future", "result", "future", "async closure", "closure"]);
+}
+
+fn panics_and_errors_of_hooks_skip_nothing(config: Config) {
+    let log = Log::default();
+    let (a, b) = (log.clone(), log.clone());
+    let program = Program::new(config)
+        .on_stop(|| blow("on_stop panics"))
+        .on_stop(async { Err::<(), _>("on_stop fails") })
+        .on_stopped(move || a.say("first"))
+        .on_stopped(async {
+            yields(1).await;
+            blow("on_stopped panics");
+        })
+        .on_stopped(async || Err::<(), _>(std::io::Error::other("on_stopped fails")))
+        .on_stopped(move || b.say("last"));
+    let exit = program.run(async {});
+    exits(&exit, 101);
+    log.is(&["last", "first"]);
+    let said = |kind| -> Vec<_> {
+        let mut said: Vec<_> =
+            failures(&exit, kind).iter().map(|f| f.messages.join(": ")).collect();
+        said.sort();
+        said
+    };
+    assert_eq!(said(FailureKind::HookPanic), ["on_stop panics", "on_stopped panics"]);
+    assert_eq!(said(FailureKind::HookError), ["on_stop fails", "on_stopped fails"]);
+    let failures = failures(&exit, FailureKind::HookError);
+    assert!(failures.iter().all(|failure| failure.origin.contains("tests/semantics/hooks.rs")));
+
+    let exit = Program::new(config).on_stopped(|| Err::<(), _>("fails")).run(async {});
+    exits(&exit, 1);
+}
+
+fn the_error_of_main_comes_before_those_of_hooks(config: Config) {
+    let program = Program::new(config).on_stopped(|| Err::<(), _>("the hook's"));
+    let exit = program.run(async { Err::<(), _>("main's") });
+    exits(&exit, 1);
+    let kinds: Vec<_> = exit.report().failures.iter().map(|failure| failure.kind).collect();
+    assert_eq!(kinds, [FailureKind::MainError, FailureKind::HookError]);
+}
+
+fn hooks_run_when_the_program_ends_by_itself(config: Config) {
+    let log = Log::default();
+    let (a, b, said) = (log.clone(), log.clone(), log.clone());
+    let program =
+        Program::new(config).on_stop(move || a.say("on_stop")).on_stopped(move || b.say("stopped"));
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            yields(5).await;
+            said.say("task");
+        }));
+    });
+    clean(&exit);
+    log.is(&["task", "on_stop", "stopped"]);
+}
+
+fn on_stopped_may_spawn_shielded_work_and_jobs(config: Config) {
+    let log = Log::default();
+    let (said, hook) = (log.clone(), log.clone());
+    let program = Program::new(config).on_stopped(async move {
+        assert_eq!(spawn_blocking(|| 1).await.unwrap(), 1);
+        assert_eq!(spawn_shielded(async { 2 }).await.unwrap(), 2);
+        assert!(spawn(async {}).await.unwrap_err().is_refused());
+        hook.say("hook");
+    });
+    let exit = program.run(async move {
+        let scope = adjourn::scope("db");
+        scope.on_stopped(async move {
+            assert_eq!(spawn_blocking(|| 1).await.unwrap(), 1);
+            said.say("scope");
+        });
+        drop(scope.spawn(yields(3)));
+    });
+    clean(&exit);
+    log.is(&["scope", "hook"]);
+}
+
+fn a_hook_that_does_not_end_is_cut_off(config: Config) {
+    let program = Program::new(config).timeout(millis(200)).on_stopped(pending::<()>());
+    let exit = program.run(async {});
+    exits(&exit, 1);
+    let failures = failures(&exit, FailureKind::HookOverdue);
+    assert_eq!(failures.len(), 1);
+    assert!(failures[0].origin.contains("tests/semantics/hooks.rs"), "{}", failures[0].origin);
+}
+
+fn a_hook_may_be_shielded_and_have_a_cleanup(config: Config) {
+    let log = Log::default();
+    let (a, b) = (log.clone(), log.clone());
+    let hook = || async {
+        yields(2).await;
+        async { 1 }.shield().await;
+        async { 1 }.on_cancel(async {}).await;
+        sleep(millis(2)).await;
+    };
+    let program = Program::new(config)
+        .on_stop(async move {
+            hook().await;
+            a.say("on_stop");
+        })
+        .on_stopped(async move {
+            hook().await;
+            b.say("on_stopped");
+        });
+    clean(&program.run(async {}));
+    log.is(&["on_stop", "on_stopped"]);
+}
+
+fn hooks_do_not_run_when_the_start_fails(config: Config) {
+    let program = Program::new(config)
+        .timeout(std::time::Duration::ZERO)
+        .on_stop(|| blow("it did not start"))
+        .on_stopped(|| blow("it did not start"));
+    let exit = program.run_pending();
+    exits(&exit, 1);
+    assert!(exit.report().failures.is_empty());
+}
+
+fn a_hook_of_an_ended_scope_is_dropped(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let ended = adjourn::scope("ended");
+        ended.stop().await.unwrap();
+        let dropped = said.on_drop("dropped");
+        ended.on_stopped(move || {
+            let _dropped = dropped;
+            blow("does not run");
+        });
+        said.say("registered");
+    });
+    clean(&exit);
+    log.is(&["dropped", "registered"]);
+}

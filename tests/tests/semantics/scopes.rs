@@ -1,1 +1,518 @@
-//! To come.
+//! Trees of scopes: names, order, partial stops, nurseries.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use adjourn::{FutureExt, Phase, Scope, Shutdown, StopToken, rt, scope, spawn};
+
+use crate::harness::*;
+
+scenarios![
+    scopes_have_names_and_paths,
+    a_partial_stop_spares_siblings,
+    a_stop_reaches_grandchildren,
+    dependents_stop_first,
+    a_chain_of_dependencies_stops_in_order,
+    stopping_a_dependency_stops_its_dependents,
+    tokens_of_a_dependency_fire_after_its_dependents_end,
+    children_end_before_their_parents_tasks_are_cancelled,
+    a_stop_awaited_from_inside_is_an_error,
+    a_stop_whose_future_is_dropped_goes_on,
+    a_scope_ends_by_itself_and_its_totals_fold,
+    dropping_a_handle_stops_nothing,
+    a_nursery_waits_for_its_tasks,
+    a_dropped_nursery_stops_its_tasks,
+    a_nursery_is_cancelled_with_its_task,
+    in_scope_gives_a_scope_to_a_future,
+    a_scope_below_an_ended_one_refuses,
+    a_scope_is_a_shutdown,
+    on_stopped_of_a_scope_runs_before_its_dependency_stops,
+    a_graceful_task_of_a_scope_drains_when_it_alone_stops,
+    deep_scopes_stop,
+    many_scopes,
+];
+
+fn scopes_have_names_and_paths(config: Config) {
+    let exit = Program::new(config).run(async {
+        assert_eq!(Scope::current().path(), "root");
+        let http = scope("http");
+        let one = http.scope(format!("connection-{}", 1));
+        assert_eq!((one.name(), &*one.path()), ("connection-1", "root/http/connection-1"));
+        assert_eq!(one.spawn(async { Scope::current().path() }).await.unwrap(), one.path());
+        assert_eq!(http.phase(), Phase::Running);
+        assert_eq!(one.totals().finished, 1);
+        let again = scope("http");
+        again.stop().await.unwrap();
+        assert_eq!((again.phase(), http.phase()), (Phase::Stopped, Phase::Running));
+    });
+    clean(&exit);
+    assert_eq!(exit.report().totals["connection-1"].finished, 1);
+}
+
+fn a_partial_stop_spares_siblings(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let (left, right) = (scope("left"), scope("right"));
+        let gate = Gate::new();
+        for scope in [&left, &right] {
+            let (dropped, opened) = (said.on_drop(scope.name()), gate.clone());
+            drop(scope.spawn(async move {
+                let _dropped = dropped;
+                opened.wait().await;
+            }));
+        }
+        left.stop().await.unwrap();
+        said.say("stopped");
+        assert_eq!(left.phase(), Phase::Stopped);
+        assert!(left.stop_token().is_requested() && !right.stop_token().is_requested());
+        assert!(!StopToken::current().is_requested());
+        assert!(left.spawn(async {}).await.unwrap_err().is_refused());
+        assert_eq!(right.spawn(async { 1 }).await.unwrap(), 1);
+        gate.open();
+    });
+    clean(&exit);
+    log.is(&["left", "stopped", "right"]);
+    assert_eq!(exit.report().totals["left"].cancelled, 1);
+    assert_eq!(exit.report().totals["right"].finished, 2);
+}
+
+fn a_stop_reaches_grandchildren(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let top = scope("top");
+        let (middle, bottom) = (top.scope("middle"), top.scope("other").scope("bottom"));
+        for scope in [&top, &middle, &bottom] {
+            let said = said.clone();
+            drop(scope.spawn_graceful(move |stop| async move {
+                stop.requested().await;
+                said.say(Scope::current().name());
+            }));
+        }
+        top.stop().await.unwrap();
+        assert!([&top, &middle, &bottom].iter().all(|scope| scope.phase() == Phase::Stopped));
+        assert_eq!(said.all().len(), 3);
+    });
+    clean(&exit);
+}
+
+fn dependents_stop_first(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let db = scope("db");
+        let http = scope("http").depends_on(&db);
+        for (scope, steps) in [(&db, 0), (&http, 20)] {
+            let said = said.clone();
+            drop(scope.spawn_graceful(move |stop| async move {
+                let name = Scope::current().name().to_owned();
+                stop.requested().await;
+                said.say(format!("{name} told"));
+                yields(steps).await;
+                said.say(format!("{name} done"));
+            }));
+        }
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["http told", "http done", "db told", "db done"]);
+}
+
+fn a_chain_of_dependencies_stops_in_order(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let mut last = scope("0");
+        let mut scopes = vec![last.clone()];
+        for number in 1..8 {
+            last = scope(number.to_string()).depends_on(&last);
+            scopes.push(last.clone());
+        }
+        for scope in scopes.iter().rev().step_by(2).chain(scopes.iter().step_by(2)) {
+            let (name, said, begun) = (scope.name().to_owned(), said.clone(), Gate::new());
+            let begins = begun.clone();
+            drop(scope.spawn(async move {
+                let _dropped = said.on_drop(&name);
+                begins.open();
+                pending::<()>().await;
+            }));
+            begun.wait().await;
+        }
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["7", "6", "5", "4", "3", "2", "1", "0"]);
+}
+
+fn stopping_a_dependency_stops_its_dependents(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let db = scope("db");
+        let http = scope("http").depends_on(&db);
+        let other = scope("other");
+        for scope in [&db, &http] {
+            let (said, begun) = (said.clone(), Gate::new());
+            let begins = begun.clone();
+            drop(scope.spawn(async move {
+                let _dropped = said.on_drop(Scope::current().name());
+                begins.open();
+                pending::<()>().await;
+            }));
+            begun.wait().await;
+        }
+        db.stop().await.unwrap();
+        assert_eq!(http.phase(), Phase::Stopped);
+        assert_eq!(other.phase(), Phase::Running);
+    });
+    clean(&exit);
+    log.is(&["http", "db"]);
+}
+
+fn tokens_of_a_dependency_fire_after_its_dependents_end(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let db = scope("db");
+        let http = scope("http").depends_on(&db);
+        let (says, token) = (said.clone(), db.stop_token());
+        drop(http.spawn_graceful(move |stop| async move {
+            stop.requested().await;
+            yields(10).await;
+            assert!(!token.is_requested());
+            says.say("http");
+        }));
+        drop(db.spawn_graceful(move |stop| async move {
+            stop.requested().await;
+            said.say("db");
+        }));
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["http", "db"]);
+}
+
+fn children_end_before_their_parents_tasks_are_cancelled(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let begun = Gate::new();
+        let (begins, dropped, told) = (begun.clone(), said.on_drop("parent"), said.clone());
+        drop(spawn(async move {
+            let _dropped = dropped;
+            begins.open();
+            pending::<()>().await;
+        }));
+        begun.wait().await;
+        drop(scope("child").spawn_graceful(move |stop| async move {
+            stop.requested().await;
+            yields(10).await;
+            said.say("child");
+        }));
+        drop(spawn(async move {
+            StopToken::current().requested().await;
+            told.say("told");
+            pending::<()>().await;
+        }));
+        yields(1).await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    assert!(log.at("child") < log.at("parent"));
+}
+
+fn a_stop_awaited_from_inside_is_an_error(config: Config) {
+    let exit = Program::new(config).run(async {
+        let outer = scope("outer");
+        let (here, inner) = (outer.clone(), outer.scope("inner"));
+        let handle = inner.spawn_graceful(move |stop| async move {
+            let error = here.stop().await.unwrap_err();
+            assert!(error.to_string().contains("root/outer"), "{error}");
+            stop.requested().await; // it is requested all the same
+            7
+        });
+        assert_eq!(handle.await.unwrap(), 7);
+        outer.stop().await.unwrap();
+        outer.stop().await.unwrap();
+        assert!(Scope::current().stop().await.is_err());
+    });
+    clean(&exit);
+}
+
+fn a_stop_whose_future_is_dropped_goes_on(config: Config) {
+    let exit = Program::new(config).run(async {
+        let scope = scope("stopped");
+        let handle = scope.spawn(pending::<()>());
+        drop(scope.stop());
+        assert!(handle.await.unwrap_err().is_cancelled());
+        let mut stop = scope.stop();
+        _ = poll_once(&mut stop).await;
+        drop(stop);
+        scope.stop().await.unwrap();
+    });
+    clean(&exit);
+}
+
+fn a_scope_ends_by_itself_and_its_totals_fold(config: Config) {
+    let exit = Program::new(config).run(async {
+        for _ in 0..100 {
+            let scope = scope("connection");
+            let handle = scope.spawn(async {});
+            let token = scope.stop_token();
+            drop(scope);
+            handle.await.unwrap();
+            assert!(!token.is_requested());
+        }
+        for _ in 0..10 {
+            drop(scope("empty"));
+        }
+    });
+    clean(&exit);
+    assert_eq!(exit.report().totals["connection"].spawned, 100);
+    assert_eq!(exit.report().totals["connection"].finished, 100);
+}
+
+fn dropping_a_handle_stops_nothing(config: Config) {
+    let exit = Program::new(config).run(async {
+        let (gate, opened) = (Gate::new(), Gate::new());
+        let (waits, opens) = (gate.clone(), opened.clone());
+        drop(scope("kept").spawn(async move {
+            waits.wait().await;
+            assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
+            opens.open();
+        }));
+        yields(3).await;
+        gate.open();
+        opened.wait().await;
+    });
+    clean(&exit);
+}
+
+fn a_nursery_waits_for_its_tasks(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let nursery = scope("nursery");
+        let kept = nursery.clone();
+        let output = nursery.run(async {
+            for _ in 0..5 {
+                let said = said.clone();
+                drop(spawn(async move {
+                    sleep(millis(5)).await;
+                    said.say("task");
+                }));
+            }
+            drop(scope("below").spawn(yields(20)));
+            said.say("body");
+            4
+        });
+        assert_eq!(output.await, 4);
+        said.say("over");
+        assert_eq!(kept.phase(), Phase::Stopped);
+        assert_eq!(scope("empty").run(async { 1 }).await, 1);
+    });
+    clean(&exit);
+    assert_eq!(log.at("over"), 6);
+    assert_eq!(log.at("body"), 0);
+    assert_eq!(exit.report().totals["nursery"].finished, 5);
+}
+
+fn a_dropped_nursery_stops_its_tasks(config: Config) {
+    let exit = Program::new(config).run(async {
+        let nursery = scope("nursery");
+        let token = nursery.stop_token();
+        let (begun, kept) = (Gate::new(), nursery.clone());
+        let mut run = Box::pin(nursery.run(async {
+            drop(spawn(pending::<()>()));
+            begun.open();
+            pending::<()>().await;
+        }));
+        assert!(poll_once(&mut run).await.is_pending());
+        assert!(begun.is_open() && !token.is_requested());
+        drop(run);
+        token.requested().await;
+        kept.stop().await.unwrap();
+    });
+    clean(&exit);
+    assert_eq!(exit.report().totals["nursery"].cancelled, 1);
+}
+
+fn a_nursery_is_cancelled_with_its_task(config: Config) {
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        let handle = spawn(scope("nursery").run(async {
+            drop(spawn(pending::<()>()));
+            pending::<()>().await;
+        }));
+        yields(3).await;
+        stopper.stop();
+        _ = handle.await;
+        pending::<()>().await;
+    });
+    clean(&exit);
+}
+
+fn in_scope_gives_a_scope_to_a_future(config: Config) {
+    let exit = Program::new(config).run(async {
+        let given = scope("given");
+        let work = async {
+            assert_eq!(Scope::current().path(), "root/given");
+            yields(2).await;
+            spawn(async { Scope::current().name().to_owned() }).await.unwrap()
+        };
+        assert_eq!(work.in_scope(&given).await, "given");
+        assert_eq!(Scope::current().path(), "root");
+        // A thread that is not the program's.
+        let work = async { scope("x").path() }.in_scope(&given);
+        let thread = std::thread::spawn(move || futures_lite::future::block_on(work));
+        assert_eq!(thread.join().unwrap(), "root/given/x");
+    });
+    clean(&exit);
+}
+
+fn a_scope_below_an_ended_one_refuses(config: Config) {
+    let exit = Program::new(config).run(async {
+        let ended = scope("ended");
+        ended.stop().await.unwrap();
+        let below = ended.scope("below");
+        assert!(below.spawn(async {}).await.unwrap_err().is_refused());
+        assert!(below.spawn_shielded(async {}).await.unwrap_err().is_refused());
+        below.stop().await.unwrap();
+        assert_eq!(below.phase(), Phase::Stopped);
+        let after = scope("after").depends_on(&ended);
+        assert_eq!(after.spawn(async { 1 }).await.unwrap(), 1);
+    });
+    clean(&exit);
+}
+
+fn a_scope_is_a_shutdown(config: Config) {
+    let exit = Program::new(config).run(async {
+        let quick = scope("quick");
+        drop(quick.spawn(pending::<()>()));
+        assert_eq!(quick.shutdown(Duration::MAX).await, Ok(()));
+        let slow = scope("slow");
+        let (gate, kept) = (Gate::new(), slow.clone());
+        let opened = gate.clone();
+        drop(slow.spawn_shielded(async move { opened.wait().await }));
+        assert_eq!(slow.shutdown(millis(20)).await, Err(rt::Unfinished));
+        gate.open();
+        kept.stop().await.unwrap();
+    });
+    clean(&exit);
+}
+
+fn on_stopped_of_a_scope_runs_before_its_dependency_stops(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let db = scope("db");
+        let http = scope("http").depends_on(&db);
+        let (a, b, c, d) = (said.clone(), said.clone(), said.clone(), said.clone());
+        let token = db.stop_token();
+        http.on_stopped(move || a.say("http first"));
+        http.on_stopped(async move {
+            yields(5).await;
+            assert!(!token.is_requested());
+            b.say("http last");
+        });
+        db.on_stopped(move || c.say("db hook"));
+        let dropped = said.on_drop("http task");
+        let begun = Gate::new();
+        let begins = begun.clone();
+        drop(http.spawn(async move {
+            let _dropped = dropped;
+            begins.open();
+            pending::<()>().await;
+        }));
+        drop(db.spawn_graceful(move |stop| async move {
+            stop.requested().await;
+            d.say("db told");
+        }));
+        begun.wait().await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["http task", "http last", "http first", "db told", "db hook"]);
+}
+
+fn a_graceful_task_of_a_scope_drains_when_it_alone_stops(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let scope = scope("alone");
+        let (says, begun) = (said.clone(), Gate::new());
+        let (begins, dropped) = (begun.clone(), said.on_drop("plain"));
+        drop(scope.spawn(async move {
+            let _dropped = dropped;
+            begins.open();
+            pending::<()>().await;
+        }));
+        begun.wait().await;
+        drop(scope.spawn_graceful(move |stop| async move {
+            stop.requested().await;
+            assert_eq!(stop.reason(), None, "the program goes on");
+            yields(10).await;
+            says.say("graceful");
+        }));
+        scope.stop().await.unwrap();
+        said.say("ended");
+    });
+    clean(&exit);
+    log.is(&["graceful", "plain", "ended"]);
+}
+
+fn deep_scopes_stop(config: Config) {
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let (sent, received) = mpsc::channel();
+    let exit = program.run(async move {
+        let mut deepest = Scope::current();
+        for _ in 0..300 {
+            deepest = deepest.scope("deep");
+            let sent = sent.clone();
+            drop(deepest.spawn_graceful(move |stop| async move {
+                stop.requested().await;
+                sent.send(()).unwrap();
+            }));
+        }
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    assert_eq!(received.iter().count(), 300);
+}
+
+fn many_scopes(config: Config) {
+    const COUNT: usize = 10_000;
+    let count = Arc::new(AtomicUsize::new(0));
+    let program = Program::new(config);
+    let (stopper, counted) = (program.stopper(), count.clone());
+    let exit = program.run(async move {
+        for _ in 0..COUNT {
+            let counted = counted.clone();
+            drop(scope("connection").spawn_graceful(move |stop| async move {
+                stop.requested().await;
+                counted.fetch_add(1, SeqCst);
+            }));
+        }
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    assert_eq!(count.load(SeqCst), COUNT);
+    assert_eq!(exit.report().totals["connection"].finished, COUNT as u64);
+}

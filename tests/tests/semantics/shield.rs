@@ -4,6 +4,7 @@ use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use adjourn::{
     FailureKind, FutureExt, Scope, StragglerState, on_cancel_with, shield, spawn, spawn_blocking,
@@ -19,6 +20,7 @@ scenarios![
     a_shield_defers_abort,
     a_shield_may_borrow,
     a_loop_of_shields_ends,
+    a_loop_of_shields_that_are_ready_ends,
     shields_nest,
     a_shield_outside_of_a_program_is_its_future,
     a_shield_in_futures_unordered_completes,
@@ -115,20 +117,36 @@ fn a_loop_of_shields_ends(config: Config) {
     let exit = program.run(async move {
         drop(spawn(async {
             loop {
-                shield(async {}).await;
-            }
-        }));
-        drop(spawn(async {
-            loop {
                 shield(yields(1)).await;
             }
         }));
-        // On one thread the first yields only once the stop has come: another one has to ask.
-        std::thread::spawn(move || stopper.stop());
+        yields(3).await;
+        stopper.stop();
         pending::<()>().await;
     });
     clean(&exit);
-    assert_eq!(exit.report().total().cancelled, 3);
+    assert_eq!(exit.report().total().cancelled, 2);
+}
+
+fn a_loop_of_shields_that_are_ready_ends(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            // It never yields before the stop: another thread has to ask.
+            std::thread::spawn(move || stopper.stop());
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_secs(3) {
+                shield(async {}).await;
+            }
+            said.say("ran on");
+        }));
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&[]);
+    assert_eq!(exit.report().total().cancelled, 2);
 }
 
 fn shields_nest(config: Config) {

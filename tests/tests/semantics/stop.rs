@@ -350,7 +350,9 @@ fn or_stop_fails_the_task_and_stops_the_program(config: Config) {
     assert!(failures[0].fatal && failures[0].origin.contains("writer"), "{:?}", failures[0]);
     assert_eq!(failures[0].messages[0], "the disk is full");
     assert_eq!(exit.report().total().failed, 1);
-    assert!(matches!(exit.report().reason(), Some(Reason::TaskFailed(why)) if why.contains("full")));
+    assert!(
+        matches!(exit.report().reason(), Some(Reason::TaskFailed(why)) if why.contains("full"))
+    );
 }
 
 fn or_report_only_records(config: Config) {
