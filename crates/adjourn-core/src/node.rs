@@ -132,7 +132,7 @@ impl Node {
         Arc::new(Node {
             program: program.clone(),
             id,
-            uid: program.next_uid(),
+            uid: Program::next_uid(),
             name,
             parent,
             depends_on: depends_on.into(),

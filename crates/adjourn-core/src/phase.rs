@@ -78,7 +78,7 @@ pub struct ScopeId {
 
 impl ScopeId {
     /// Returns the index of the scope: small, the root's 0, and not used for another scope before
-    /// the driver has taken the [`Action::End`] of this one.
+    /// the driver has said that this one has [`ended`](Machine::ended).
     pub fn index(self) -> usize {
         self.index as usize
     }
@@ -148,7 +148,8 @@ pub enum Action {
     CutOff(ScopeId),
     /// The scope is Closing: run its `on_stopped` hooks, then answer [`Event::Closed`].
     Close(ScopeId),
-    /// The scope is Stopped and removed, its children before it. Never said of the root.
+    /// The scope is Stopped, its children before it: forget it, then say that it has
+    /// [`ended`](Machine::ended). Never said of the root.
     End(ScopeId),
     /// The root is Stopped or Forced. Exactly once, and the last action.
     Finish,

@@ -68,9 +68,12 @@ pub(crate) struct Program {
     epoch: Instant,
     /// Scopes that have a task which keeps the program alive.
     busy: AtomicUsize,
-    next_uid: AtomicU32,
+    /// There are actions that wait for the driver.
+    waiting: AtomicBool,
     finished: AtomicBool,
     ready: AtomicBool,
+    /// There are actions that nobody performs yet: a good time for a task to yield.
+    unsettled: AtomicBool,
     /// The thread that called `run` is asked to perform actions: the driver does not come to it.
     summoned: AtomicBool,
     hands_over: bool,
@@ -123,9 +126,10 @@ impl Program {
             limits,
             epoch,
             busy: AtomicUsize::new(0),
-            next_uid: AtomicU32::new(1),
+            waiting: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             ready: AtomicBool::new(false),
+            unsettled: AtomicBool::new(false),
             summoned: AtomicBool::new(false),
             hands_over,
             on_failure,
@@ -200,8 +204,11 @@ impl Program {
 
     // Scopes.
 
-    pub(crate) fn next_uid(&self) -> u32 {
-        self.next_uid.fetch_add(1, SeqCst)
+    /// Returns a number that no other scope of the process has (until it wraps): which task a
+    /// thread polls is told by it, and programs may share their threads.
+    pub(crate) fn next_uid() -> u32 {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        NEXT.fetch_add(1, SeqCst)
     }
 
     /// Opens a scope; one below an ended scope is born ended and refuses everything.
@@ -369,6 +376,7 @@ impl Program {
         }
         let pending = !state.actions.is_empty() && !state.acting;
         if pending {
+            self.waiting.store(true, SeqCst);
             wakes.add(state.driver.take());
         }
         drop(state);
@@ -380,6 +388,12 @@ impl Program {
         }
         wakes.wake();
         drop(dropped);
+    }
+
+    /// Whether the driver has to come to run: a task that never yields would keep it from that
+    /// where they share one thread.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.load(SeqCst)
     }
 
     /// Whether there are actions that nobody performs.
@@ -401,6 +415,7 @@ impl Program {
         }
         state.machine.handle(now, Event::Tick);
         state.acting = true;
+        self.waiting.store(false, SeqCst);
         loop {
             let now = self.now();
             let mut entered = Vec::new();

@@ -411,14 +411,16 @@ impl<E> Runner<E> {
             let listener = Listener::new(signals)?;
             let warden = self.options.exit_when_stuck.unwrap_or(false);
             let (live, driver) = self.start(backend.erase(), listener, warden)?;
-            drop(backend.spawn(driver));
-            Ok(live)
+            Ok((backend, live, driver))
         });
-        let live = match started {
-            Ok(live) => live,
+        let (backend, live, driver) = match started {
+            Ok(started) => started,
             Err(error) => return deliver(name, Err(error), sink),
         };
-        Root::new(&live.program, kind, place, main).await;
+        // Before the driver runs: a stop asked for before the start must find `main` there.
+        let root = Root::new(&live.program, kind, place, main);
+        drop(backend.spawn(driver));
+        root.await;
         live.program.cut_off_forced();
         deliver(name, Ok(live.end()), sink)
     }

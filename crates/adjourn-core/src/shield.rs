@@ -60,6 +60,15 @@ struct Around {
     shielded: bool,
 }
 
+/// Whether a stop that was asked for has yet to be carried out, by a driver that may need this
+/// very thread.
+fn is_stop_waiting() -> bool {
+    context::with(|current| {
+        let task = current.task.as_ref().filter(|_| current.shields == 0);
+        task.is_some_and(|task| task.node().program.is_waiting())
+    })
+}
+
 impl Around {
     /// Looks without holding. `None` outside of tasks.
     fn look() -> Option<Around> {
@@ -158,7 +167,7 @@ impl<F: Future> Future for Shield<F> {
         let this = self.project();
         if this.hold.is_none()
             && !mem::replace(this.yielded, true)
-            && Around::look().is_some_and(Around::is_cancelled)
+            && (Around::look().is_some_and(Around::is_cancelled) || is_stop_waiting())
         {
             cx.waker().wake_by_ref();
             return Poll::Pending;
