@@ -72,8 +72,6 @@ pub(crate) struct Program {
     waiting: AtomicBool,
     finished: AtomicBool,
     ready: AtomicBool,
-    /// There are actions that nobody performs yet: a good time for a task to yield.
-    unsettled: AtomicBool,
     /// The thread that called `run` is asked to perform actions: the driver does not come to it.
     summoned: AtomicBool,
     hands_over: bool,
@@ -129,7 +127,6 @@ impl Program {
             waiting: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             ready: AtomicBool::new(false),
-            unsettled: AtomicBool::new(false),
             summoned: AtomicBool::new(false),
             hands_over,
             on_failure,

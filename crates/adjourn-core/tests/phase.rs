@@ -468,6 +468,18 @@ fn nothing_is_decided_before_a_fired_scope_has_answered() {
 }
 
 #[test]
+fn what_was_told_before_its_step_does_not_count() {
+    let (mut m, root) = machine();
+    m.handle(ms(0), Event::Live(root, false));
+    m.handle(ms(0), Event::Closed(root));
+    tell(&mut m, 0, Event::Stop(root));
+    assert_eq!(tell(&mut m, 0, Event::Graceful(root, false)), [Action::Cancel(root)]);
+    assert_eq!(tell(&mut m, 0, Event::Closed(root)), [], "it is not closing yet");
+    assert_eq!(tell(&mut m, 0, Event::Live(root, false)), [Action::Close(root)]);
+    assert_eq!(m.phase(root), Phase::Closing);
+}
+
+#[test]
 fn graceful_tasks_have_until_the_drain_limit() {
     let (mut m, root) = machine();
     tell(&mut m, 0, Event::Stop(root));
@@ -549,6 +561,20 @@ fn the_deadline_ends_hooks_that_hang() {
     assert_eq!(tell(&mut m, 24_999, Event::Tick), []);
     assert_eq!(tell(&mut m, 25_000, Event::Tick), [Action::Finish]);
     assert_eq!(m.phase(root), Phase::Stopped);
+}
+
+#[test]
+fn a_clock_that_comes_after_the_deadline_closes_nothing() {
+    let (mut m, root) = machine();
+    let db = open(&mut m, root, &[]);
+    let http = open(&mut m, root, &[db]);
+    tell(&mut m, 0, Event::Stop(root));
+    let late = tell(&mut m, 60_000, Event::Tick);
+    assert!(!late.iter().any(|action| matches!(action, Action::Close(_))), "{late:?}");
+    for id in [http, db] {
+        assert!(late.contains(&Action::CutOff(id)) && late.contains(&Action::End(id)));
+    }
+    assert_eq!(late.last(), Some(&Action::Finish));
 }
 
 #[test]
@@ -726,7 +752,7 @@ fn limits_can_be_for_ever() {
     let root = m.root();
     assert_eq!(tell(&mut m, 1, Event::Stop(root)), [Action::Fire(root)]);
     assert_eq!(m.next_limit(), None);
-    m.handle(Duration::MAX, Event::Tick);
+    m.handle(Duration::MAX, Event::Graceful(root, true));
     assert_eq!(actions(&mut m), [], "never does not come at the end of time either");
 }
 
@@ -852,16 +878,33 @@ fn slots_are_used_again_and_stale_ids_are_told() {
 }
 
 #[test]
-fn an_index_is_not_used_again_before_its_end_was_taken() {
+fn an_index_is_not_used_again_before_its_scope_was_said_to_have_ended() {
     let (mut m, root) = machine();
     let first = open(&mut m, root, &[]);
     m.handle(ms(0), Event::Left(first));
     m.handle(ms(0), Event::Closed(first));
+    assert_eq!(m.next_action(), Some(Action::Close(first)));
+    assert_eq!(m.next_action(), Some(Action::End(first)));
     let second = open(&mut m, root, &[]);
-    assert_ne!(first.index(), second.index());
-    actions(&mut m);
+    assert_ne!(first.index(), second.index(), "its end was taken, not done");
+    m.ended(first);
     let third = open(&mut m, root, &[]);
     assert_eq!(first.index(), third.index());
+}
+
+#[test]
+fn only_a_scope_that_has_ended_can_be_said_to_have() {
+    let (mut m, root) = machine();
+    let scope = open(&mut m, root, &[]);
+    m.ended(scope);
+    m.ended(root);
+    assert_eq!(m.phase(scope), Phase::Running);
+    tell(&mut m, 0, Event::Left(scope));
+    assert_eq!(tell(&mut m, 0, Event::Closed(scope)), [Action::End(scope)]);
+    let next = open(&mut m, root, &[]);
+    assert_eq!(next.index(), scope.index());
+    m.ended(scope);
+    assert_eq!(m.phase(next), Phase::Running, "said twice, the place being used again");
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -1093,6 +1136,22 @@ fn only_the_cycle_itself_loses_its_order() {
     assert!(sim.scopes.iter().all(|scope| scope.cut.is_none()));
 }
 
+#[test]
+fn who_only_waits_for_a_cycle_keeps_its_order() {
+    let (mut m, root) = machine();
+    let outer = open(&mut m, root, &[]);
+    // Blocked after all others, since its parent fires with them.
+    let db = open(&mut m, outer, &[]);
+    let a = open(&mut m, root, &[db]);
+    let b = open(&mut m, root, &[db]);
+    let (a1, b1) = (open(&mut m, a, &[b]), open(&mut m, b, &[a]));
+    let fired = tell(&mut m, 0, Event::Stop(root));
+    // The root's turn and outer's wait for theirs, so nothing is active: the cycle gives way.
+    assert!(!fired.contains(&Action::Fire(db)), "{fired:?}");
+    assert_ne!(fired.contains(&Action::Fire(a)), fired.contains(&Action::Fire(b)));
+    assert_ne!(fired.contains(&Action::Fire(a1)), fired.contains(&Action::Fire(b1)));
+}
+
 // ---------------------------------------------------------------------------------------------
 // Stopping one scope.
 
@@ -1234,6 +1293,67 @@ fn a_scope_opened_into_a_cancelling_parent_is_cancelled_but_not_ended() {
             [Action::End(child), Action::Close(root)]
         );
     }
+}
+
+#[test]
+fn a_scope_opened_into_a_cancelling_scope_ends_before_that_closes() {
+    let (mut m, root) = machine();
+    let scope = open(&mut m, root, &[]);
+    tell(&mut m, 0, Event::Stop(scope));
+    tell(&mut m, 0, Event::Live(scope, true));
+    tell(&mut m, 0, Event::Graceful(scope, false));
+    let nursery = open(&mut m, scope, &[]);
+    actions(&mut m);
+    tell(&mut m, 0, Event::Live(nursery, true));
+    assert_eq!(tell(&mut m, 1, Event::Live(scope, false)), []);
+    assert_eq!(tell(&mut m, 2, Event::Live(nursery, false)), [Action::Close(nursery)]);
+    assert_eq!(
+        tell(&mut m, 3, Event::Closed(nursery)),
+        [Action::End(nursery), Action::Close(scope)]
+    );
+}
+
+#[test]
+fn a_limit_that_would_change_nothing_is_no_limit() {
+    let (mut m, root) = machine();
+    tell(&mut m, 0, Event::Stop(root));
+    tell(&mut m, 0, Event::Graceful(root, true));
+    let child = m.open(ms(1_000), root, &[]).unwrap();
+    tell(&mut m, 1_000, Event::Live(child, true));
+    tell(&mut m, 1_000, Event::Graceful(child, false));
+    assert_eq!(m.phase(child), Phase::Cancelling);
+    // Not the root's drain limit, 12 s: it waits for its child until that is overdue.
+    assert_eq!(m.next_limit(), Some(ms(12_500)));
+    assert_eq!(tell(&mut m, 12_500, Event::Tick), [Action::Cancel(root)]);
+}
+
+#[test]
+fn scopes_that_come_and_go_in_a_stop_do_not_hide_those_that_stay() {
+    let (mut m, root) = machine();
+    let stuck = open(&mut m, root, &[]);
+    tell(&mut m, 0, Event::Stop(root));
+    for _ in 0..1_000 {
+        let scope = open(&mut m, root, &[]);
+        m.handle(ms(0), Event::Left(scope));
+        m.handle(ms(0), Event::Graceful(scope, false));
+        m.handle(ms(0), Event::Live(scope, false));
+        m.handle(ms(0), Event::Closed(scope));
+        assert!(actions(&mut m).contains(&Action::End(scope)));
+    }
+    let cut = tell(&mut m, 1, Event::CutOff);
+    assert!(cut.contains(&Action::CutOff(stuck)) && cut.contains(&Action::CutOff(root)));
+}
+
+#[test]
+fn a_scope_of_two_stops_has_the_earlier_limits() {
+    let (mut m, root) = machine();
+    let db = open(&mut m, root, &[]);
+    open(&mut m, root, &[db]);
+    tell(&mut m, 0, Event::Stop(db));
+    tell(&mut m, 3_000, Event::Stop(root));
+    let late = m.open(ms(3_000), root, &[db]).unwrap();
+    // Three levels of what is left to the cut-off of the first stop, 24 s.
+    assert_eq!(m.level_limit(late), Some(ms(10_000)));
 }
 
 #[test]
