@@ -739,8 +739,8 @@ fn a_stop_while_tasks_spawn_loses_none(config: Config) {
                 })
             })
             .collect();
-        stopper.stop();
         adjourn::shield(async move {
+            stopper.stop();
             while threads.iter().any(|thread| !thread.is_finished()) {
                 yields(1).await;
             }
