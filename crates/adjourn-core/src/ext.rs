@@ -28,6 +28,9 @@ pub trait FutureExt: Future + Sized {
     /// When the enclosing task is cancelled inside this, drops this and then runs `cleanup`,
     /// shielded.
     ///
+    /// What `cleanup` undoes should be done inside this: a stop that comes before the first poll
+    /// drops both, since nothing has begun.
+    ///
     /// It acts once nothing inside this holds the task (a shield, an inner cleanup), the innermost
     /// first, and only if this has begun. The task ends when `cleanup` does; the deadline bounds it.
     /// Dropped by the future around it (`select!`, a timeout) rather than by the task's

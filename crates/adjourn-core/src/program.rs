@@ -291,6 +291,8 @@ impl Program {
         }
         if state.report.reasons.len() < MOST_LISTED {
             state.report.reasons.push(At { at: now, what: reason });
+        } else {
+            state.report.reasons_omitted += 1;
         }
         let root = state.machine.root();
         state.machine.handle(now, Event::Stop(root));
@@ -478,6 +480,8 @@ impl Program {
         let mut state = self.lock();
         if state.report.signals.len() < MOST_LISTED {
             state.report.signals.push(At { at, what: signal });
+        } else {
+            state.report.signals_omitted += 1;
         }
         if signal == Signal::INTERRUPT {
             match state.first_interrupt {

@@ -281,8 +281,12 @@ pub struct Report {
     pub start_error: Option<String>,
     /// Why the program stopped: the first cause first; at most 100.
     pub reasons: Vec<At<Reason>>,
+    /// How many later causes more there were.
+    pub reasons_omitted: u64,
     /// The signals that came, in order; at most 100.
     pub signals: Vec<At<Signal>>,
+    /// How many signals more came.
+    pub signals_omitted: u64,
     /// The phases that the program went through.
     pub phases: Vec<PhaseSpan>,
     /// The signal that forced the end.
@@ -310,7 +314,8 @@ pub struct Report {
     pub stragglers_omitted: u64,
     /// The calling thread was stuck past the deadline, so the process was ended.
     pub stuck: bool,
-    /// Tasks of the executor that were not ours when it ended, where it can count them.
+    /// Tasks of the executor that were not ours when it ended; `None` where the backend does not
+    /// count them, which none of the three does yet.
     pub foreign_tasks: Option<usize>,
 }
 

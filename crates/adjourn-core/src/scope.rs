@@ -189,8 +189,9 @@ impl<B: Clone> Scope<B> {
     /// Opens this scope anew as one that stops before `dependency` does.
     ///
     /// Called while the scope is made, before anything else of it:
-    /// `scope("http").depends_on(&db).depends_on(&cache)`. Since it is another scope that is
-    /// returned, no cycle can be written.
+    /// `scope("http").depends_on(&db).depends_on(&cache)`. It is another scope that is returned, so
+    /// two scopes cannot come to depend on each other; tasks spawned before stay in the old one. On
+    /// the root it does nothing: the root ends last as it is.
     #[must_use = "it is the returned scope that depends"]
     pub fn depends_on<C>(self, dependency: &Scope<C>) -> Scope<B> {
         let parent = self.node.parent.clone();

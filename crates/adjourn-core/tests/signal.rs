@@ -1022,20 +1022,20 @@ isolated! {
         here.read_exact(&mut [0]).unwrap();
         let mut heir = listen(&[USR1]);
         for (listener, signal) in [(&mut heir, USR1), (&mut inherited, USR2)] {
-            let heard = AtomicUsize::new(0);
+            let (sender, heard) = mpsc::channel();
             thread::scope(|scope| {
-                scope.spawn(|| {
-                    for round in 0..500 {
+                scope.spawn(move || {
+                    for () in heard {
+                        // Time to be in poll, where a byte that somebody else takes is a wake lost.
+                        thread::sleep(Duration::from_millis(1));
                         raise(signal);
-                        while heard.load(SeqCst) == round {
-                            thread::yield_now();
-                        }
                     }
                 });
-                for _ in 0..500 {
+                for _ in 0..100 {
+                    sender.send(()).unwrap();
                     assert_eq!(next(listener).count(signal), 1);
-                    heard.fetch_add(1, SeqCst);
                 }
+                drop(sender);
             });
         }
         // SAFETY: no precondition; the child has not been waited for.
@@ -1200,15 +1200,10 @@ isolated! {
         install(USR1, plain as *const () as usize, 0);
         thread::scope(|scope| {
             scope.spawn(|| {
-                for round in 0..2_000 {
-                    let theirs = if round % 2 == 0 { numbered::<1> } else { numbered::<2> };
-                    let theirs = theirs as extern "C" fn(i32) as usize;
-                    install(USR1, theirs, 0);
-                    // Whatever it came into the middle of, it comes to light again.
-                    let watchdog = Instant::now() + WATCHDOG;
-                    while disposition(USR1) != theirs {
-                        assert!(Instant::now() < watchdog, "overwritten in round {round}");
-                    }
+                for _ in 0..2_000 {
+                    let below = install(USR1, numbered::<1> as *const () as usize, 0);
+                    thread::yield_now();
+                    action(USR1, Some(&below));
                 }
                 done.store(true, SeqCst);
             });
@@ -1217,7 +1212,11 @@ isolated! {
                 raise(USR1);
             }
         });
-        assert!(hits() > 0);
+        // Two who change one disposition at one moment may leave either on top: there is no
+        // compare-and-exchange for it. Whatever they left, registering works.
+        let mut listener = listen(&[USR1]);
+        raise(USR1);
+        assert_eq!(now(&mut listener), [(USR1, 1)]);
     }
 }
 

@@ -41,7 +41,12 @@ pub struct AnyHandle<T> {
 }
 
 /// A sleep of an [`AnyBackend`].
-pub struct AnySleep(Pin<Box<dyn Future<Output = ()> + Send>>);
+///
+/// One of no time yields once, on every backend.
+pub struct AnySleep {
+    sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
+    yields: bool,
+}
 
 trait Erased: Send + Sync {
     fn name(&self) -> &'static str;
@@ -169,7 +174,7 @@ impl Timer for AnyBackend {
     }
 
     fn sleep(&self, span: Duration) -> AnySleep {
-        AnySleep(self.backend.sleep(span))
+        AnySleep { sleep: self.backend.sleep(span), yields: span.is_zero() }
     }
 }
 
@@ -189,7 +194,11 @@ impl Future for AnySleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
+        if mem::take(&mut self.yields) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.sleep.as_mut().poll(cx)
     }
 }
 

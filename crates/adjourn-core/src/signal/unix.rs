@@ -228,7 +228,8 @@ impl Registry {
                 self.previous.insert((signal, level), replaced);
                 return Ok(Some(level));
             }
-            // Another thread came in between with an action of its own: ours is over the wrong one.
+            // Another thread came in between with an action of its own: ours is over the wrong one. (As
+            // there is no compare-and-exchange for dispositions, a third change right now is undone.)
             sys::put_back(signal, &replaced).map_err(refused)?;
         }
     }
