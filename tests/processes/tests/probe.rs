@@ -191,10 +191,14 @@ fn wedged_workers_do_not_outlast_the_deadline(backend: &str) {
     if backend.ends_with("current") {
         return; // the calling thread is the worker: another test
     }
-    let ended = Probe::start(&[backend, "wedge", "2000"]).until("ready").send(SIGTERM).end();
-    ended.code(124).complained("probe.rs").complained("inside a poll");
-    assert!(ended.lines.iter().any(|line| line.starts_with("returned")), "{:?}", ended.lines);
-    assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+    // On a starved machine the process may be ended before `run` has returned; not each time.
+    let returned = (0..3).any(|_| {
+        let ended = Probe::start(&[backend, "wedge", "2000"]).until("ready").send(SIGTERM).end();
+        ended.code(124).complained("probe.rs").complained("inside a poll");
+        assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+        ended.lines.iter().any(|line| line.starts_with("returned"))
+    });
+    assert!(returned, "run never returned by itself");
 }
 
 fn a_wedged_caller_is_ended_with_the_report(backend: &str) {
@@ -219,8 +223,12 @@ fn a_second_sigint_forces(backend: &str) {
 
 fn a_stuck_job_does_not_outlast_the_deadline(backend: &str) {
     let _busy = busy();
-    let ended = Probe::start(&[backend, "wedge-idle", "2000"]).until("ready").end();
-    ended.code(124).complained("blocking job").reason("MainReturned".into());
+    let returned = (0..3).any(|_| {
+        let ended = Probe::start(&[backend, "wedge-idle", "2000"]).until("ready").end();
+        ended.code(124).complained("blocking job").complained("first cause: main returned");
+        ended.lines.iter().any(|line| line.starts_with("returned"))
+    });
+    assert!(returned, "run never returned by itself");
 }
 
 fn exit_codes(backend: &str) {

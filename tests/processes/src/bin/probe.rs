@@ -3,6 +3,7 @@
 //! Prints `ready` once it has started, `returned` once `run` has, then the report as JSON.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use adjourn::{
@@ -102,25 +103,34 @@ fn scene<E: adjourn::rt::Executor>(
         }),
         "shielded" => runner.run(async {
             spawn_shielded(async {
-                say("ready");
                 sleep(Duration::from_millis(500)).await;
                 say("shielded done");
             });
             spawn(async {
-                shield(sleep(Duration::from_millis(300))).await;
+                shield(async {
+                    say("ready");
+                    sleep(Duration::from_millis(300)).await;
+                })
+                .await;
                 say("in place done");
-                sleep(Duration::ZERO).await;
                 forever().await;
             });
             forever().await;
         }),
         // Every worker in a loop, and a job that never ends; the calling thread is free.
         "wedge" => runner.timeout(timeout).run(async {
+            static WEDGED: AtomicBool = AtomicBool::new(false);
             for _ in 0..32 {
-                task("wedged").spawn(async { spin() });
+                task("wedged").spawn(async {
+                    WEDGED.store(true, SeqCst);
+                    spin()
+                });
             }
             spawn_blocking(|| spin());
-            // Once all workers are taken.
+            // Once the workers are taken: one for certain, the others after a while.
+            while !WEDGED.load(SeqCst) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             std::thread::sleep(Duration::from_millis(200));
             say("ready");
             forever().await;
