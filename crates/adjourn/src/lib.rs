@@ -63,6 +63,7 @@
 #![forbid(unsafe_code)]
 
 /// What each backend's module has: its `Runner`, `run` and `run_graceful`.
+#[cfg(any(feature = "tokio", feature = "smol", feature = "async-std"))]
 macro_rules! backend {
     ($executor:ident, $name:literal) => {
         use std::future::Future;
