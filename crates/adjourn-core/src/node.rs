@@ -556,6 +556,10 @@ impl Tasks {
         !self.hooks.is_empty()
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.gate == Gate::Open
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.gate == Gate::Closed
     }

@@ -100,7 +100,12 @@ impl<B> Scope<B> {
         if self.node.lock().is_closed() {
             return Phase::Stopped;
         }
-        self.node.program.lock().machine.phase(self.node.id)
+        let decided = self.node.program.lock().machine.phase(self.node.id);
+        // Cancelling once it is done, not only decided: spawns are refused from then on.
+        if decided > Phase::Draining && self.node.lock().is_open() {
+            return decided.min(Phase::Draining);
+        }
+        decided
     }
 
     /// Returns what has become of the tasks of this very scope so far, not of those below it.
