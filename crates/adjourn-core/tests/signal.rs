@@ -133,7 +133,10 @@ fn fork_off(body: impl FnOnce()) -> i32 {
             // SAFETY: no precondition.
             unsafe { libc::_exit(if done.is_ok() { 0 } else { 101 }) }
         }
-        child => child,
+        child => {
+            assert!(child > 0, "{}", io::Error::last_os_error()); // To -1, kill means everybody.
+            child
+        }
     }
 }
 
