@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::context;
-use crate::error::panic_message;
+use crate::error::{drop_quietly, take_message};
 use crate::hook::Hook;
 use crate::node::{Node, Spawn};
 use crate::phase::{Action, Event};
@@ -46,26 +46,48 @@ impl Driver {
 
     fn hear(&mut self, cx: &mut Context<'_>) {
         let program = &self.program;
-        self.sources.retain_mut(|source| {
+        let mut over = Vec::new();
+        for (index, source) in self.sources.iter_mut().enumerate() {
             loop {
-                let polled = catch_unwind(AssertUnwindSafe(|| source.poll_signal(cx)));
-                match polled {
+                match catch_unwind(AssertUnwindSafe(|| source.poll_signal(cx))) {
                     Ok(Poll::Ready(Some(signal))) => program.hear(signal),
-                    Ok(Poll::Pending) => return true,
-                    Ok(Poll::Ready(None)) | Err(_) => return false,
+                    Ok(Poll::Pending) => break,
+                    Ok(Poll::Ready(None)) => {
+                        over.push(index);
+                        break;
+                    }
+                    Err(payload) => {
+                        let chain = vec![take_message(payload)];
+                        program.fail(FailureKind::HookPanic, "signal_source".to_owned(), chain);
+                        over.push(index);
+                        break;
+                    }
                 }
             }
-        });
+        }
+        for index in over.into_iter().rev() {
+            drop_quietly(self.sources.remove(index));
+        }
         while let Some(signal) = self.program.next_signal() {
             let Some(handler) = self.on_signal.as_mut() else { continue };
             let stopper = &self.stopper;
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(signal, stopper))) {
-                let what = panic_message(&*payload);
+                let what = take_message(payload);
                 let origin = format!("on_signal({signal})");
                 self.program.fail(FailureKind::HookPanic, origin, vec![what]);
                 // A reaction that fails must not leave the program deaf.
                 self.program.stop(Reason::Signal(signal));
             }
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The handler and the sources are the user's; the executor is not to see their panics.
+        drop_quietly(self.on_signal.take());
+        for source in self.sources.drain(..) {
+            drop_quietly(source);
         }
     }
 }
@@ -192,8 +214,7 @@ impl Future for Closing {
 
 impl Closing {
     fn give_up(&mut self) {
-        let hooks = self.hooks.take();
-        task::forget_payload(catch_unwind(AssertUnwindSafe(|| drop(hooks))).err());
+        drop_quietly(self.hooks.take());
     }
 }
 
@@ -222,13 +243,13 @@ async fn run_hook(node: Arc<Node>, what: &'static str, hook: Hook) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(()))) => None,
             Ok(Poll::Ready(Err(chain))) => Some((FailureKind::HookError, chain)),
-            Err(payload) => Some((FailureKind::HookPanic, vec![panic_message(&*payload)])),
+            Err(payload) => Some((FailureKind::HookPanic, vec![take_message(payload)])),
         };
         // Its destructor is the user's too.
         match catch_unwind(AssertUnwindSafe(|| future = None)) {
             Ok(()) => Poll::Ready(failure),
             Err(payload) => {
-                let chain = vec![panic_message(&*payload)];
+                let chain = vec![take_message(payload)];
                 Poll::Ready(failure.or(Some((FailureKind::HookPanic, chain))))
             }
         }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Mutex;
 
 /// The payload of a panic, as [`std::panic::catch_unwind`] gives it.
@@ -333,6 +333,27 @@ impl Error for StartError {
             StartErrorKind::Options(_) | StartErrorKind::Nested(_) => None,
         }
     }
+}
+
+/// Drops a value of the user's; a destructor that panics skips no later step.
+pub(crate) fn drop_quietly<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        forget_payload(payload);
+    }
+}
+
+/// Drops a payload that nobody will see. Its destructor is the user's and may panic too.
+pub(crate) fn forget_payload(payload: Payload) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second); // a payload whose destructor panics for ever is not worth more
+    }
+}
+
+/// Returns the text of a panic whose payload is not wanted.
+pub(crate) fn take_message(payload: Payload) -> String {
+    let message = panic_message(&*payload);
+    forget_payload(payload);
+    message
 }
 
 /// Returns the text of a panic's payload, as the default panic hook prints it.

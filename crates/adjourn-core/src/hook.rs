@@ -1,11 +1,9 @@
 //! Hooks: what a program runs at its stop and its end.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
-use crate::error::{Place, error_chain};
-use crate::task::forget_payload;
+use crate::error::{Place, drop_quietly, error_chain};
 
 /// A hook's future, with its output as the report wants it.
 #[doc(hidden)]
@@ -38,8 +36,7 @@ impl Hook {
 impl Drop for Hook {
     fn drop(&mut self) {
         // Never run: what it captured is the user's, and its destructors may panic.
-        let start = self.start.take();
-        forget_payload(catch_unwind(AssertUnwindSafe(|| drop(start))).err());
+        drop_quietly(self.start.take());
     }
 }
 

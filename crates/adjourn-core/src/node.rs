@@ -259,26 +259,20 @@ impl Node {
         Some(task)
     }
 
-    /// Ends a task's tracking. `label` is made only where somebody wants it.
-    pub(crate) fn deregister(
-        self: &Arc<Node>,
-        task: TaskRef,
-        outcome: Outcome,
-        want_label: bool,
-    ) -> Option<TaskLabel> {
+    /// Ends a task's tracking.
+    pub(crate) fn deregister(self: &Arc<Node>, task: TaskRef, outcome: Outcome) {
         let mut tasks = self.lock();
         let word = task.word();
-        if word.has(flag::ABANDONED) || tasks.table.entry(&task).is_none() {
-            return None; // counted already; the program is over
+        if word.has(flag::ABANDONED) {
+            return; // counted already; the program is over
         }
+        let Some(entry) = tasks.table.entry(&task) else { return };
+        let (kind, background) = (entry.kind, entry.background);
         let outcome = match outcome {
             Outcome::Finished if word.has(flag::FAILED) => Outcome::Failed,
             Outcome::Finished if word.has(flag::STOPPED) => Outcome::Cancelled,
             outcome => outcome,
         };
-        let entry = tasks.table.entry(&task).expect("looked at just now, under the same lock");
-        let (kind, background) = (entry.kind, entry.background);
-        let label = want_label.then(|| self.label(entry));
         let rest = tasks.table.remove(&task);
         tasks.totals.count(&outcome);
         let mut changed = tasks.totals.live == 0;
@@ -309,7 +303,6 @@ impl Node {
         if idle {
             self.program.idle();
         }
-        label
     }
 
     /// Stores a task's waker after a poll that was pending. Returns whether to wake it at once:
@@ -336,13 +329,13 @@ impl Node {
         }
     }
 
-    /// Asks one task to end at its next yield. Returns whether it can be.
-    pub(crate) fn abort(&self, task: &TaskRef) -> bool {
+    /// Asks one task to end at its next yield, unless it is shielded.
+    pub(crate) fn abort(&self, task: &TaskRef) {
         let mut wakes = Wakes::default();
         let mut tasks = self.lock();
-        let Some(entry) = tasks.table.entry(task) else { return false };
+        let Some(entry) = tasks.table.entry(task) else { return };
         if entry.kind == TaskKind::Shielded {
-            return false;
+            return;
         }
         let waker = entry.waker.take();
         task.set(flag::CANCEL | if waker.is_some() { flag::RETAKE } else { 0 });
@@ -350,7 +343,6 @@ impl Node {
         tasks.take_cancel_waiters(&mut wakes, Some(task.index()));
         drop(tasks);
         wakes.wake();
-        true
     }
 
     /// Wakes a task whose last hold was released from outside its poll.

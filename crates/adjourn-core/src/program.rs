@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::error::Place;
-use crate::hook::Hook;
 use slab::Slab;
 
+use crate::error::Place;
+use crate::hook::Hook;
 use crate::node::{Ended, Node};
 use crate::options::{Options, Reraise, SecondInterrupt, Until};
 use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
@@ -66,6 +66,8 @@ pub(crate) struct Program {
     pub(crate) options: Options,
     pub(crate) limits: Limits,
     epoch: Instant,
+    /// The same instant by the host's clock, for the thread that asks no backend.
+    host_epoch: Instant,
     /// Scopes that have a task which keeps the program alive.
     busy: AtomicUsize,
     /// There are actions that wait for the driver.
@@ -123,6 +125,7 @@ impl Program {
             options,
             limits,
             epoch,
+            host_epoch: Instant::now(),
             busy: AtomicUsize::new(0),
             waiting: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -183,8 +186,10 @@ impl Program {
     // Readiness.
 
     pub(crate) fn ready(&self) {
-        let stopping = self.lock().machine.is_stopping();
-        if !stopping && !self.ready.swap(true, SeqCst) {
+        let state = self.lock(); // held: a stop that comes next turns it false again
+        let begins = !state.machine.is_stopping() && !self.ready.swap(true, SeqCst);
+        drop(state);
+        if begins {
             crate::ready::notify("READY=1");
         }
     }
@@ -224,7 +229,7 @@ impl Program {
             Some(_) => state.put(node.clone()),
             None => drop(node.lock().close()),
         }
-        self.settle(state);
+        self.settle(state, now);
         node
     }
 
@@ -313,7 +318,7 @@ impl Program {
                 });
             }
         }
-        self.settle(state);
+        self.settle(state, now);
         if first {
             if let Some(supervisor) = self.supervisor.get() {
                 supervisor.armed(self.limits);
@@ -325,7 +330,7 @@ impl Program {
         let now = self.now();
         let mut state = self.lock();
         state.machine.handle(now, event);
-        self.settle(state);
+        self.settle(state, now);
     }
 
     /// Ends everything now: `signal` forced it.
@@ -352,15 +357,14 @@ impl Program {
         if counts.left {
             state.machine.handle(now, Event::Left(node.id));
         }
-        self.settle(state);
+        self.settle(state, now);
     }
 
     /// Takes over what the machine wants done. What is trivial is done at once, where it keeps the
     /// order; for the rest the driver is woken.
-    fn settle(self: &Arc<Program>, mut state: MutexGuard<'_, State>) {
+    fn settle(self: &Arc<Program>, mut state: MutexGuard<'_, State>, now: Duration) {
         let mut wakes = Wakes::default();
         let mut dropped = Vec::new();
-        let now = self.now();
         let mut entered = Vec::new();
         while let Some(action) = state.machine.next_action() {
             entered.extend(state.note_phase(now, &action));
@@ -415,8 +419,8 @@ impl Program {
         state.machine.handle(now, Event::Tick);
         state.acting = true;
         self.waiting.store(false, SeqCst);
+        let mut now = now;
         loop {
-            let now = self.now();
             let mut entered = Vec::new();
             while let Some(action) = state.machine.next_action() {
                 entered.extend(state.note_phase(now, &action));
@@ -433,6 +437,7 @@ impl Program {
                 // same, the actions that follow are performed.
                 _ = catch_unwind(AssertUnwindSafe(|| act(self, action)));
             }
+            now = self.now();
             state = self.lock();
         }
         state.acting = false;
@@ -573,7 +578,10 @@ impl Program {
 
     /// After a forced end: tells of what is alive, and has it dropped where the executor can.
     pub(crate) fn cut_off_forced(&self) {
-        if self.lock().report.forced.is_some() {
+        let state = self.lock();
+        let untold = state.report.forced.is_some() && state.report.stragglers.is_empty();
+        drop(state);
+        if untold {
             for node in self.nodes() {
                 let (stragglers, omitted) = node.cut_off();
                 self.add_stragglers(stragglers, omitted);
@@ -649,7 +657,7 @@ impl Program {
     }
 
     /// The report as it would be if everything ended now, without ending it: for the thread that
-    /// ends a stuck process. Waits for no lock.
+    /// ends a stuck process. Waits for no lock of the program and asks the backend nothing.
     pub(crate) fn peek(&self) -> Option<Report> {
         let state = self.state.try_lock().ok()?;
         let mut report = state.report.clone();
@@ -657,7 +665,7 @@ impl Program {
         for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
             let Some(mut tasks) = node.try_lock() else { continue };
             if !listed {
-                let (stragglers, omitted) = tasks.stragglers(node, self.now());
+                let (stragglers, omitted) = tasks.stragglers(node, self.host_epoch.elapsed());
                 report.add_stragglers(stragglers, omitted);
             }
             let mut totals = tasks.totals();

@@ -314,9 +314,6 @@ pub struct Report {
     pub stragglers_omitted: u64,
     /// The calling thread was stuck past the deadline, so the process was ended.
     pub stuck: bool,
-    /// Tasks of the executor that were not ours when it ended; `None` where the backend does not
-    /// count them, which none of the three does yet.
-    pub foreign_tasks: Option<usize>,
 }
 
 impl Report {
@@ -538,9 +535,6 @@ impl fmt::Display for Report {
                     write!(f, ", {count} {what}")?;
                 }
             }
-        }
-        if let Some(count) = self.foreign_tasks.filter(|count| *count > 0) {
-            write!(f, "\n  executor {count} tasks that were not spawned through a scope")?;
         }
         Ok(())
     }

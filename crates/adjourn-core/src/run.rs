@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use crate::context;
 use crate::driver::{Driver, SignalHandler, perform};
-use crate::error::{JoinError, Place, StartError, error_chain, panic_message};
+use crate::error::{JoinError, Place, StartError, error_chain, take_message};
 use crate::hook::{Hook, IntoHook};
 use crate::main_output::{MainEnd, MainOutput};
 use crate::node::{Node, Spawn};
@@ -26,7 +26,7 @@ use crate::signal::{Listener, Signal};
 use crate::stop::{StopToken, Stopper};
 use crate::supervise::Supervision;
 use crate::table::flag;
-use crate::task::{Tracked, forget_payload};
+use crate::task::Tracked;
 
 type ReportSink = Box<dyn FnOnce(&Report) + Send>;
 
@@ -183,8 +183,8 @@ impl<E> Runner<E> {
         self
     }
 
-    /// Registers what runs at the stop request, before any task is cancelled; the drain waits for
-    /// it. All registered run side by side.
+    /// Registers what runs at the stop request (after the lame-duck time, if there is one), before
+    /// any task is cancelled; the drain waits for it. All registered run side by side.
     ///
     /// Takes a closure, an async closure or a future.
     #[track_caller]
@@ -505,7 +505,7 @@ fn deliver(name: &'static str, ended: Result<Ended, StartError>, sink: Option<Re
                 at,
                 kind: FailureKind::HookPanic,
                 origin: "on_report".to_owned(),
-                messages: vec![panic_message(&*payload)],
+                messages: vec![take_message(payload)],
                 fatal: true,
             });
         }
@@ -593,8 +593,7 @@ fn main_ended(program: &Arc<Program>, end: Result<MainEnd, JoinError>) {
         Err(error) => match error.try_into_panic() {
             Ok(payload) => {
                 program.main_ended(Outcome::Panicked, None);
-                failed(FailureKind::MainPanic, vec![panic_message(&*payload)]);
-                forget_payload(Some(payload));
+                failed(FailureKind::MainPanic, vec![take_message(payload)]);
             }
             Err(_) => program.main_ended(Outcome::Cancelled, None),
         },

@@ -194,13 +194,14 @@ impl<F> fmt::Debug for Shield<F> {
 struct Section {
     guard: Arc<Guard>,
     hold: Option<Hold>,
-    key: Option<WaitKey>,
+    /// The waiter, and the task in whose scope it is: a section may be polled elsewhere next.
+    listening: Option<(TaskRef, WaitKey)>,
     place: Place,
 }
 
 impl Section {
     fn new(place: Place) -> Section {
-        Section { guard: Arc::default(), hold: None, key: None, place }
+        Section { guard: Arc::default(), hold: None, listening: None, place }
     }
 
     /// Polls the work; `Ready(None)` once it has to make way for the cleanup: it is dropped then,
@@ -261,15 +262,29 @@ impl Section {
     /// registered. With the task's own nothing is.
     fn listen(&mut self, cx: &mut Context<'_>) {
         let own = context::with(|current| current.is_own_waker(cx.waker()));
-        let Some(hold) = self.hold.as_ref().filter(|_| !own) else { return };
-        let waiter = Waiter::Cancel(hold.task.index(), cx.waker().clone());
-        _ = hold.task.node().wait(&mut self.key, waiter, |_| false);
+        let task = self.hold.as_ref().filter(|_| !own).map(|hold| hold.task.clone());
+        let kept = match (&self.listening, &task) {
+            (Some((before, _)), Some(now)) => before.is_same(now),
+            _ => false,
+        };
+        if !kept {
+            self.unlisten();
+        }
+        let Some(task) = task else { return };
+        let mut key = self.listening.take().map(|(_, key)| key);
+        let waiter = Waiter::Cancel(task.index(), cx.waker().clone());
+        _ = task.node().wait(&mut key, waiter, |_| false);
+        self.listening = key.map(|key| (task, key));
+    }
+
+    fn unlisten(&mut self) {
+        if let Some((task, key)) = self.listening.take() {
+            task.node().forget(Some(key));
+        }
     }
 
     fn release(&mut self) {
-        if let (Some(hold), Some(key)) = (&self.hold, self.key.take()) {
-            hold.task.node().forget(Some(key));
-        }
+        self.unlisten();
         drop(self.hold.take());
     }
 }

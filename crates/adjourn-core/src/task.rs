@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::context::{self, Current};
-use crate::error::{JoinError, NoScope, Payload, panic_message};
+use crate::error::{JoinError, NoScope, Payload, drop_quietly, panic_message};
 use crate::node::{Node, Spawn, WaitKey, Waiter};
 use crate::report::{FailureKind, Outcome, Reason, TaskKind};
 use crate::rt::{AnyBackend, SpawnBlocking, Spawner};
@@ -113,7 +113,7 @@ fn end<F>(
     let node = task.node().clone();
     let (outcome, kind, payload) = match (outcome, panic, dropped.err()) {
         (_, Some(payload), second) => {
-            forget_payload(second);
+            drop_quietly(second);
             (Outcome::Panicked, FailureKind::TaskPanic, Some(payload))
         }
         // What it returned is kept; the panic is in the report.
@@ -125,22 +125,15 @@ fn end<F>(
         }
         (outcome, None, None) => {
             let stop = node.is_fired();
-            _ = node.deregister(task, outcome, false);
+            node.deregister(task, outcome);
             return JoinError::cancelled(stop);
         }
     };
     // The failure is recorded before the scope can be found ended.
     let payload = payload.expect("the arms above that come here have one");
     panicked(&node, &task, kind, &*payload);
-    _ = node.deregister(task, outcome, false);
+    node.deregister(task, outcome);
     JoinError::panic(payload)
-}
-
-/// Drops a payload that nobody will see. Its destructor is the user's and may panic too.
-pub(crate) fn forget_payload(payload: Option<Payload>) {
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(second); // a payload whose destructor panics for ever is not worth more
-    }
 }
 
 /// Records a panic, and stops the program where the options ask for that.

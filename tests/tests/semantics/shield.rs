@@ -37,6 +37,7 @@ scenarios![
     on_cancel_with_shares_a_resource,
     cleanups_in_futures_unordered_all_run,
     a_cleanup_runs_on_abort,
+    a_cleanup_moved_to_another_scope_leaves_the_waiters_there_alone,
     a_cleanup_may_spawn_shielded_work_and_jobs,
     a_cleanup_that_panics_is_reported,
     a_cleanup_dropped_by_select_is_recorded,
@@ -527,6 +528,53 @@ fn cleanups_in_futures_unordered_all_run(config: Config) {
     });
     clean(&exit);
     assert_eq!(count.load(SeqCst), 10);
+}
+
+fn a_cleanup_moved_to_another_scope_leaves_the_waiters_there_alone(config: Config) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let cleaned = count.clone();
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        let (here, there) = (Scope::current().scope("here"), Scope::current().scope("there"));
+        let section = |count: Arc<AtomicUsize>| {
+            Box::pin(pending::<()>().on_cancel(async move {
+                count.fetch_add(1, SeqCst);
+            }))
+        };
+        // Each is the first to wait in its scope, with a waker that is not its task's own.
+        let mut moved: FuturesUnordered<_> = [section(cleaned.clone())].into_iter().collect();
+        let (send, receive) = async_channel::bounded(1);
+        drop(here.spawn(async move {
+            assert!(poll_once(&mut moved.next()).await.is_pending());
+            send.try_send(moved).expect("there is room");
+        }));
+        let moved = receive.recv().await.expect("it sends what it polled");
+        let begun = Gate::new();
+        let (opens, counted) = (begun.clone(), cleaned.clone());
+        drop(there.spawn(async move {
+            let mut own: FuturesUnordered<_> = [section(counted)].into_iter().collect();
+            assert!(poll_once(&mut own.next()).await.is_pending());
+            opens.open();
+            own.next().await;
+        }));
+        begun.wait().await;
+        let mut moved = moved;
+        let section = std::mem::take(&mut moved).into_iter().next().expect("it is in there");
+        let again = Gate::new();
+        let opens = again.clone();
+        drop(there.spawn(async move {
+            let mut own: FuturesUnordered<_> = [section].into_iter().collect();
+            assert!(poll_once(&mut own.next()).await.is_pending());
+            opens.open();
+            own.next().await;
+        }));
+        again.wait().await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    assert_eq!(count.load(SeqCst), 2, "one of them was not told: {}", exit.report());
 }
 
 fn a_cleanup_runs_on_abort(config: Config) {
