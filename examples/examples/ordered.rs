@@ -28,7 +28,7 @@ fn start(part: &Scope) {
 
 fn main() -> Exit {
     on_backend!(Runner => Runner::new().run(async {
-        // What a scope depends on has to be there before it, so no cycle can be written.
+        // What a scope depends on has to be there before it: two cannot depend on each other.
         let db = scope("db");
         let workers = scope("workers").depends_on(&db);
         let http = scope("http").depends_on(&workers).depends_on(&db);

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::error::{Place, drop_quietly, error_chain};
+use crate::main_output::Never;
 
 /// A hook's future, with its output as the report wants it.
 #[doc(hidden)]
@@ -60,6 +61,12 @@ impl HookOutput for () {
     }
 }
 
+impl HookOutput for Never {
+    fn into_result(self) -> Result<(), Vec<String>> {
+        self
+    }
+}
+
 impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> HookOutput for Result<(), E> {
     fn into_result(self) -> Result<(), Vec<String>> {
         self.map_err(|error| error_chain(&*error.into()).0)
@@ -71,6 +78,7 @@ mod sealed {
     pub trait Sealed<Marker> {}
     pub trait Output {}
     impl Output for () {}
+    impl Output for super::Never {}
     impl<E> Output for Result<(), E> {}
 
     #[derive(Debug)]

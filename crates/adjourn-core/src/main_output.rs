@@ -31,7 +31,7 @@ impl MainOutput for () {
 }
 
 /// A main future that loops for ever has the type `!`, which has no stable name of its own.
-type Never = <fn() -> ! as sealed::Returns>::Output;
+pub(crate) type Never = <fn() -> ! as sealed::Returns>::Output;
 
 impl MainOutput for Never {
     fn into_end(self) -> MainEnd {

@@ -384,6 +384,24 @@ impl<E> Runner<E> {
         async move { self.join(Ok(backend), TaskKind::Plain, place, |_| main).await }
     }
 
+    /// As [`attach_to`](Runner::attach_to), with a graceful `main`.
+    #[track_caller]
+    pub fn attach_to_graceful<B, M, F>(
+        self,
+        backend: &B,
+        main: M,
+    ) -> impl Future<Output = Exit> + use<E, B, M, F>
+    where
+        B: Backend,
+        M: FnOnce(StopToken) -> F,
+        F: Future,
+        F::Output: MainOutput,
+    {
+        let place = Location::caller();
+        let backend = backend.erase();
+        async move { self.join(Ok(backend), TaskKind::Graceful, place, main).await }
+    }
+
     async fn join<B, M, F>(
         mut self,
         backend: Result<B, StartError>,

@@ -485,3 +485,26 @@ where
 pub fn task(name: impl Into<Cow<'static, str>>) -> Task {
     Scope::current().task(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What tracking adds to a task of this size.
+    fn added<F: Future>(_: &F) -> usize {
+        size_of::<Tracked<F>>() - size_of::<F>()
+    }
+
+    #[test]
+    fn tracking_adds_no_more_than_its_budget_of_bytes() {
+        let bytes = [0_u8; 100];
+        let small = std::future::ready(());
+        let large = async move {
+            std::future::pending::<()>().await;
+            std::hint::black_box(&bytes);
+        };
+        assert!(added(&small) <= 48, "{}", added(&small));
+        assert!(added(&large) <= 48, "{}", added(&large));
+        assert!(crate::table::BYTES_A_SLOT <= 64, "{}", crate::table::BYTES_A_SLOT);
+    }
+}

@@ -3,128 +3,22 @@
 //! Order and outcome are asserted, never speed, but for the deadline's own bounds, and those only
 //! where the process must not have lived for ever.
 
-use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A probe that runs. Killed when dropped, so that a failed test leaves nothing behind.
-struct Probe {
-    child: Child,
-    out: BufReader<ChildStdout>,
-    err: ChildStderr,
-    lines: Vec<String>,
-}
+use adjourn_processes::Process;
 
-struct Ended {
-    status: ExitStatus,
-    lines: Vec<String>,
-    report: serde_json::Value,
-    err: String,
-    took: Duration,
-}
+struct Probe;
 
 impl Probe {
-    fn start(args: &[&str]) -> Probe {
+    fn start(args: &[&str]) -> Process {
         Probe::start_with("--default-signal=INT,TERM,HUP,USR1", args)
     }
 
-    /// Starts it with the dispositions that `env` sets: those of the test runner are anybody's.
-    fn start_with(dispositions: &str, args: &[&str]) -> Probe {
-        let mut child = Command::new("env")
-            .arg(dispositions)
-            .arg(env!("CARGO_BIN_EXE_probe"))
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("env starts the probe");
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let err = child.stderr.take().unwrap();
-        Probe { child, out, err, lines: Vec::new() }
-    }
-
-    /// Reads lines up to one.
-    fn until(mut self, wanted: &str) -> Probe {
-        loop {
-            let mut line = String::new();
-            let read = self.out.read_line(&mut line).expect("the probe prints text");
-            assert!(read > 0, "the probe ended before it said {wanted:?}: {:?}", self.lines);
-            let line = line.trim_end().to_owned();
-            let found = line == wanted;
-            self.lines.push(line);
-            if found {
-                return self;
-            }
-        }
-    }
-
-    fn send(self, signal: i32) -> Probe {
-        // SAFETY: the child has not been waited for, so the number is its own.
-        unsafe { libc::kill(self.child.id() as i32, signal) };
-        self
-    }
-
-    fn pause(self, span: Duration) -> Probe {
-        std::thread::sleep(span);
-        self
-    }
-
-    fn end(mut self) -> Ended {
-        let start = Instant::now();
-        let child = self.child.id() as i32;
-        let (over, watchdog) = std::sync::mpsc::channel::<()>();
-        std::thread::spawn(move || {
-            if watchdog.recv_timeout(Duration::from_secs(60)).is_err() {
-                // SAFETY: the test still waits for this child.
-                unsafe { libc::kill(child, libc::SIGKILL) };
-            }
-        });
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).expect("the probe prints text");
-        let took = start.elapsed();
-        let mut err = String::new();
-        self.err.read_to_string(&mut err).expect("the probe prints text");
-        let status = self.child.wait().expect("the probe can be waited for");
-        _ = over.send(());
-        self.lines.extend(rest.lines().map(str::to_owned));
-        let report = self.lines.last().and_then(|line| serde_json::from_str(line).ok());
-        let lines = std::mem::take(&mut self.lines);
-        Ended { status, lines, report: report.unwrap_or_default(), err, took }
-    }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-impl Ended {
-    #[track_caller]
-    fn code(&self, code: i32) -> &Ended {
-        assert_eq!(self.status.code(), Some(code), "{:?}\n{}", self.lines, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn said(&self, line: &str) -> &Ended {
-        assert!(self.lines.iter().any(|said| said == line), "no {line:?} in {:?}", self.lines);
-        self
-    }
-
-    #[track_caller]
-    fn complained(&self, text: &str) -> &Ended {
-        assert!(self.err.contains(text), "no {text:?} in {}", self.err);
-        self
-    }
-
-    #[track_caller]
-    fn reason(&self, reason: serde_json::Value) -> &Ended {
-        assert_eq!(self.report["reasons"][0]["what"], reason, "{}", self.report);
-        self
+    fn start_with(dispositions: &str, args: &[&str]) -> Process {
+        Process::start(dispositions, Path::new(env!("CARGO_BIN_EXE_probe")), args, &[])
     }
 }
 
@@ -339,4 +233,24 @@ on_every_backend! {
     a_stopped_process_ends_in_order
     the_signal_is_raised_again_by_option
     ten_thousand_parked_tasks_end
+}
+
+fn a_source_of_signals_stops(backend: &str) {
+    for (signal, name) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT")] {
+        let probe = Probe::start(&[backend, "attached"]).until("ready").send(signal);
+        let ended = probe.end();
+        ended.code(0).said("cleaned up").reason(serde_json::json!({ "Signal": name }));
+    }
+}
+
+#[test]
+fn tokio_signal_is_a_source() {
+    a_source_of_signals_stops("tokio-source");
+}
+
+#[test]
+fn async_signal_is_a_source_and_refuses_what_is_forbidden() {
+    a_source_of_signals_stops("smol-source");
+    let ended = Probe::start(&["smol-source", "attached"]).until("ready").send(SIGTERM).end();
+    ended.code(0).said("async-signal cannot listen to SIGKILL: leave it out");
 }

@@ -222,8 +222,7 @@ impl Program {
         self.run(std::future::pending::<()>())
     }
 
-    /// Runs it with a graceful `main`. `attach_to` has no counterpart: there `main` awaits a
-    /// graceful task.
+    /// Runs it with a graceful `main`.
     pub fn run_graceful<F>(self, main: impl FnOnce(StopToken) -> F) -> Exit
     where
         F: Future<Output = ()>,
@@ -232,6 +231,11 @@ impl Program {
         let main = |stop| -> Main<'_> { Box::pin(main(stop)) };
         match (self.config, self.runner) {
             (TokioAttached, Any::Tokio(runner)) => on_runtime(|| runner.attach_graceful(main)),
+            (SmolAttached, Any::Smol(runner)) => {
+                let executor = Arc::new(Executor::new());
+                let program = runner.attach_to_graceful(&Smol::from(&executor), main);
+                async_io::block_on(executor.run(program))
+            }
             (_, Any::Tokio(runner)) => runner.run_graceful(main),
             (_, Any::Smol(runner)) => runner.run_graceful(main),
             (_, Any::AsyncStd(runner)) => runner.run_graceful(main),

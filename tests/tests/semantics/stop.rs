@@ -151,9 +151,6 @@ fn draining_waits_for_graceful_tasks(config: Config) {
 }
 
 fn a_graceful_main_drains(config: Config) {
-    if config == Config::SmolAttached {
-        return; // `attach_to` takes a plain main
-    }
     let log = Log::default();
     let program = Program::new(config);
     let (stopper, said) = (program.stopper(), log.clone());

@@ -50,6 +50,8 @@ fn main() {
     let arg: u64 = args.next().map_or(1000, |arg| arg.parse().expect("a number"));
     let start = Instant::now();
     let go = || match backend.as_str() {
+        "tokio-source" => attached_to_tokio(),
+        "smol-source" => attached_to_smol(),
         "tokio-current" => scene(runner!(tokio, Some(0)), &scenario, arg),
         "tokio-1" => scene(runner!(tokio, Some(1)), &scenario, arg),
         "tokio-n" => scene(runner!(tokio, Some(3)), &scenario, arg),
@@ -72,6 +74,32 @@ fn main() {
         unsafe { libc::raise(libc::SIGTERM) };
     }
     exit.exit();
+}
+
+async fn attached() {
+    say("ready");
+    forever().on_cancel(async { say("cleaned up") }).await;
+}
+
+/// Attached, with the signals that Tokio hears.
+fn attached_to_tokio() -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let signals = adjourn::tokio::Signals::new([Signal::TERMINATE, Signal::INTERRUPT]);
+        let runner = adjourn::tokio::Runner::new().signal_source(signals.expect("not forbidden"));
+        runner.attach(attached()).await
+    })
+}
+
+/// Attached, with the signals that async-signal hears; it knows no forbidden ones.
+fn attached_to_smol() -> Exit {
+    let executor = std::sync::Arc::new(async_executor::Executor::new());
+    let forbidden = adjourn::smol::Signals::new([Signal::from_raw(9).unwrap()]);
+    say(&format!("{}", forbidden.expect_err("SIGKILL cannot be heard")));
+    let signals = adjourn::smol::Signals::new([Signal::TERMINATE, Signal::INTERRUPT]);
+    let runner = adjourn::smol::Runner::new().signal_source(signals.expect("not forbidden"));
+    let backend = adjourn::smol::Smol::from(&executor);
+    async_io::block_on(executor.run(runner.attach_to(&backend, attached())))
 }
 
 fn scene<E: adjourn::rt::Executor>(

@@ -1,0 +1,153 @@
+//! A process under test: its lines, its signals, its end.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A process that runs. Killed when dropped, so that a failed test leaves nothing behind.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    err: ChildStderr,
+    lines: Vec<String>,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub lines: Vec<String>,
+    pub report: serde_json::Value,
+    pub err: String,
+    pub took: Duration,
+}
+
+impl Process {
+    /// Starts a program with the dispositions that env(1) sets: those of the test runner are
+    /// anybody's.
+    pub fn start(
+        dispositions: &str,
+        program: &Path,
+        args: &[&str],
+        vars: &[(&str, &str)],
+    ) -> Process {
+        let mut child = Command::new("env")
+            .arg(dispositions)
+            .arg(program)
+            .args(args)
+            .envs(vars.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("env starts the program");
+        let out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let err = child.stderr.take().expect("it is piped");
+        Process { child, out, err, lines: Vec::new() }
+    }
+
+    /// Reads lines up to one.
+    pub fn until(self, wanted: &str) -> Process {
+        self.until_it(wanted, |line| line == wanted)
+    }
+
+    /// Reads lines up to one that starts so.
+    pub fn until_starting(self, wanted: &str) -> Process {
+        self.until_it(wanted, |line| line.starts_with(wanted))
+    }
+
+    /// Reads lines up to one that ends so.
+    pub fn until_ending(self, wanted: &str) -> Process {
+        self.until_it(wanted, |line| line.ends_with(wanted))
+    }
+
+    /// Returns the line that was read last.
+    pub fn last(&self) -> &str {
+        self.lines.last().map_or("", String::as_str)
+    }
+
+    fn until_it(mut self, wanted: &str, is_it: impl Fn(&str) -> bool) -> Process {
+        loop {
+            let mut line = String::new();
+            let read = self.out.read_line(&mut line).expect("the process prints text");
+            assert!(read > 0, "the process ended before it said {wanted:?}: {:?}", self.lines);
+            let line = line.trim_end().to_owned();
+            let found = is_it(&line);
+            self.lines.push(line);
+            if found {
+                return self;
+            }
+        }
+    }
+
+    /// Sends a signal.
+    pub fn send(self, signal: i32) -> Process {
+        // SAFETY: the child has not been waited for, so the number is its own.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+        self
+    }
+
+    /// Lets it run for a while.
+    pub fn pause(self, span: Duration) -> Process {
+        std::thread::sleep(span);
+        self
+    }
+
+    /// Waits for its end, a minute at the most.
+    pub fn end(mut self) -> Ended {
+        let start = Instant::now();
+        let child = self.child.id() as i32;
+        let (over, watchdog) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            if watchdog.recv_timeout(Duration::from_secs(60)).is_err() {
+                // SAFETY: the test still waits for this child.
+                unsafe { libc::kill(child, libc::SIGKILL) };
+            }
+        });
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).expect("the process prints text");
+        let took = start.elapsed();
+        let mut err = String::new();
+        self.err.read_to_string(&mut err).expect("the process prints text");
+        let status = self.child.wait().expect("the process can be waited for");
+        _ = over.send(());
+        self.lines.extend(rest.lines().map(str::to_owned));
+        let report = self.lines.last().and_then(|line| serde_json::from_str(line).ok());
+        let lines = std::mem::take(&mut self.lines);
+        Ended { status, lines, report: report.unwrap_or_default(), err, took }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    pub fn code(&self, code: i32) -> &Ended {
+        assert_eq!(self.status.code(), Some(code), "{:?}\n{}", self.lines, self.err);
+        self
+    }
+
+    #[track_caller]
+    pub fn said(&self, line: &str) -> &Ended {
+        assert!(self.lines.iter().any(|said| said == line), "no {line:?} in {:?}", self.lines);
+        self
+    }
+
+    #[track_caller]
+    pub fn complained(&self, text: &str) -> &Ended {
+        assert!(self.err.contains(text), "no {text:?} in {}", self.err);
+        self
+    }
+
+    #[track_caller]
+    pub fn reason(&self, reason: serde_json::Value) -> &Ended {
+        assert_eq!(self.report["reasons"][0]["what"], reason, "{}", self.report);
+        self
+    }
+}
