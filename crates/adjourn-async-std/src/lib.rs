@@ -97,6 +97,9 @@ impl Executor for AsyncStdExecutor {
 
     const NAME: &'static str = NAME;
 
+    /// The executor is the process's: it goes on.
+    const ENDS: bool = false;
+
     fn build(threads: &Threads) -> Result<AsyncStdExecutor, StartError> {
         if threads.workers.is_some() {
             return Err(StartError::options(

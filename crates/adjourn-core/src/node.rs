@@ -300,6 +300,9 @@ impl Node {
         if folds {
             self.program.fold(self);
         }
+        if word.has(flag::FORCE) && kind != TaskKind::Blocking {
+            self.program.cut_off_ended();
+        }
         if idle {
             self.program.idle();
         }
@@ -464,6 +467,7 @@ impl Node {
         let now = self.program.now();
         let mut tasks = self.lock();
         let (stragglers, omitted) = tasks.stragglers(self, now);
+        tasks.count_cut_off(&self.program);
         if tasks.gate == Gate::Open {
             tasks.gate = Gate::Shielded; // hooks that run after this may spawn what they wait for
         }
@@ -653,6 +657,17 @@ impl Tasks {
         Some(self.listed.swap_remove(at).1)
     }
 
+    /// Counts what is about to be cut off and was not before. Jobs are not: nothing drops those.
+    fn count_cut_off(&mut self, program: &Program) {
+        let mut count = 0;
+        for index in 0..self.table.slots() {
+            let Some((entry, live)) = self.table.at(index) else { continue };
+            let new = entry.kind != TaskKind::Blocking && !live.word().has(flag::FORCE);
+            count += usize::from(new);
+        }
+        program.cut_off(count);
+    }
+
     /// Counts all that is alive as abandoned: it is not tracked any more.
     pub(crate) fn abandon(&mut self) {
         for index in 0..self.table.slots() {
@@ -665,8 +680,9 @@ impl Tasks {
 
     /// Ends the scope though some tasks are alive: they are dropped at their next yield, and who
     /// waits for the scope is told.
-    pub(crate) fn end_with_stragglers(&mut self, wakes: &mut Wakes) {
+    pub(crate) fn end_with_stragglers(&mut self, program: &Program, wakes: &mut Wakes) {
         self.gate = Gate::Closed;
+        self.count_cut_off(program);
         self.take_waiters(wakes, |waiter| !matches!(waiter, Waiter::Join(_)));
         self.take_wakers(wakes, |_, _| true, flag::CANCEL | flag::FORCE);
     }

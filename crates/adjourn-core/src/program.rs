@@ -73,6 +73,10 @@ pub(crate) struct Program {
     /// There are actions that wait for the driver.
     waiting: AtomicBool,
     finished: AtomicBool,
+    /// Tasks that were cut off and are not dropped yet.
+    undropped: AtomicUsize,
+    /// There is no time left to wait for them.
+    expired: AtomicBool,
     ready: AtomicBool,
     /// The thread that called `run` is asked to perform actions: the driver does not come to it.
     summoned: AtomicBool,
@@ -129,6 +133,8 @@ impl Program {
             busy: AtomicUsize::new(0),
             waiting: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            undropped: AtomicUsize::new(0),
+            expired: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             summoned: AtomicBool::new(false),
             hands_over,
@@ -279,6 +285,30 @@ impl Program {
         let mut wakes = Wakes::default();
         wakes.add(waker);
         wakes.wake();
+    }
+
+    pub(crate) fn cut_off(&self, count: usize) {
+        self.undropped.fetch_add(count, SeqCst);
+    }
+
+    /// A task that was cut off has been dropped.
+    pub(crate) fn cut_off_ended(&self) {
+        if self.undropped.fetch_sub(1, SeqCst) == 1 {
+            self.summon();
+        }
+    }
+
+    /// The deadline is so near that `run` has to return.
+    pub(crate) fn expire(&self) {
+        self.expired.store(true, SeqCst);
+        self.summon();
+    }
+
+    /// Whether tasks that were cut off may still be dropped in time.
+    pub(crate) fn awaits_drops(&self) -> bool {
+        self.undropped.load(SeqCst) > 0
+            && !self.expired.load(SeqCst)
+            && self.lock().report.forced.is_none()
     }
 
     pub(crate) fn is_summoned(&self) -> bool {
@@ -710,7 +740,7 @@ impl State {
         let mut tasks = node.lock();
         let totals = tasks.totals();
         if totals.live > 0 {
-            tasks.end_with_stragglers(wakes);
+            tasks.end_with_stragglers(&node.program, wakes);
             drop(tasks);
             self.lingering.insert(node.uid, node);
             return None;

@@ -150,6 +150,10 @@ pub trait Executor: BlockOn + Shutdown + Sized {
     /// The backend's name: `"tokio"`.
     const NAME: &'static str;
 
+    /// Whether its [`shutdown`](Shutdown::shutdown) drops what is left on it. Where it does not,
+    /// `run` waits in the closing reserve until what it cut off has been dropped.
+    const ENDS: bool = true;
+
     /// Builds the executor, on the thread that will call [`block_on`](BlockOn::block_on).
     ///
     /// # Errors

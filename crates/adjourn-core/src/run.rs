@@ -319,7 +319,7 @@ impl<E: Executor> Runner<E> {
         let (live, driver) = self.start(backend.erase(), listener, warden)?;
         _ = root.set(Arc::downgrade(&live.program.root()));
         let outer = context::mark_thread(Some(root));
-        let main = Root::new(&live.program, kind, place, main);
+        let main = Root::new(&live.program, kind, place, !E::ENDS, main);
         executor.block_on(async move {
             drop(backend.spawn(driver));
             main.await;
@@ -436,7 +436,7 @@ impl<E> Runner<E> {
             Err(error) => return deliver(name, Err(error), sink),
         };
         // Before the driver runs: a stop asked for before the start must find `main` there.
-        let root = Root::new(&live.program, kind, place, main);
+        let root = Root::new(&live.program, kind, place, true, main);
         drop(backend.spawn(driver));
         root.await;
         live.program.cut_off_forced();
@@ -537,6 +537,8 @@ pin_project! {
         #[pin]
         main: Option<Tracked<F>>,
         program: Arc<Program>,
+        // The executor goes on: what was cut off is waited for, since no end of it drops that.
+        stays: bool,
     }
 }
 
@@ -545,6 +547,7 @@ impl Root<std::future::Ready<MainEnd>> {
         program: &Arc<Program>,
         kind: TaskKind,
         place: Place,
+        stays: bool,
         main: M,
     ) -> Root<impl Future<Output = MainEnd>>
     where
@@ -572,7 +575,7 @@ impl Root<std::future::Ready<MainEnd>> {
                 end
             })
         });
-        Root { main, program: program.clone() }
+        Root { main, program: program.clone(), stays }
     }
 }
 
@@ -591,7 +594,8 @@ impl<F: Future<Output = MainEnd>> Future for Root<F> {
                 main_ended(this.program, end);
             }
         }
-        if this.program.is_finished() { Poll::Ready(()) } else { Poll::Pending }
+        let waits = *this.stays && this.program.awaits_drops();
+        if this.program.is_finished() && !waits { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -149,27 +149,36 @@ impl Drop for Supervision {
 
 /// Hears signals and tells the program of them and of the hard limits.
 fn host(program: &Arc<Program>, shared: &Shared, mut listener: Listener) {
-    let (mut cut_off, mut deadline) = (false, false);
+    let mut told = [false; 3];
+    let near = |limits: &Limits| {
+        let reserve = limits.deadline.saturating_sub(limits.cut_off);
+        limits.deadline.saturating_sub((reserve / 2).min(MARGIN))
+    };
     loop {
         let watch = *shared.lock();
         if watch.unheard {
             return; // dropping the listener gives the signals back
         }
         let now = Instant::now();
-        let mut next = None;
-        for (told, event, at) in [
-            (&mut cut_off, Event::CutOff, watch.instant(|limits| limits.cut_off)),
-            (&mut deadline, Event::Deadline, watch.instant(|limits| limits.deadline)),
-        ] {
-            match at.filter(|_| !*told) {
-                Some(at) if at <= now => {
-                    *told = true;
-                    program.event(event);
-                    program.summon();
-                }
-                Some(at) => next = next.min(Some(at)).or(Some(at)),
-                None => {}
+        let mut next: Option<Instant> = None;
+        let instants = [
+            watch.instant(|limits| limits.cut_off),
+            watch.instant(near),
+            watch.instant(|limits| limits.deadline),
+        ];
+        for (index, at) in instants.into_iter().enumerate() {
+            let Some(at) = at.filter(|_| !told[index]) else { continue };
+            if at > now {
+                next = Some(next.map_or(at, |next| next.min(at)));
+                continue;
             }
+            told[index] = true;
+            match index {
+                0 => program.event(Event::CutOff),
+                1 => program.expire(),
+                _ => program.event(Event::Deadline),
+            }
+            program.summon();
         }
         let stall = shared.pending.load(SeqCst).then(|| now + STALL);
         let next = next.into_iter().chain(stall).min();

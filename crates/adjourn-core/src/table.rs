@@ -197,9 +197,8 @@ pub(crate) struct Table {
     free: Vec<u32>,
 }
 
-/// What the side table takes for a task: its entry, its mark and its place in the free list.
-#[cfg(test)]
-pub(crate) const BYTES_A_SLOT: usize = size_of::<Entry>() + size_of::<Mark>() + size_of::<u32>();
+// The budget of the side table for a task: its entry, its mark and its place in the free list.
+const _: () = assert!(size_of::<Entry>() + size_of::<Mark>() + size_of::<u32>() <= 64);
 
 const FIRST: usize = 4;
 const NEXT: usize = 60;

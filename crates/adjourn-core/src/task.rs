@@ -505,6 +505,5 @@ mod tests {
         };
         assert!(added(&small) <= 48, "{}", added(&small));
         assert!(added(&large) <= 48, "{}", added(&large));
-        assert!(crate::table::BYTES_A_SLOT <= 64, "{}", crate::table::BYTES_A_SLOT);
     }
 }

@@ -283,14 +283,6 @@ impl Log {
         assert_eq!(self.all(), what);
     }
 
-    /// Waits until something is said: an attached program does not end its executor, so that what
-    /// it cut off may be dropped a moment after its end.
-    pub fn wait(&self) {
-        while self.all().is_empty() {
-            thread::sleep(millis(1));
-        }
-    }
-
     /// Says `what` when it is dropped.
     pub fn on_drop(&self, what: &str) -> SayOnDrop {
         SayOnDrop(self.clone(), what.to_owned())
