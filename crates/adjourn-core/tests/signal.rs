@@ -857,6 +857,23 @@ fn a_pass_through_acts_as_the_default_in_the_process_itself() {
 }
 
 isolated! {
+    /// A thread can be kept from running between the moment in which the system calls the handler
+    /// and its first instruction, for as long as the last listener takes to go.
+    fn a_handler_that_comes_too_late_does_not_end_the_process() {
+        let listener = listen(&[TERM]);
+        let address = disposition(TERM);
+        drop(listener);
+        assert_eq!(disposition(TERM), libc::SIG_DFL);
+        // SAFETY: it was installed with SA_SIGINFO, for which this is the type; it reads neither.
+        let handler = unsafe {
+            std::mem::transmute::<usize, extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void)>(address)
+        };
+        handler(libc::SIGTERM, ptr::null_mut(), ptr::null_mut());
+        assert_eq!(disposition(TERM), libc::SIG_DFL);
+    }
+}
+
+isolated! {
     fn a_pass_through_over_an_ignored_signal_ignores() {
         install(INT, libc::SIG_IGN, 0);
         let listener = listen(&[INT]);

@@ -211,7 +211,7 @@ fn deliver(level: usize, number: c_int, info: *mut siginfo_t, context: *mut c_vo
     match edge.address.load(SeqCst) {
         libc::SIG_IGN | UNUSED => {}
         libc::SIG_DFL => {
-            if !heard && !default_is_nothing(signal) {
+            if !heard && !default_is_nothing(signal) && !is_late(signal) {
                 raise_default(signal);
             }
         }
@@ -226,6 +226,12 @@ fn deliver(level: usize, number: c_int, info: *mut siginfo_t, context: *mut c_vo
             handler(number);
         }
     }
+}
+
+/// Whether the handler runs for a delivery from before the default was put back: its thread was kept
+/// from running meanwhile. That signal came while somebody listened, so it does not end the process.
+fn is_late(signal: Signal) -> bool {
+    current(signal).is_ok_and(|action| action.disposition() == Disposition::Default)
 }
 
 /// Signals that by default are ignored, so that there is nothing to raise.

@@ -13,8 +13,10 @@
 //!    is full has bytes in it, so a byte that does not fit is not missed.
 //! 4. Before a slot is used the handler asks whether this process owns it: a forked child has copies
 //!    of slots whose pipes are its parent's.
-//! 5. Handlers are installed before `hears` is set, and `hears` is cleared before they are removed:
-//!    a signal between the two finds no listener and does what it would have done without us.
+//! 5. Handlers are installed before `hears` is set: a signal between the two finds no listener and
+//!    does what it would have done without us. `hears` is cleared before they are removed, and
+//!    `LEAVING` is set around both: a signal between those two is dropped with the listener, as is
+//!    one whose handler begins so late that it finds the default put back.
 //!
 //! All orderings are SeqCst.
 
@@ -75,6 +77,10 @@ static TABLE: [Slot; SLOTS] = [const {
 
 /// The process whose listeners the table holds.
 static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// The signals whose last listener goes just now: it hears no more, and the previous action is not
+/// back yet. One that comes in between is the listener's, unheard; it has no default action.
+static LEAVING: AtomicU64 = AtomicU64::new(0);
 
 /// Numbers the signals in the order in which their handlers began.
 static SEQUENCE: AtomicU32 = AtomicU32::new(0);
@@ -137,7 +143,7 @@ pub(super) fn hear(signal: Signal, level: usize) -> bool {
             }
         }
     }
-    here || elsewhere
+    here || elsewhere || LEAVING.load(SeqCst) & signal.bit() != 0
 }
 
 /// A self-pipe: a socket pair, since std makes one non-blocking and close-on-exec without unsafe.
@@ -187,6 +193,7 @@ impl Registry {
                 slot.hears.store(0, SeqCst);
                 slot.fd.store(-1, SeqCst);
             }
+            LEAVING.store(0, SeqCst);
             registry.slots.clear();
             registry.owner = process;
             OWNER.store(process, SeqCst);
@@ -430,8 +437,11 @@ impl Drop for Listener {
             return;
         };
         let mut registry = Registry::lock();
+        // Under the lock, so that one listener leaves at a time.
+        LEAVING.store(TABLE[number].hears.load(SeqCst), SeqCst);
         TABLE[number].hears.store(0, SeqCst);
         self.signals.iter().for_each(|signal| registry.detach(*signal));
+        LEAVING.store(0, SeqCst);
         registry.slots[number].1 = false;
     }
 }
