@@ -129,7 +129,14 @@ impl Drop for Process {
 impl Ended {
     #[track_caller]
     pub fn code(&self, code: i32) -> &Ended {
-        assert_eq!(self.status.code(), Some(code), "{}: {:?}\n{}", self.status, self.lines, self.err);
+        assert_eq!(
+            self.status.code(),
+            Some(code),
+            "{}: {:?}\n{}",
+            self.status,
+            self.lines,
+            self.err
+        );
         self
     }
 
