@@ -1,199 +1,286 @@
 //! What the running thread is doing: the task that it polls, and the program that it belongs to.
 //!
-//! The task's reference is moved here for the time of a poll and back after it, so that neither a
-//! reference count nor a pointer without a lifetime is needed.
+//! Two thread-locals. What each poll changes is plain data without a destructor, so that it costs
+//! a few moves and is there to the thread's very end; the rest is rarely set.
 
-use std::cell::{OnceCell, RefCell};
-use std::mem;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use crate::node::Node;
 use crate::shield::Guard;
-use crate::table::{TaskRef, flag};
+use crate::table::{Chunk, TaskRef, flag};
 
-/// What is being polled on this thread.
-#[derive(Default)]
-pub(crate) struct Current {
-    pub(crate) task: Option<TaskRef>,
-    /// The scope given by `in_scope`, over the task's own.
-    pub(crate) scope: Option<Arc<Node>>,
-    /// The innermost cleanup around what is polled.
-    pub(crate) guard: Option<Arc<Guard>>,
+/// What every poll changes.
+struct Hot {
+    task: Cell<Option<TaskRef>>,
     /// The task's own waker, by its parts.
-    waker: Option<(*const (), usize)>,
+    waker: Cell<Parts>,
     /// How many shields are around what is polled.
-    pub(crate) shields: u32,
+    shields: Cell<u32>,
     /// The future is being dropped by the lifecycle, not by the user's code.
-    pub(crate) ending: bool,
+    ending: Cell<bool>,
+    /// `Cold` has a scope or a guard for what is polled.
+    furnished: Cell<bool>,
+    seat: Cell<Option<&'static AtomicU64>>,
+    /// The chunk that this thread spawned into last, and the number of its scope.
+    chunk: Cell<Option<(u32, &'static Chunk)>>,
 }
 
-struct Local {
-    current: RefCell<Current>,
+struct Cold {
+    /// The scope given by `in_scope`, over the task's own.
+    scope: RefCell<Option<Arc<Node>>>,
+    /// The innermost cleanup around what is polled.
+    guard: RefCell<Option<Arc<Guard>>>,
     root: RefCell<Option<ThreadRoot>>,
     seat: OnceCell<Seat>,
 }
-
-/// Where a thread says which task it polls, for the report: scope (32), slot (32), 0 for none.
-struct Seat(Arc<AtomicU64>);
 
 /// The root of the program that owns a thread; set once the program has one, which may be after
 /// its threads have started.
 pub(crate) type ThreadRoot = Arc<OnceLock<Weak<Node>>>;
 
-static SEATS: Mutex<Vec<Arc<AtomicU64>>> = Mutex::new(Vec::new());
+/// A waker by its parts, for comparing with one that is kept elsewhere. (0, 0) is none.
+pub(crate) type Parts = (usize, usize);
+
+pub(crate) fn parts(waker: &Waker) -> Parts {
+    (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr())
+}
 
 thread_local! {
-    static LOCAL: Local = const {
-        Local {
-            current: RefCell::new(Current {
-                task: None,
-                scope: None,
-                guard: None,
-                waker: None,
-                shields: 0,
-                ending: false,
-            }),
+    static HOT: Hot = const {
+        Hot {
+            task: Cell::new(None),
+            waker: Cell::new((0, 0)),
+            shields: Cell::new(0),
+            ending: Cell::new(false),
+            furnished: Cell::new(false),
+            seat: Cell::new(None),
+            chunk: Cell::new(None),
+        }
+    };
+    static COLD: Cold = const {
+        Cold {
+            scope: RefCell::new(None),
+            guard: RefCell::new(None),
             root: RefCell::new(None),
             seat: OnceCell::new(),
         }
     };
 }
 
+// No destructor: it is never registered for one, and never gone.
+const _: () = assert!(!std::mem::needs_drop::<Hot>());
+
+/// Where a thread says which task it polls, for the report; 0 for none. Used again by other
+/// threads once this one has ended.
+struct Seat(&'static AtomicU64);
+
+/// All seats, and those that no thread has.
+static SEATS: Mutex<(Vec<&'static AtomicU64>, Vec<&'static AtomicU64>)> =
+    Mutex::new((Vec::new(), Vec::new()));
+
 impl Seat {
     fn new() -> Seat {
-        let seat = Arc::new(AtomicU64::new(0));
-        SEATS.lock().unwrap_or_else(PoisonError::into_inner).push(seat.clone());
-        Seat(seat)
+        let mut seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, free) = &mut *seats;
+        Seat(free.pop().unwrap_or_else(|| {
+            let seat: &'static AtomicU64 = Box::leak(Box::default());
+            all.push(seat);
+            seat
+        }))
+    }
+
+    /// Gives this thread one, unless it is at its end.
+    #[cold]
+    fn take() -> Option<&'static AtomicU64> {
+        let seat = COLD.try_with(|cold| cold.seat.get_or_init(Seat::new).0).ok();
+        HOT.with(|hot| hot.seat.set(seat));
+        seat
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
-        seats.retain(|seat| !Arc::ptr_eq(seat, &self.0));
+        HOT.with(|hot| hot.seat.set(None));
+        self.0.store(0, Relaxed);
+        SEATS.lock().unwrap_or_else(PoisonError::into_inner).1.push(self.0);
     }
 }
 
-fn parts(waker: &Waker) -> (*const (), usize) {
-    (waker.data(), std::ptr::from_ref(waker.vtable()).addr())
+/// Returns the seats of the tasks that are inside a poll now, for a report.
+pub(crate) fn polling() -> Vec<u64> {
+    let seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
+    seats.0.iter().map(|seat| seat.load(Relaxed)).filter(|seat| *seat != 0).collect()
 }
 
-impl Current {
-    pub(crate) fn of_task(task: TaskRef, waker: Option<&Waker>) -> Current {
-        Current { task: Some(task), waker: waker.map(parts), ..Current::default() }
-    }
-
-    /// Whether `waker` is the one that wakes the task itself, not a part of it.
-    pub(crate) fn is_own_waker(&self, waker: &Waker) -> bool {
-        self.waker == Some(parts(waker))
-    }
-
-    /// The scope that a spawn goes to.
-    fn node(&self) -> Option<&Arc<Node>> {
-        self.scope.as_ref().or_else(|| self.task.as_ref().map(TaskRef::node))
-    }
-
-    /// Whether shielded work may still be spawned while the scope is cancelling.
-    fn is_privileged(&self) -> bool {
-        self.shields > 0 || self.task.as_ref().is_some_and(|task| task.word().has(flag::PRIVILEGED))
-    }
-}
-
-/// Runs `poll` with `current` in place and returns both.
-pub(crate) fn enter<R>(current: Current, poll: impl FnOnce() -> R) -> (R, Current) {
-    let id = current
-        .task
-        .as_ref()
-        .map_or(0, |task| u64::from(task.node().uid) << 32 | u64::from(task.index()));
-    let mut work = Some((current, poll));
-    let done = LOCAL.try_with(|local| {
-        let (current, poll) = work.take()?;
-        let seat = &local.seat.get_or_init(Seat::new).0;
+/// Runs `work`, which must not unwind, as that of a task; `waker` is the task's own.
+pub(crate) fn enter<R>(task: TaskRef, waker: Parts, work: impl FnOnce() -> R) -> R {
+    HOT.with(|hot| {
+        let outer = (
+            hot.task.replace(Some(task)),
+            hot.waker.replace(waker),
+            hot.shields.replace(0),
+            hot.ending.replace(false),
+        );
+        let furniture = hot.furnished.replace(false).then(take_furniture);
+        let seat = hot.seat.get().or_else(Seat::take);
         // Relaxed: read for a report only, of a poll that has lasted until the cut-off.
-        let seated = seat.load(Relaxed);
-        seat.store(id, Relaxed);
-        let outer = local.current.replace(current);
-        let result = poll();
-        seat.store(seated, Relaxed);
-        Some((result, local.current.replace(outer)))
-    });
-    match (done, work) {
-        (Ok(Some(done)), _) => done,
-        // A destructor of another thread-local polls or drops a task at the thread's end.
-        (_, Some((current, poll))) => (poll(), current),
-        (_, None) => unreachable!("taken only where a result is returned"),
-    }
-}
-
-/// Looks at or changes what is being polled. `look` must run no code but ours.
-pub(crate) fn with<R>(look: impl FnOnce(&mut Current) -> R) -> R {
-    // A destructor of another thread-local may call when this one is gone: nothing is polled then.
-    let mut look = Some(look);
-    let result =
-        LOCAL.try_with(|local| look.take().map(|look| look(&mut local.current.borrow_mut())));
-    match (result, look) {
-        (Ok(Some(result)), _) => result,
-        (_, Some(look)) => look(&mut Current::default()),
-        (_, None) => unreachable!("taken only where a result is returned"),
-    }
-}
-
-/// Changes a field of what is being polled until the guard is dropped, by a panic too.
-pub(crate) struct Restore<T: 'static> {
-    field: fn(&mut Current) -> &mut T,
-    old: Option<T>,
-}
-
-pub(crate) fn replace<T>(field: fn(&mut Current) -> &mut T, value: T) -> Restore<T> {
-    let old = with(|current| mem::replace(field(current), value));
-    Restore { field, old: Some(old) }
-}
-
-impl<T> Drop for Restore<T> {
-    fn drop(&mut self) {
-        if let Some(old) = self.old.take() {
-            let inner = with(|current| mem::replace((self.field)(current), old));
-            drop(inner); // outside the borrow: it may be a scope's last reference
+        let seated = seat.map(|seat| (seat, seat.load(Relaxed)));
+        if let Some(seat) = seat {
+            seat.store(task.seat(), Relaxed);
         }
+        let result = work();
+        if let Some((seat, before)) = seated {
+            seat.store(before, Relaxed);
+        }
+        hot.task.set(outer.0);
+        hot.waker.set(outer.1);
+        hot.shields.set(outer.2);
+        hot.ending.set(outer.3);
+        if let Some(furniture) = furniture {
+            put_furniture(furniture);
+            hot.furnished.set(true);
+        }
+        result
+    })
+}
+
+type Furniture = (Option<Arc<Node>>, Option<Arc<Guard>>);
+
+#[cold]
+fn take_furniture() -> Furniture {
+    COLD.try_with(|cold| (cold.scope.take(), cold.guard.take())).unwrap_or_default()
+}
+
+#[cold]
+fn put_furniture((scope, guard): Furniture) {
+    _ = COLD.try_with(|cold| (cold.scope.replace(scope), cold.guard.replace(guard)));
+}
+
+/// Says that from here on the lifecycle drops the task's future.
+pub(crate) fn begin_ending() {
+    HOT.with(|hot| hot.ending.set(true));
+}
+
+pub(crate) fn is_ending() -> bool {
+    HOT.with(|hot| hot.ending.get())
+}
+
+/// Returns the task that is polled on this thread.
+pub(crate) fn task() -> Option<TaskRef> {
+    HOT.with(|hot| hot.task.get())
+}
+
+/// Whether `waker` is the one that wakes the task itself, not a part of it.
+pub(crate) fn is_own_waker(waker: &Waker) -> bool {
+    HOT.with(|hot| hot.waker.get() == parts(waker))
+}
+
+/// How many shields are around what is polled.
+pub(crate) fn shields() -> u32 {
+    HOT.with(|hot| hot.shields.get())
+}
+
+/// Whether a scope given by `in_scope` is over the task's own.
+pub(crate) fn is_in_scope() -> bool {
+    HOT.with(|hot| hot.furnished.get())
+        && COLD.try_with(|cold| cold.scope.borrow().is_some()).unwrap_or(false)
+}
+
+/// Returns the innermost cleanup around what is polled.
+pub(crate) fn guard() -> Option<Arc<Guard>> {
+    if !HOT.with(|hot| hot.furnished.get()) {
+        return None;
     }
+    COLD.try_with(|cold| cold.guard.borrow().clone()).ok().flatten()
 }
 
-/// Returns the scope that a spawn goes to, and whether shielded work is accepted to the last.
-pub(crate) fn scope() -> Option<(Arc<Node>, bool)> {
-    with(|current| current.node().cloned().map(|node| (node, current.is_privileged())))
-        .or_else(|| thread_root().map(|node| (node, false)))
-}
-
-/// Whether the running code may still spawn shielded work while a scope is cancelling.
+/// Whether shielded work may still be spawned while the scope is cancelling.
 pub(crate) fn is_privileged() -> bool {
-    with(|current| current.is_privileged())
+    shields() > 0 || task().is_some_and(|task| task.word().has(flag::PRIVILEGED))
 }
 
-/// Whether a task of some program is being polled on this thread.
-pub(crate) fn is_in_task() -> bool {
-    with(|current| current.task.is_some())
+/// Returns the scope that a spawn goes to.
+pub(crate) fn scope() -> Option<Arc<Node>> {
+    if is_in_scope() {
+        return COLD.try_with(|cold| cold.scope.borrow().clone()).ok().flatten();
+    }
+    match task() {
+        Some(task) => task.node(),
+        None => thread_root(),
+    }
 }
 
 /// Returns the scope that tracks the task that is being polled, whatever `in_scope` says.
 pub(crate) fn task_node() -> Option<Arc<Node>> {
-    with(|current| current.task.as_ref().map(|task| task.node().clone()))
+    task()?.node()
 }
 
 /// Says that this thread belongs to a program: its free functions use the root scope.
 pub(crate) fn mark_thread(root: Option<ThreadRoot>) -> Option<ThreadRoot> {
-    LOCAL.try_with(|local| local.root.replace(root)).ok().flatten()
+    COLD.try_with(|cold| cold.root.replace(root)).ok().flatten()
 }
 
 fn thread_root() -> Option<Arc<Node>> {
-    let root = |local: &Local| local.root.borrow().as_ref()?.get()?.upgrade();
-    LOCAL.try_with(root).ok().flatten()
+    let root = |cold: &Cold| cold.root.borrow().as_ref()?.get()?.upgrade();
+    COLD.try_with(root).ok().flatten()
 }
 
-/// Returns the tasks that are inside a poll now, as scope and slot, for a report.
-pub(crate) fn polling() -> Vec<(u32, u32)> {
-    let seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
-    let ids = seats.iter().map(|seat| seat.load(Relaxed)).filter(|id| *id != 0);
-    ids.map(|id| ((id >> 32) as u32, id as u32)).collect()
+/// Returns the chunk into which this thread last spawned, if it is the scope's.
+pub(crate) fn chunk_of(uid: u32) -> Option<&'static Chunk> {
+    HOT.with(|hot| hot.chunk.get()).filter(|(owner, _)| *owner == uid).map(|(_, chunk)| chunk)
+}
+
+pub(crate) fn set_chunk(uid: u32, chunk: &'static Chunk) {
+    HOT.with(|hot| hot.chunk.set(Some((uid, chunk))));
+}
+
+/// Shields what is polled until it is dropped, by a panic too.
+pub(crate) struct Shielded(());
+
+pub(crate) fn inside_shield() -> Shielded {
+    HOT.with(|hot| hot.shields.set(hot.shields.get() + 1));
+    Shielded(())
+}
+
+impl Drop for Shielded {
+    fn drop(&mut self) {
+        HOT.with(|hot| hot.shields.set(hot.shields.get() - 1));
+    }
+}
+
+/// Puts a scope or a guard around what is polled until it is dropped, by a panic too.
+pub(crate) struct Inside<T: 'static> {
+    place: fn(&Cold) -> &RefCell<Option<T>>,
+    outer: Option<T>,
+    furnished: bool,
+}
+
+pub(crate) fn inside_scope(node: Arc<Node>) -> Inside<Arc<Node>> {
+    Inside::new(|cold| &cold.scope, node)
+}
+
+pub(crate) fn inside_guard(guard: Arc<Guard>) -> Inside<Arc<Guard>> {
+    Inside::new(|cold| &cold.guard, guard)
+}
+
+impl<T> Inside<T> {
+    fn new(place: fn(&Cold) -> &RefCell<Option<T>>, value: T) -> Inside<T> {
+        let mut value = Some(value);
+        // At the thread's end there is no place for it: what is polled then goes without.
+        let outer = COLD.try_with(|cold| place(cold).replace(value.take())).ok().flatten();
+        let furnished = HOT.with(|hot| hot.furnished.replace(value.is_none()));
+        Inside { place, outer, furnished }
+    }
+}
+
+impl<T> Drop for Inside<T> {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        let inner = COLD.try_with(|cold| (self.place)(cold).replace(outer));
+        HOT.with(|hot| hot.furnished.set(self.furnished));
+        drop(inner); // outside the borrow: it may be a scope's last reference
+    }
 }

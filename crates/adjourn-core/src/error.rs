@@ -17,10 +17,8 @@ pub struct JoinError {
 }
 
 enum JoinErrorKind {
-    Panic {
-        message: String,
-        payload: Mutex<Payload>,
-    },
+    /// Boxed, since a task's cell has room for it beside every output.
+    Panic(Box<Panic>),
     /// Whether by a stop, not by `abort`.
     Cancelled {
         stop: bool,
@@ -28,13 +26,20 @@ enum JoinErrorKind {
     Abandoned,
     ExecutorGone,
     Refused,
-    Unsupported(Unsupported),
+    Unsupported(Box<Unsupported>),
+}
+
+struct Panic {
+    message: String,
+    payload: Mutex<Payload>,
 }
 
 impl JoinError {
+    #[cold]
     pub(crate) fn panic(payload: Payload) -> JoinError {
         let message = panic_message(&*payload);
-        JoinError { kind: JoinErrorKind::Panic { message, payload: Mutex::new(payload) } }
+        let panic = Panic { message, payload: Mutex::new(payload) };
+        JoinError { kind: JoinErrorKind::Panic(Box::new(panic)) }
     }
 
     pub(crate) fn cancelled(stop: bool) -> JoinError {
@@ -50,7 +55,7 @@ impl JoinError {
     }
 
     pub(crate) fn unsupported(unsupported: Unsupported) -> JoinError {
-        JoinError { kind: JoinErrorKind::Unsupported(unsupported) }
+        JoinError { kind: JoinErrorKind::Unsupported(Box::new(unsupported)) }
     }
 
     pub(crate) fn refused() -> JoinError {
@@ -67,7 +72,7 @@ impl JoinError {
 
     /// Returns whether the task panicked.
     pub fn is_panic(&self) -> bool {
-        matches!(self.kind, JoinErrorKind::Panic { .. })
+        matches!(self.kind, JoinErrorKind::Panic(_))
     }
 
     /// Returns whether the task was still alive when `run` ended and could not be dropped then.
@@ -104,8 +109,8 @@ impl JoinError {
     /// The unchanged error, when the task was cancelled, abandoned or refused.
     pub fn try_into_panic(self) -> Result<Payload, JoinError> {
         match self.kind {
-            JoinErrorKind::Panic { payload, .. } => {
-                Ok(payload.into_inner().unwrap_or_else(|poison| poison.into_inner()))
+            JoinErrorKind::Panic(panic) => {
+                Ok(panic.payload.into_inner().unwrap_or_else(|poison| poison.into_inner()))
             }
             kind => Err(JoinError { kind }),
         }
@@ -115,7 +120,7 @@ impl JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            JoinErrorKind::Panic { message, .. } => write!(f, "task panicked: {message}"),
+            JoinErrorKind::Panic(panic) => write!(f, "task panicked: {}", panic.message),
             JoinErrorKind::Cancelled { .. } => f.write_str("task was cancelled"),
             JoinErrorKind::Abandoned => {
                 f.write_str("task was abandoned: it was still alive when the program ended")

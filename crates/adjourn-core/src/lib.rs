@@ -25,6 +25,7 @@ mod shield;
 pub mod signal;
 mod stop;
 mod supervise;
+mod sync;
 mod table;
 mod task;
 

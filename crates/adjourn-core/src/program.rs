@@ -27,12 +27,15 @@ use crate::report::{At, Failure, FailureKind, Outcome, Reason, Report, TaskRepor
 use crate::report::{MOST_LISTED, PhaseSpan, Straggler, Totals};
 use crate::rt::{AnyBackend, Timer};
 use crate::signal::Signal;
-use crate::table::{TaskId, TaskRef};
+use crate::table::TaskRef;
 
 /// The most scope names that a report tells apart.
 const MOST_NAMES: usize = 256;
 /// Where the totals of all further scope names go.
 const OTHER: &str = "(other names)";
+
+/// Programs with actions that wait for their driver.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// Wakers that were collected under a lock, to be woken outside it.
 #[derive(Default)]
@@ -68,7 +71,7 @@ pub(crate) struct Program {
     epoch: Instant,
     /// The same instant by the host's clock, for the thread that asks no backend.
     host_epoch: Instant,
-    /// Scopes that have a task which keeps the program alive.
+    /// Groups of tasks (the chunks of scopes' tables) with one that keeps the program alive.
     busy: AtomicUsize,
     /// There are actions that wait for the driver.
     waiting: AtomicBool,
@@ -82,7 +85,7 @@ pub(crate) struct Program {
     summoned: AtomicBool,
     hands_over: bool,
     on_failure: Option<FailureSink>,
-    main: OnceLock<TaskId>,
+    main: OnceLock<TaskRef>,
     pub(crate) supervisor: OnceLock<Arc<dyn Supervisor>>,
     state: Mutex<State>,
 }
@@ -182,11 +185,11 @@ impl Program {
     }
 
     pub(crate) fn set_main(&self, task: &TaskRef) {
-        _ = self.main.set(task.id());
+        _ = self.main.set(*task);
     }
 
     pub(crate) fn is_main(&self, task: &TaskRef) -> bool {
-        self.main.get() == Some(&task.id())
+        self.main.get() == Some(task)
     }
 
     // Readiness.
@@ -239,12 +242,13 @@ impl Program {
         node
     }
 
-    /// Counts a scope that began (or ceased) to keep the program alive.
-    pub(crate) fn keep_alive(&self, begins: bool) -> bool {
-        if begins {
-            self.busy.fetch_add(1, SeqCst);
-            return false;
-        }
+    /// Counts a group of tasks that began to keep the program alive.
+    pub(crate) fn keep_alive(&self) {
+        self.busy.fetch_add(1, SeqCst);
+    }
+
+    /// Counts one that ceased to; returns whether it was the last.
+    pub(crate) fn let_go(&self) -> bool {
         self.busy.fetch_sub(1, SeqCst) == 1
     }
 
@@ -381,7 +385,7 @@ impl Program {
     pub(crate) fn sync(self: &Arc<Program>, node: &Arc<Node>) {
         let now = self.now();
         let mut state = self.lock();
-        let counts = node.lock().counts();
+        let counts = node.lock().counts(node);
         state.machine.handle(now, Event::Graceful(node.id, counts.graceful));
         state.machine.handle(now, Event::Live(node.id, counts.live));
         if counts.left {
@@ -409,7 +413,7 @@ impl Program {
         }
         let pending = !state.actions.is_empty() && !state.acting;
         if pending {
-            self.waiting.store(true, SeqCst);
+            self.set_waiting(true);
             wakes.add(state.driver.take());
         }
         drop(state);
@@ -421,6 +425,22 @@ impl Program {
         }
         wakes.wake();
         drop(dropped);
+    }
+
+    /// Whether any program's driver has to come to run; for most it is the answer.
+    pub(crate) fn is_any_waiting() -> bool {
+        WAITING.load(SeqCst) > 0
+    }
+
+    fn set_waiting(&self, waiting: bool) {
+        // Under the state's lock: the count is right.
+        if self.waiting.swap(waiting, SeqCst) != waiting {
+            if waiting {
+                WAITING.fetch_add(1, SeqCst);
+            } else {
+                WAITING.fetch_sub(1, SeqCst);
+            }
+        }
     }
 
     /// Whether the driver has to come to run: a task that never yields would keep it from that
@@ -448,7 +468,7 @@ impl Program {
         }
         state.machine.handle(now, Event::Tick);
         state.acting = true;
-        self.waiting.store(false, SeqCst);
+        self.set_waiting(false);
         let mut now = now;
         loop {
             let mut entered = Vec::new();
@@ -657,7 +677,7 @@ impl Program {
             // Whoever reads a token from here on is told.
             node.set_fired();
             let mut tasks = node.lock();
-            tasks.abandon();
+            tasks.abandon(&mut wakes);
             let totals = tasks.totals();
             dropped.push(tasks.close());
             drop(tasks);
@@ -669,6 +689,7 @@ impl Program {
         }
         let hooks = mem::take(&mut state.on_stop);
         state.actions.clear();
+        self.set_waiting(false);
         for origin in mem::take(&mut state.hooks).into_iter().map(|(_, origin)| origin) {
             let messages = vec!["it was cut off before it was over".to_owned()];
             let kind = FailureKind::HookOverdue;
@@ -693,12 +714,11 @@ impl Program {
         let mut report = state.report.clone();
         let listed = !report.stragglers.is_empty();
         for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
-            let Some(mut tasks) = node.try_lock() else { continue };
+            let Some(tasks) = node.try_lock() else { continue };
+            let (stragglers, omitted, mut totals) = tasks.peek(node, self.host_epoch.elapsed());
             if !listed {
-                let (stragglers, omitted) = tasks.stragglers(node, self.host_epoch.elapsed());
                 report.add_stragglers(stragglers, omitted);
             }
-            let mut totals = tasks.totals();
             totals.abandoned += mem::take(&mut totals.live);
             drop(tasks);
             report.add_totals(&node.name, &totals);

@@ -14,7 +14,7 @@ use crate::error::{NoScope, StopRequested};
 use crate::node::{Node, WaitKey, Waiter};
 use crate::program::Program;
 use crate::report::Reason;
-use crate::table::flag;
+use crate::table::{TaskRef, flag};
 
 /// Says whether a scope has been asked to stop.
 ///
@@ -49,7 +49,7 @@ impl StopToken {
     ///
     /// [`NoScope`] outside of a program.
     pub fn try_current() -> Result<StopToken, NoScope> {
-        context::scope().map(|(node, _)| StopToken { node }).ok_or(NoScope)
+        context::scope().map(|node| StopToken { node }).ok_or(NoScope)
     }
 
     /// Returns whether the scope has been asked to stop.
@@ -110,17 +110,7 @@ impl Future for Requested {
         if self.node.is_fired() {
             return Poll::Ready(());
         }
-        let watched = context::with(|current| match &current.task {
-            Some(task)
-                if Arc::ptr_eq(task.node(), &self.node) && current.is_own_waker(cx.waker()) =>
-            {
-                if !task.word().has(flag::WATCH) {
-                    task.set(flag::WATCH);
-                }
-                true
-            }
-            _ => false,
-        });
+        let watched = watch(|task| task.chunk().belongs_to(self.node.uid), cx);
         if watched {
             // Set before it is looked at again: the stop fires first and collects then.
             return if self.node.is_fired() { Poll::Ready(()) } else { Poll::Pending };
@@ -133,6 +123,17 @@ impl Future for Requested {
             Poll::Ready(())
         }
     }
+}
+
+/// Notes on the task that is polled, if `which` names it and the waker is its own, that it is to be
+/// woken when its scope is asked to stop. Returns whether it is noted.
+fn watch(which: impl FnOnce(&TaskRef) -> bool, cx: &Context<'_>) -> bool {
+    let task = context::task().filter(|task| which(task) && context::is_own_waker(cx.waker()));
+    let Some(task) = task else { return false };
+    if !task.word().has(flag::WATCH) {
+        task.set(flag::WATCH);
+    }
+    true
 }
 
 impl Drop for Requested {
