@@ -30,7 +30,7 @@ use crate::program::{Program, Wakes};
 use crate::report::{MOST_LISTED, Outcome, Straggler, StragglerState, TaskKind, TaskLabel, Totals};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::table::{self, Chunk, Entry, Insert, Name, Slots, TaskRef, Word, flag};
+use crate::table::{self, Chunk, Entry, Insert, Name, Removed, Slots, TaskRef, Word, flag};
 
 /// What all handles and tasks of a scope share.
 pub(crate) struct Node {
@@ -269,21 +269,41 @@ impl Node {
         self.told_left.load(SeqCst) && self.told_left.swap(false, SeqCst)
     }
 
-    /// Ends a task's tracking, on its executor. Returns whether its scope was asked to stop.
-    pub(crate) fn deregister(task: TaskRef, outcome: Outcome) -> bool {
+    /// Ends a task's tracking, on its executor.
+    pub(crate) fn deregister(task: TaskRef, outcome: Outcome) {
         let chunk = task.chunk();
         let mut guard = chunk.lock();
         let slots = &mut *guard;
-        let Some(entry) = slots.entry(&task) else { return true };
+        let Some(entry) = slots.entry(&task) else { return };
         let (kind, background) = (entry.kind, entry.background);
         let word = task.word();
         let removed = slots.remove(&task);
+        let alone = chunk.is_empty(slots) || slots.was_full();
+        let last = !background && slots.foreground == 1;
+        if alone || last || kind == TaskKind::Graceful || word.has(flag::MARKED) {
+            return Node::deregister_noted(task, guard, removed, (kind, background, word, outcome));
+        }
+        slots.totals.count(&outcome);
+        slots.foreground -= u32::from(!background);
+        drop(guard);
+        drop(removed);
+    }
+
+    /// The same where others may have to hear of it.
+    #[cold]
+    fn deregister_noted(
+        task: TaskRef,
+        mut guard: MutexGuard<'_, Slots>,
+        removed: Option<Removed>,
+        (kind, background, word, outcome): (TaskKind, bool, Word, Outcome),
+    ) {
+        let chunk = task.chunk();
+        let slots = &mut *guard;
         if word.has(flag::ABANDONED) {
-            drop(guard); // counted already; the program is over
-            if removed.orphan.is_some() {
-                table::give_back(chunk);
-            }
-            return true;
+            // Counted already; the program is over.
+            let rest = table::give_back(chunk, guard);
+            drop((rest, removed));
+            return;
         }
         let outcome = match outcome {
             Outcome::Finished if word.has(flag::FAILED) => Outcome::Failed,
@@ -291,14 +311,13 @@ impl Node {
             outcome => outcome,
         };
         slots.totals.count(&outcome);
-        let fired = chunk.is_fired();
-        let Some(node) = &slots.node else { return fired };
+        let Some(node) = &slots.node else { return };
         let graceful = kind == TaskKind::Graceful;
         let what = Departure {
             listed: word.has(flag::LISTED),
             unlisted: slots.was_full() && !slots.listed,
             cut_off: word.has(flag::FORCE) && kind != TaskKind::Blocking,
-            drained: graceful && node.graceful.fetch_sub(1, SeqCst) == 1 && fired,
+            drained: graceful && node.graceful.fetch_sub(1, SeqCst) == 1 && chunk.is_fired(),
             emptied: chunk.is_empty(slots) && node.live_chunks.fetch_sub(1, SeqCst) == 1,
             idle: !background && slots.foreground == 1 && node.program.let_go(),
         };
@@ -310,7 +329,6 @@ impl Node {
         if let Some(node) = node {
             node.departed(&task, outcome, what);
         }
-        fired
     }
 
     /// The rest of a task's end, where it matters to others.
@@ -799,7 +817,7 @@ const MOST_ROOMY: usize = 64;
 /// The first tasks that are alive, as the report tells of them.
 struct Listing {
     now: Duration,
-    polling: Vec<u64>,
+    polling: Vec<usize>,
     stragglers: Vec<Straggler>,
 }
 

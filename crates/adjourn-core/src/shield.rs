@@ -60,7 +60,7 @@ struct Around {
 /// Whether a stop that was asked for has yet to be carried out, by a driver that may need this
 /// very thread.
 fn is_stop_waiting() -> bool {
-    if !Program::is_any_waiting() || context::shields() > 0 {
+    if !Program::is_any_waiting() || context::is_shielded() {
         return false;
     }
     let node = context::task().and_then(|task| task.node());
@@ -71,7 +71,7 @@ impl Around {
     /// Looks without holding. `None` outside of tasks.
     fn look() -> Option<Around> {
         let task = context::task()?;
-        Some(Around { word: task.word(), shielded: context::shields() > 0 })
+        Some(Around { word: task.word(), shielded: context::is_shielded() })
     }
 
     /// Makes `hold` one of the task and cleanup that poll now.
@@ -80,7 +80,7 @@ impl Around {
             drop(hold.take());
             return None;
         };
-        let shielded = context::shields() > 0;
+        let shielded = context::is_shielded();
         let guard = context::guard();
         let same_guard = |other: &Option<Arc<Guard>>| match (&guard, other) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),

@@ -65,6 +65,9 @@ pub(crate) mod flag {
     pub(crate) const PRIVILEGED: u64 = 1 << 29;
     /// It returned an error that a stop request caused: it counts as cancelled.
     pub(crate) const STOPPED: u64 = 1 << 30;
+
+    /// Its end is not a plain one.
+    pub(crate) const MARKED: u64 = FORCE | LISTED | FAILED | ABANDONED | STOPPED;
 }
 
 const HOLDS: u64 = flag::CANCEL - 1;
@@ -74,25 +77,30 @@ const HOLDS: u64 = flag::CANCEL - 1;
 pub(crate) struct Word(u64);
 
 impl Word {
+    #[inline]
     pub(crate) fn has(self, flags: u64) -> bool {
         self.0 & flags != 0
     }
 
+    #[inline]
     pub(crate) fn is_held(self) -> bool {
         self.0 & HOLDS != 0
     }
 
+    #[inline]
     fn serial(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
     /// Whether the task is to be dropped at this yield.
+    #[inline]
     pub(crate) fn is_doomed(self) -> bool {
-        self.has(flag::FORCE) || (self.has(flag::CANCEL) && !self.is_held())
+        self.has(flag::CANCEL | flag::FORCE) && (self.has(flag::FORCE) || !self.is_held())
     }
 }
 
 impl Mark {
+    #[inline]
     fn load(&self) -> Word {
         Word(self.0.load(SeqCst))
     }
@@ -106,66 +114,94 @@ impl Mark {
 /// Names one task of the process. What it names may be over: the serial tells.
 #[derive(Clone, Copy)]
 pub(crate) struct TaskRef {
+    mark: &'static Mark,
     chunk: &'static Chunk,
-    slot: u32,
-    serial: u32,
+    /// Serial (32) and slot (32).
+    id: u64,
 }
 
 impl PartialEq for TaskRef {
     fn eq(&self, other: &TaskRef) -> bool {
-        self.slot == other.slot && self.serial == other.serial && self.chunk.is(other.chunk)
+        self.id == other.id && std::ptr::eq(self.mark, other.mark)
     }
 }
 
 impl TaskRef {
+    #[inline]
+    pub(crate) fn new(mark: &'static Mark, chunk: &'static Chunk, id: u64) -> TaskRef {
+        TaskRef { mark, chunk, id }
+    }
+
+    #[inline]
     pub(crate) fn chunk(&self) -> &'static Chunk {
         self.chunk
     }
 
-    /// Where the task is, for a thread's seat: never zero.
-    pub(crate) fn seat(&self) -> u64 {
-        self.chunk.seat(self.slot)
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
-    fn mark(&self) -> &'static Mark {
-        &self.chunk.marks[self.slot as usize]
+    #[inline]
+    fn slot(&self) -> usize {
+        self.id as u32 as usize
+    }
+
+    #[inline]
+    fn serial(&self) -> u32 {
+        (self.id >> 32) as u32
+    }
+
+    /// Tells the task from all others that are alive, for a thread's seat: never zero.
+    #[inline]
+    pub(crate) fn seat(&self) -> usize {
+        std::ptr::from_ref(self.mark).addr()
+    }
+
+    #[inline]
+    pub(crate) fn mark(&self) -> &'static Mark {
+        self.mark
     }
 
     /// Reads the mark; only for a task that is known to be alive (its own poll, or the lock).
+    #[inline]
     pub(crate) fn word(&self) -> Word {
-        self.mark().load()
+        self.mark.load()
     }
 
     /// Reads the mark, unless the task is over.
+    #[inline]
     pub(crate) fn live_word(&self) -> Option<Word> {
-        Some(self.word()).filter(|word| word.serial() == self.serial)
+        Some(self.word()).filter(|word| word.serial() == self.serial())
     }
 
     /// Sets flags; from the task's own poll or under the chunk's lock.
+    #[inline]
     pub(crate) fn set(&self, flags: u64) {
-        self.mark().0.fetch_or(flags, SeqCst);
+        self.mark.0.fetch_or(flags, SeqCst);
     }
 
     /// Notes that the waker is stored again, under the chunk's lock; returns what the mark was.
     fn clear_retake(&self) -> Word {
         let word = self.word();
         if word.has(flag::RETAKE) {
-            self.mark().0.fetch_and(!flag::RETAKE, SeqCst);
+            self.mark.0.fetch_and(!flag::RETAKE, SeqCst);
         }
         word
     }
 
     /// Adds a hold from the task's own poll and returns what the mark was before.
+    #[inline]
     pub(crate) fn hold(&self) -> Word {
-        Word(self.mark().0.fetch_add(1, SeqCst))
+        Word(self.mark.0.fetch_add(1, SeqCst))
     }
 
     /// Releases a hold, from anywhere; returns what is left if the task is still alive.
     pub(crate) fn release(&self) -> Option<Word> {
-        let mark = &self.mark().0;
+        let mark = &self.mark.0;
         let mut word = mark.load(SeqCst);
         loop {
-            if Word(word).serial() != self.serial || !Word(word).is_held() {
+            if Word(word).serial() != self.serial() || !Word(word).is_held() {
                 return None;
             }
             match mark.compare_exchange_weak(word, word - 1, SeqCst, SeqCst) {
@@ -184,7 +220,7 @@ impl TaskRef {
 
     /// Takes the waker and sets `flags`, so that whoever wakes it has the task look at them.
     pub(crate) fn take_waker(&self, slots: &mut Slots, flags: u64) -> Option<Waker> {
-        let waker = slots.entries[self.slot as usize].waker.take();
+        let waker = slots.entries[self.slot()].waker.take();
         let retake = if waker.is_some() { flag::RETAKE } else { 0 };
         if flags | retake != 0 {
             self.set(flags | retake);
@@ -270,6 +306,10 @@ impl Entry {
         }
     }
 
+    fn take(&mut self) -> Removed {
+        Removed { _wakers: [self.waker.take(), self.join.take()], _name: self.name.take() }
+    }
+
     pub(crate) fn take_join_waker(&mut self) -> Option<Waker> {
         self.join.take()
     }
@@ -293,13 +333,13 @@ const FEW: usize = 4;
 /// The slots in each further chunk: the bits of `Slots::free`.
 const MANY: usize = 64;
 
-/// Up to 64 tasks of one scope.
+/// Up to 64 tasks of one scope. Aligned, so that no two share a cache line.
+#[repr(align(64))]
 pub(crate) struct Chunk {
     /// The scope's number; 0 in the pool and once the scope has ended.
     owner: AtomicU32,
     /// The scope's stop token.
     fired: AtomicBool,
-    number: u32,
     marks: Box<[Mark]>,
     slots: Mutex<Slots>,
 }
@@ -335,8 +375,6 @@ pub(crate) enum Insert {
 pub(crate) struct Removed {
     _wakers: [Option<Waker>; 2],
     _name: Option<Name>,
-    /// The last slot of a chunk that is not its scope's any more, whose reference this was.
-    pub(crate) orphan: Option<Arc<Node>>,
 }
 
 impl Chunk {
@@ -344,7 +382,6 @@ impl Chunk {
         Box::leak(Box::new(Chunk {
             owner: AtomicU32::new(0),
             fired: AtomicBool::new(false),
-            number: next_number(),
             marks: (0..slots).map(|_| Mark(AtomicU64::new(0))).collect(),
             slots: Mutex::new(Slots {
                 node: None,
@@ -356,14 +393,6 @@ impl Chunk {
                 entries: (0..slots).map(|_| Entry::VACANT).collect(),
             }),
         }))
-    }
-
-    fn is(&'static self, other: &'static Chunk) -> bool {
-        std::ptr::eq(self, other)
-    }
-
-    pub(crate) fn seat(&self, slot: u32) -> u64 {
-        u64::from(self.number) << 32 | u64::from(slot + 1)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Slots> {
@@ -388,10 +417,12 @@ impl Chunk {
 
     /// Whether it belongs to the scope of this number. Relaxed: a hint to others, certain for a
     /// live task of the scope itself, as nothing changes it while that is alive.
+    #[inline]
     pub(crate) fn belongs_to(&self, uid: u32) -> bool {
         self.owner.load(Relaxed) == uid
     }
 
+    #[inline]
     pub(crate) fn is_fired(&self) -> bool {
         self.fired.load(SeqCst)
     }
@@ -446,59 +477,54 @@ impl Chunk {
             slots.listed = false;
             return Insert::Full;
         }
+        // Others hear of a chunk's first task and of the first graceful one.
         let mut changed = false;
         if self.is_empty(slots) {
             changed = node.live_chunks.fetch_add(1, SeqCst) == 0;
         }
-        slots.free &= slots.free - 1;
         if spawn.kind == TaskKind::Graceful {
             changed |= node.graceful.fetch_add(1, SeqCst) == 0;
         }
         if !spawn.background {
-            slots.foreground += 1;
-            if slots.foreground == 1 {
+            if slots.foreground == 0 {
                 node.program.keep_alive();
             }
+            slots.foreground += 1;
         }
+        let tell = changed && (self.fired.load(Relaxed) || node.takes_back_left());
+        slots.free &= slots.free - 1;
         slots.totals.spawned += 1;
         slots.totals.live += 1;
-        let tell = changed && (self.fired.load(Relaxed) || node.takes_back_left());
         let entry = &mut slots.entries[slot as usize];
-        entry.name = spawn.name.take();
+        if spawn.name.is_some() {
+            entry.name = spawn.name.take();
+        }
         entry.place = Some(spawn.place);
         (entry.kind, entry.background) = (spawn.kind, spawn.background);
         (entry.born_low, entry.born_high) = (0, 0);
         let mark = &self.marks[slot as usize];
         let serial = Word(mark.0.load(Relaxed)).serial();
         mark.begin(serial, if spawn.kind.is_shielded() { flag::PRIVILEGED } else { 0 });
-        Insert::Done { task: TaskRef { chunk: self, slot, serial }, tell }
+        let id = u64::from(serial) << 32 | u64::from(slot);
+        Insert::Done { task: TaskRef { mark, chunk: self, id }, tell }
     }
-}
-
-/// Returns a number that no other chunk of the process has (until it wraps).
-fn next_number() -> u32 {
-    use std::sync::atomic::{AtomicU32, Ordering}; // a static: not loom's
-
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Slots {
     /// Returns the task's entry, unless it is over.
     pub(crate) fn entry(&mut self, task: &TaskRef) -> Option<&mut Entry> {
         task.live_word()?;
-        self.entries.get_mut(task.slot as usize)
+        self.entries.get_mut(task.slot())
     }
 
     /// Frees the slot of a live task; what it returns is to be dropped outside the lock.
-    pub(crate) fn remove(&mut self, task: &TaskRef) -> Removed {
-        let entry = &mut self.entries[task.slot as usize];
-        let (wakers, name) = ([entry.waker.take(), entry.join.take()], entry.name.take());
-        task.mark().begin(task.serial.wrapping_add(1), 0);
-        self.free |= 1 << task.slot;
-        let gone = task.chunk.belongs_to(0) && task.chunk.is_empty(self);
-        let orphan = if gone { self.node.take() } else { None };
-        Removed { _wakers: wakers, _name: name, orphan }
+    pub(crate) fn remove(&mut self, task: &TaskRef) -> Option<Removed> {
+        let entry = &mut self.entries[task.slot()];
+        let bare = entry.waker.is_none() && entry.join.is_none() && entry.name.is_none();
+        let removed = if bare { None } else { Some(entry.take()) };
+        task.mark.begin(task.serial().wrapping_add(1), 0);
+        self.free |= 1 << task.slot();
+        removed
     }
 
     /// Whether one slot is free, which was not before.
@@ -516,8 +542,9 @@ impl Slots {
         while live != 0 {
             let slot = live.trailing_zeros();
             live &= live - 1;
-            let serial = chunk.marks[slot as usize].load().serial();
-            if !each(TaskRef { chunk, slot, serial }, self) {
+            let mark = &chunk.marks[slot as usize];
+            let id = u64::from(mark.load().serial()) << 32 | u64::from(slot);
+            if !each(TaskRef { mark, chunk, id }, self) {
                 return false;
             }
         }
@@ -526,7 +553,7 @@ impl Slots {
 
     /// The entry of a task that [`each`](Slots::each) gave.
     pub(crate) fn at(&mut self, task: &TaskRef) -> &mut Entry {
-        &mut self.entries[task.slot as usize]
+        &mut self.entries[task.slot()]
     }
 }
 
@@ -538,9 +565,19 @@ pub(crate) fn new_chunk(node: &Arc<Node>, gate: Gate, first: bool) -> &'static C
     chunk
 }
 
-/// Gives back the chunk of a scope that has ended, once its last straggler is gone.
-pub(crate) fn give_back(chunk: &'static Chunk) {
+/// Gives back the chunk of a scope that has ended if this was its last straggler. What it returns is
+/// to be dropped outside the lock.
+pub(crate) fn give_back(
+    chunk: &'static Chunk,
+    mut slots: MutexGuard<'_, Slots>,
+) -> Option<Arc<Node>> {
+    if !chunk.is_empty(&slots) || !chunk.belongs_to(0) {
+        return None;
+    }
+    let node = slots.node.take();
+    drop(slots);
     pool::put(chunk);
+    node
 }
 
 /// The chunks that no scope has.

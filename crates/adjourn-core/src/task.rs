@@ -7,11 +7,11 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::context::{self, Parts};
+use crate::context::{self, WakerId};
 use crate::error::{JoinError, NoScope, Payload, drop_quietly, forget_payload, panic_message};
 use crate::node::{Node, Spawn};
 use crate::report::{FailureKind, Outcome, Reason, TaskKind};
@@ -23,7 +23,7 @@ use crate::table::{TaskRef, flag};
 pin_project! {
     /// The user's future, tracked: what a backend is given to run.
     ///
-    /// At most 40 bytes beside the future: the reference (16), the waker's parts (16), and what the
+    /// At most 48 bytes beside the future: the reference (24), the waker's parts (16), and what the
     /// option's tag rounds up to. Never unwinds: panics of polls and destructors are caught and
     /// reported.
     pub(crate) struct Tracked<F: Future> {
@@ -33,7 +33,7 @@ pin_project! {
         task: Option<TaskRef>,
         // The parts of the waker that the table has, to compare with. The table's clone keeps them
         // from being another waker's; where it is taken, RETAKE says so.
-        waker: Parts,
+        waker: WakerId,
     }
 
     impl<F: Future> PinnedDrop for Tracked<F> {
@@ -49,7 +49,7 @@ pin_project! {
 
 impl<F: Future> Tracked<F> {
     pub(crate) fn new(task: TaskRef, future: F) -> Tracked<F> {
-        Tracked { future: Some(future), task: Some(task), waker: (0, 0) }
+        Tracked { future: Some(future), task: Some(task), waker: WakerId::NONE }
     }
 }
 
@@ -63,51 +63,67 @@ impl<F: Future> Future for Tracked<F> {
             *this.task = None;
             return Poll::Ready(Err(cancelled(this.future, task)));
         }
-        let own = context::parts(cx.waker());
-        let mut dropped = None;
-        let polled = context::enter(task, own, || {
-            let Some(future) = this.future.as_mut().as_pin_mut() else { return Ok(Poll::Pending) };
-            let polled = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
-            if !matches!(polled, Ok(Poll::Pending)) {
+        let (mut polled, mut dropped) = (Poll::Pending, None);
+        let caught;
+        {
+            let _entered = context::enter(task, WakerId::of(cx.waker()));
+            caught = catch_unwind(AssertUnwindSafe(|| {
+                if let Some(future) = this.future.as_mut().as_pin_mut() {
+                    polled = future.poll(cx);
+                }
+            }));
+            if caught.is_err() || polled.is_ready() {
                 dropped = drop_in_task(this.future.as_mut());
             }
-            polled
-        });
-        match polled {
-            Ok(Poll::Pending) => {
-                let word = task.word();
-                if word.is_doomed() {
-                    *this.task = None;
-                    return Poll::Ready(Err(cancelled(this.future, task)));
-                }
-                if *this.waker != own || word.has(flag::RETAKE) {
-                    let first = *this.waker == (0, 0);
-                    *this.waker = own;
-                    let missed = Node::store_waker(&task, cx.waker().clone(), first);
-                    // A stop that came before the waker was there found none to wake.
-                    if missed || task.word().has(flag::CANCEL | flag::FORCE) {
-                        cx.waker().wake_by_ref();
-                    }
-                }
-                Poll::Pending
-            }
-            Ok(Poll::Ready(output)) => {
+        }
+        if caught.is_ok() && polled.is_pending() {
+            let asked = task.word().has(flag::CANCEL | flag::FORCE | flag::RETAKE);
+            if (asked || *this.waker != WakerId::of(cx.waker()))
+                && !stays(task, this.waker, cx.waker())
+            {
                 *this.task = None;
+                return Poll::Ready(Err(cancelled(this.future, task)));
+            }
+            return Poll::Pending;
+        }
+        *this.task = None;
+        match (caught, polled) {
+            (Ok(()), Poll::Ready(output)) => {
                 if let Some(payload) = dropped {
                     // What it returned is kept; the panic is in the report.
                     panicked(&task, FailureKind::DestructorPanic, &*payload);
                     forget_payload(payload);
                 }
-                _ = Node::deregister(task, Outcome::Finished);
+                Node::deregister(task, Outcome::Finished);
                 Poll::Ready(Ok(output))
             }
-            Err(payload) => {
-                *this.task = None;
+            (Err(payload), _) => {
                 drop_quietly(dropped);
                 Poll::Ready(Err(end_panicked(task, FailureKind::TaskPanic, payload)))
             }
+            (Ok(()), Poll::Pending) => Poll::Pending,
         }
     }
+}
+
+/// After a poll that was pending: has the waker stored, where it is new or was taken. Returns
+/// whether the task lives on.
+#[cold]
+fn stays(task: TaskRef, stored: &mut WakerId, waker: &Waker) -> bool {
+    if task.word().is_doomed() {
+        return false;
+    }
+    let own = WakerId::of(waker);
+    if *stored != own || task.word().has(flag::RETAKE) {
+        let first = *stored == WakerId::NONE;
+        *stored = own;
+        let missed = Node::store_waker(&task, waker.clone(), first);
+        // A stop that came before the waker was there found none to wake.
+        if missed || task.word().has(flag::CANCEL | flag::FORCE) {
+            waker.wake_by_ref();
+        }
+    }
+    true
 }
 
 /// Drops the future of the task that is entered; returns the panic of its destructor.
@@ -123,8 +139,15 @@ fn drop_in_task<F>(mut future: Pin<&mut Option<F>>) -> Option<Payload> {
 /// Drops a task's future, in its context, then ends its tracking.
 #[cold]
 fn cancelled<F>(future: Pin<&mut Option<F>>, task: TaskRef) -> JoinError {
-    match context::enter(task, (0, 0), || drop_in_task(future)) {
-        None => JoinError::cancelled(Node::deregister(task, Outcome::Cancelled)),
+    let entered = context::enter(task, WakerId::NONE);
+    let dropped = drop_in_task(future);
+    drop(entered);
+    match dropped {
+        None => {
+            let stop = task.chunk().is_fired();
+            Node::deregister(task, Outcome::Cancelled);
+            JoinError::cancelled(stop)
+        }
         Some(payload) => end_panicked(task, FailureKind::DestructorPanic, payload),
     }
 }
@@ -134,7 +157,7 @@ fn cancelled<F>(future: Pin<&mut Option<F>>, task: TaskRef) -> JoinError {
 fn end_panicked(task: TaskRef, kind: FailureKind, payload: Payload) -> JoinError {
     // The failure is recorded before the scope can be found ended.
     panicked(&task, kind, &*payload);
-    _ = Node::deregister(task, Outcome::Panicked);
+    Node::deregister(task, Outcome::Panicked);
     JoinError::panic(payload)
 }
 
@@ -209,9 +232,12 @@ impl<F> Job<F> {
             return Err(cancelled(job, task)); // aborted while it was queued
         }
         Node::started(&task);
-        match context::enter(task, (0, 0), || catch_unwind(AssertUnwindSafe(job))) {
+        let entered = context::enter(task, WakerId::NONE);
+        let done = catch_unwind(AssertUnwindSafe(job));
+        drop(entered);
+        match done {
             Ok(output) => {
-                _ = Node::deregister(task, Outcome::Finished);
+                Node::deregister(task, Outcome::Finished);
                 Ok(output)
             }
             Err(payload) => Err(end_panicked(task, FailureKind::TaskPanic, payload)),
@@ -295,26 +321,17 @@ impl<T: Send + 'static, B: Spawner> Future for JoinHandle<T, B> {
                 _ => return Poll::Pending,
             },
         };
-        self.leave();
+        // The task is over, or at its end, and its waker gone with its entry.
+        self.state = State::Over;
         Poll::Ready(result)
-    }
-}
-
-impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
-    /// Drops the executor's handle, and what was stored for an abandoned task.
-    fn leave(&mut self) {
-        let state = std::mem::replace(&mut self.state, State::Over);
-        if let State::Spawned { task, joining: true, .. } = &state {
-            if task.live_word().is_some() {
-                task.forget_join_waker();
-            }
-        }
     }
 }
 
 impl<T: Send + 'static, B: Spawner> Drop for JoinHandle<T, B> {
     fn drop(&mut self) {
-        self.leave();
+        if let State::Spawned { task, joining: true, .. } = &self.state {
+            task.forget_join_waker();
+        }
     }
 }
 
