@@ -234,28 +234,29 @@ impl Node {
     }
 
     /// Registers a task, or refuses it.
+    #[inline]
     pub(crate) fn register(self: &Arc<Node>, mut spawn: Spawn) -> Option<TaskRef> {
-        let insert = match context::chunk_of(self.uid) {
-            Some(chunk) => chunk.insert(self.uid, &mut spawn, false),
-            None => Insert::Full,
-        };
-        match insert {
-            Insert::Done { task, tell: false } => Some(task),
-            Insert::Refused => None,
-            Insert::Done { task, tell: true } => {
-                self.program.sync(self);
-                Some(task)
-            }
-            Insert::Busy | Insert::Full => self.register_elsewhere(spawn),
+        let chunk = context::chunk_of(self.uid);
+        match chunk.and_then(|chunk| chunk.insert_unnoted(self.uid, &mut spawn)) {
+            Some(task) => Some(task),
+            None => self.register_noted(chunk, spawn),
         }
     }
 
-    /// Registers a task in another chunk than the thread's last one, and makes that the last one.
+    /// The same where others may have to hear of it, or another chunk is needed.
     #[cold]
-    fn register_elsewhere(self: &Arc<Node>, mut spawn: Spawn) -> Option<TaskRef> {
-        let mut tasks = self.lock();
-        let insert = tasks.insert(self, &mut spawn);
-        drop(tasks);
+    fn register_noted(
+        self: &Arc<Node>,
+        chunk: Option<&'static Chunk>,
+        mut spawn: Spawn,
+    ) -> Option<TaskRef> {
+        let mut insert = Insert::Full;
+        if let Some(chunk) = chunk {
+            insert = chunk.insert(self.uid, &mut spawn, false);
+        }
+        if matches!(insert, Insert::Busy | Insert::Full) {
+            insert = self.lock().insert(self, &mut spawn);
+        }
         let Insert::Done { task, tell } = insert else { return None };
         context::set_chunk(self.uid, task.chunk());
         if tell {

@@ -351,6 +351,8 @@ pub(crate) struct Slots {
     gate: Gate,
     /// A bit for each slot.
     free: u64,
+    /// The same when all are free.
+    all: u64,
     /// The scope has it in its list of chunks with room; it may be full all the same.
     pub(crate) listed: bool,
     /// Live tasks that keep the program alive.
@@ -387,6 +389,7 @@ impl Chunk {
                 node: None,
                 gate: Gate::Closed,
                 free: u64::MAX >> (MANY - slots),
+                all: u64::MAX >> (MANY - slots),
                 listed: false,
                 foreground: 0,
                 totals: Totals::default(),
@@ -411,8 +414,9 @@ impl Chunk {
         self.marks.len() < MANY
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self, slots: &Slots) -> bool {
-        slots.free == u64::MAX >> (MANY - self.marks.len())
+        slots.free == slots.all
     }
 
     /// Whether it belongs to the scope of this number. Relaxed: a hint to others, certain for a
@@ -458,6 +462,33 @@ impl Chunk {
         (totals, node)
     }
 
+    /// Registers a task of the scope `uid`, if nobody else has the lock, there is room, and nobody
+    /// has to hear of it: neither the first task of the chunk nor a graceful one.
+    #[inline]
+    pub(crate) fn insert_unnoted(&'static self, uid: u32, spawn: &mut Spawn) -> Option<TaskRef> {
+        let mut slots = self.slots.try_lock().ok()?;
+        let open = self.belongs_to(uid) && slots.gate == Gate::Open;
+        let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
+        if !open || noted || slots.free == 0 {
+            return None;
+        }
+        Some(slots.put(self, spawn))
+    }
+
+    /// The same for a task of the scope of a live task in this chunk. Returns the scope too.
+    pub(crate) fn insert_beside(
+        &'static self,
+        spawn: &mut Spawn,
+    ) -> Option<(TaskRef, Arc<Node>)> {
+        let mut slots = self.slots.try_lock().ok()?;
+        let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
+        if slots.gate != Gate::Open || noted || slots.free == 0 {
+            return None;
+        }
+        let node = slots.node.clone()?;
+        Some((slots.put(self, spawn), node))
+    }
+
     /// Registers a task of the scope `uid`, if there is room. With `wait` a lock is waited for.
     pub(crate) fn insert(&'static self, uid: u32, spawn: &mut Spawn, wait: bool) -> Insert {
         let Some(mut slots) = (if wait { Some(self.lock()) } else { self.try_lock() }) else {
@@ -472,8 +503,7 @@ impl Chunk {
             slots.totals.refused += 1;
             return Insert::Refused;
         }
-        let slot = slots.free.trailing_zeros();
-        if slot as usize >= MANY {
+        if slots.free == 0 {
             slots.listed = false;
             return Insert::Full;
         }
@@ -485,32 +515,36 @@ impl Chunk {
         if spawn.kind == TaskKind::Graceful {
             changed |= node.graceful.fetch_add(1, SeqCst) == 0;
         }
-        if !spawn.background {
-            if slots.foreground == 0 {
-                node.program.keep_alive();
-            }
-            slots.foreground += 1;
+        if !spawn.background && slots.foreground == 0 {
+            node.program.keep_alive();
         }
         let tell = changed && (self.fired.load(Relaxed) || node.takes_back_left());
-        slots.free &= slots.free - 1;
-        slots.totals.spawned += 1;
-        slots.totals.live += 1;
-        let entry = &mut slots.entries[slot as usize];
+        Insert::Done { task: slots.put(self, spawn), tell }
+    }
+}
+
+impl Slots {
+    /// Takes a free slot for a task.
+    #[inline]
+    fn put(&mut self, chunk: &'static Chunk, spawn: &mut Spawn) -> TaskRef {
+        let slot = self.free.trailing_zeros();
+        self.free &= self.free - 1;
+        self.foreground += u32::from(!spawn.background);
+        self.totals.spawned += 1;
+        self.totals.live += 1;
+        let entry = &mut self.entries[slot as usize];
         if spawn.name.is_some() {
             entry.name = spawn.name.take();
         }
         entry.place = Some(spawn.place);
         (entry.kind, entry.background) = (spawn.kind, spawn.background);
         (entry.born_low, entry.born_high) = (0, 0);
-        let mark = &self.marks[slot as usize];
+        let mark = &chunk.marks[slot as usize];
         let serial = Word(mark.0.load(Relaxed)).serial();
         mark.begin(serial, if spawn.kind.is_shielded() { flag::PRIVILEGED } else { 0 });
-        let id = u64::from(serial) << 32 | u64::from(slot);
-        Insert::Done { task: TaskRef { mark, chunk: self, id }, tell }
+        TaskRef { mark, chunk, id: u64::from(serial) << 32 | u64::from(slot) }
     }
-}
 
-impl Slots {
     /// Returns the task's entry, unless it is over.
     pub(crate) fn entry(&mut self, task: &TaskRef) -> Option<&mut Entry> {
         task.live_word()?;
@@ -538,7 +572,7 @@ impl Slots {
         chunk: &'static Chunk,
         mut each: impl FnMut(TaskRef, &mut Slots) -> bool,
     ) -> bool {
-        let mut live = !self.free & (u64::MAX >> (MANY - chunk.marks.len()));
+        let mut live = self.all & !self.free;
         while live != 0 {
             let slot = live.trailing_zeros();
             live &= live - 1;

@@ -445,8 +445,13 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    let mut spawn = Spawn::new(TaskKind::Plain, Location::caller());
+    // Beside the task that spawns it there is mostly room.
+    if let Some((task, node)) = context::own_chunk().and_then(|own| own.insert_beside(&mut spawn)) {
+        return JoinHandle::of(task, node.program.backend.spawn(Tracked::new(task, future)));
+    }
     let node = current();
-    start(&node, &node.program.backend, Spawn::new(TaskKind::Plain, Location::caller()), future)
+    start(&node, &node.program.backend, spawn, future)
 }
 
 /// Spawns a graceful task into the current scope: told at draining through its token, cancelled at
