@@ -566,12 +566,7 @@ struct Departure {
 
 impl Departure {
     fn matters(&self) -> bool {
-        self.listed
-            | self.unlisted
-            | self.cut_off
-            | self.drained
-            | self.emptied
-            | self.idle
+        self.listed | self.unlisted | self.cut_off | self.drained | self.emptied | self.idle
     }
 }
 

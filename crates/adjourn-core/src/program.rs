@@ -11,8 +11,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -27,6 +26,8 @@ use crate::report::{At, Failure, FailureKind, Outcome, Reason, Report, TaskRepor
 use crate::report::{MOST_LISTED, PhaseSpan, Straggler, Totals};
 use crate::rt::{AnyBackend, Timer};
 use crate::signal::Signal;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use crate::sync::{Mutex, MutexGuard, StaticUsize};
 use crate::table::TaskRef;
 
 /// The most scope names that a report tells apart.
@@ -35,7 +36,7 @@ const MOST_NAMES: usize = 256;
 const OTHER: &str = "(other names)";
 
 /// Programs with actions that wait for their driver.
-static WAITING: AtomicUsize = AtomicUsize::new(0);
+static WAITING: StaticUsize = StaticUsize::new(0);
 
 /// Wakers that were collected under a lock, to be woken outside it.
 #[derive(Default)]
@@ -218,8 +219,8 @@ impl Program {
     /// Returns a number that no other scope of the process has (until it wraps): which task a
     /// thread polls is told by it, and programs may share their threads.
     pub(crate) fn next_uid() -> u32 {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        NEXT.fetch_add(1, SeqCst)
+        static NEXT: StaticUsize = StaticUsize::new(1);
+        NEXT.fetch_add(1, SeqCst) as u32
     }
 
     /// Opens a scope; one below an ended scope is born ended and refuses everything.

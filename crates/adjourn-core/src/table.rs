@@ -107,7 +107,14 @@ impl Mark {
 
     /// Begins the life of a task, or ends it by the next serial.
     fn begin(&self, serial: u32, flags: u64) {
-        self.0.store(u64::from(serial) << 32 | flags, Release);
+        let word = u64::from(serial) << 32 | flags;
+        if cfg!(loom) {
+            // A late release that succeeds directly follows, in the mark's modification order, the
+            // value that it read, so this store comes after it. Loom does not know that of stores.
+            self.0.swap(word, SeqCst);
+        } else {
+            self.0.store(word, Release);
+        }
     }
 }
 
@@ -476,10 +483,7 @@ impl Chunk {
     }
 
     /// The same for a task of the scope of a live task in this chunk. Returns the scope too.
-    pub(crate) fn insert_beside(
-        &'static self,
-        spawn: &mut Spawn,
-    ) -> Option<(TaskRef, Arc<Node>)> {
+    pub(crate) fn insert_beside(&'static self, spawn: &mut Spawn) -> Option<(TaskRef, Arc<Node>)> {
         let mut slots = self.slots.try_lock().ok()?;
         let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
         if slots.gate != Gate::Open || noted || slots.free == 0 {

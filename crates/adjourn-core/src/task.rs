@@ -265,7 +265,11 @@ pub struct JoinHandle<T: Send + 'static, B: Spawner = AnyBackend> {
 }
 
 enum State<H> {
-    Spawned { handle: H, task: TaskRef, joining: bool },
+    Spawned {
+        handle: H,
+        task: TaskRef,
+        joining: bool,
+    },
     Refused(JoinError),
     /// Its result was taken.
     Over,
