@@ -287,20 +287,57 @@ fn the_program_is_idle_only_when_its_last_task_is_gone() {
     });
 }
 
+/// Ends one task of a scope while the driver fires its token; returns the scope's phase after both.
+fn phase_after_the_end_of_a(kind: TaskKind, beside: Option<TaskKind>) -> Phase {
+    let program = program();
+    let node = scope(&program);
+    let task = spawn(&node, kind).unwrap();
+    _ = beside.map(|kind| spawn(&node, kind).unwrap());
+    program.event(Event::Stop(node.id));
+    let task = thread::spawn(move || Node::deregister(task, Outcome::Finished));
+    // The driver's part.
+    node.fire();
+    program.sync(&node);
+    task.join().unwrap();
+    let phase = program.lock().machine.phase(node.id);
+    end(&program);
+    phase
+}
+
 #[test]
-fn a_stop_of_a_draining_scope_hears_of_its_last_graceful_task() {
+fn a_scope_that_drains_hears_of_its_last_graceful_task() {
+    model(|| {
+        let phase = phase_after_the_end_of_a(TaskKind::Graceful, Some(TaskKind::Plain));
+        assert!(phase >= Phase::Cancelling, "nothing graceful is alive in it, and it is {phase}");
+    });
+}
+
+#[test]
+fn a_scope_that_drains_hears_of_its_last_task() {
+    model(|| {
+        let phase = phase_after_the_end_of_a(TaskKind::Shielded, None);
+        assert!(phase >= Phase::Closing, "nothing is alive in it, and it is {phase}");
+    });
+}
+
+#[test]
+fn a_spawn_takes_back_that_nobody_is_left() {
     model(|| {
         let program = program();
         let node = scope(&program);
-        let task = spawn(&node, TaskKind::Graceful).unwrap();
-        program.event(Event::Stop(node.id));
-        let task = thread::spawn(move || Node::deregister(task, Outcome::Finished));
-        // The driver's part.
-        node.fire();
-        program.sync(&node);
-        task.join().unwrap();
+        let last = spawn(&node, TaskKind::Plain).unwrap();
+        let child = program.open(&node, "child".into(), &[]);
+        child.open_handle(); // keeps the scope there
+        node.close_handle();
+        let spawner = {
+            let node = node.clone();
+            thread::spawn(move || spawn(&node, TaskKind::Plain))
+        };
+        Node::deregister(last, Outcome::Finished);
+        assert!(spawner.join().unwrap().is_some(), "it has not ended");
+        child.close_handle();
         let phase = program.lock().machine.phase(node.id);
-        assert!(phase >= Phase::Closing, "nothing is alive in it, and it is {phase}");
+        assert_eq!(phase, Phase::Running, "its task is alive");
         end(&program);
     });
 }

@@ -771,6 +771,9 @@ impl Tasks {
     pub(crate) fn abandon(&mut self, wakes: &mut Wakes) {
         let mut abandoned = 0;
         self.each(|task, slots| {
+            if task.word().has(flag::ABANDONED) {
+                return true;
+            }
             let flags = flag::ABANDONED | flag::CANCEL | flag::FORCE;
             wakes.add(task.take_waker(slots, flags));
             wakes.add(slots.at(&task).take_join_waker());
