@@ -29,7 +29,7 @@ use crate::phase::ScopeId;
 use crate::program::{Program, Wakes};
 use crate::report::{MOST_LISTED, Outcome, Straggler, StragglerState, TaskKind, TaskLabel, Totals};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, read_in_order};
 use crate::table::{self, Chunk, Entry, Insert, Name, Removed, Slots, TaskRef, Word, flag};
 
 /// What all handles and tasks of a scope share.
@@ -267,7 +267,7 @@ impl Node {
 
     /// Whether "nobody is left" was told and is taken back by the first task since.
     pub(crate) fn takes_back_left(&self) -> bool {
-        self.told_left.load(SeqCst) && self.told_left.swap(false, SeqCst)
+        (cfg!(loom) || self.told_left.load(SeqCst)) && self.told_left.swap(false, SeqCst)
     }
 
     /// Ends a task's tracking, on its executor.
@@ -623,7 +623,7 @@ impl Tasks {
         // Told first and then looked at: a spawn counts itself first and looks at this then.
         let untaken = self.handles == 0 || self.sealed;
         node.told_left.store(untaken, SeqCst);
-        let live = node.live_chunks.load(SeqCst) > 0;
+        let live = read_in_order(&node.live_chunks) > 0;
         let left = untaken && !live;
         if !left {
             node.told_left.store(false, SeqCst);
