@@ -114,6 +114,15 @@ pub fn gone() -> (Duration, Duration) {
     (since(FIRST.load(SeqCst)), since(LAST.load(SeqCst)))
 }
 
+/// As [`gone`], where they may still be ending on an executor that goes on without the program.
+pub fn gone_soon() {
+    let start = Instant::now();
+    while LIVE.load(SeqCst) > 0 && start.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    gone();
+}
+
 /// Returns the time since [`asked`].
 pub fn since_asked() -> Duration {
     Duration::from_nanos(now() - ASKED.load(SeqCst))

@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_chart_has_a_path_and_a_name_for_each_line() {
-        let line = |name: &str| Line { name: name.to_owned(), points: vec![(1.0, 5.0), (9.0, 7.0)] };
+        let line =
+            |name: &str| Line { name: name.to_owned(), points: vec![(1.0, 5.0), (9.0, 7.0)] };
         let chart = Chart {
             title: "t".to_owned(),
             across: "n".to_owned(),

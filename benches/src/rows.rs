@@ -4,6 +4,7 @@ pub mod aiorun;
 pub mod build;
 pub mod child;
 pub mod contention;
+pub mod instructions;
 pub mod machine;
 pub mod memory;
 pub mod process;

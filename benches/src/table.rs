@@ -126,7 +126,8 @@ mod tests {
 
     fn verdict(ours: f64, peers: [f64; 2], budget: Budget) -> String {
         let [a, b] = peers.map(all);
-        let ratios = vec![("Adjourn", all(ours)), ("Adjourn, erased", all(0.1)), ("a", a), ("b", b)];
+        let ratios =
+            vec![("Adjourn", all(ours)), ("Adjourn, erased", all(0.1)), ("a", a), ("b", b)];
         let row = Row { title: String::new(), bare: String::new(), ratios, budget: Some(budget) };
         row.verdict("Adjourn")
     }

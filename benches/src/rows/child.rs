@@ -46,9 +46,9 @@ fn elegant(host: &str, count: usize) {
                 cancel_once(OnTokio::current(), count).await
             })
         }
-        Config::TokioMultiThread => host::run(tokio::Runner::new(), async |_| {
-            cancel_once(OnTokio::current(), count).await
-        }),
+        Config::TokioMultiThread => {
+            host::run(tokio::Runner::new(), async |_| cancel_once(OnTokio::current(), count).await)
+        }
         Config::Smol => OnSmol::run(async |host, _| cancel_once(host, count).await),
         Config::AsyncStd => {
             host::run(async_std::Runner::new(), async |_| cancel_once(OnAsyncStd, count).await)

@@ -31,7 +31,8 @@ const ROUNDS: usize = 5;
 
 /// Threads that ask a token again and again whether there was a stop.
 fn looking(looks: usize) -> String {
-    let head = ["threads that look, ns a look and thread", "AtomicBool", "StopToken", "CancellationToken"];
+    let head =
+        ["threads that look, ns a look and thread", "AtomicBool", "StopToken", "CancellationToken"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     host::run(adjourn::tokio::Runner::new().current_thread(), async |scope| {
         let (flag, ours) = (Arc::new(AtomicBool::new(false)), scope.stop_token());
@@ -58,7 +59,11 @@ fn looking(looks: usize) -> String {
 }
 
 /// Returns the nanoseconds until `threads` have each looked `count` times.
-fn on_threads(threads: usize, count: usize, look: impl Fn() -> bool + Clone + Send + 'static) -> f64 {
+fn on_threads(
+    threads: usize,
+    count: usize,
+    look: impl Fn() -> bool + Clone + Send + 'static,
+) -> f64 {
     let begin = Arc::new(Barrier::new(threads + 1));
     let all: Vec<_> = (0..threads)
         .map(|_| {
@@ -117,7 +122,8 @@ fn programs(tasks: usize) -> String {
 
 /// Workers of one runtime that spawn and finish at the same time.
 fn spawning(tasks: usize) -> String {
-    let head = ["workers that spawn and finish at once: ns a task", "bare", "one scope", "a scope each"];
+    let head =
+        ["workers that spawn and finish at once: ns a task", "bare", "one scope", "a scope each"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     for workers in [1, 2, 4] {
         let runner = adjourn::tokio::Runner::new().worker_threads(workers);
@@ -149,7 +155,9 @@ fn spawning(tasks: usize) -> String {
             }
             each
         });
-        let texts = each.map(Quartiles::of).map(|all| format!("{:.0} ({:.0}–{:.0})", all.median, all.low, all.high));
+        let texts = each
+            .map(Quartiles::of)
+            .map(|all| format!("{:.0} ({:.0}–{:.0})", all.median, all.low, all.high));
         lines.push([vec![workers.to_string()], texts.to_vec()].concat());
     }
     plain(&lines)

@@ -2,34 +2,50 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::tasks::{Effort, tokio_ways};
+use super::tasks::{Effort, general_ways, tokio_ways};
 use super::turns::Ways;
 use crate::alloc::{self, Allocated};
 use crate::body::{gone, yields};
-use crate::host::{self, OnTokio};
+use crate::host::{self, OnSmol, OnTokio};
 use crate::plot::{Chart, Line};
 use crate::table::plain;
 use crate::way::{Size, Way, Work};
 
-/// Returns the table, for Tokio current-thread, and the chart of growth.
+/// What the design allows for a task: inline in its future, and in the scope's side table.
+const BUDGET: f64 = 48.0 + 64.0;
+
+/// Returns the tables, and the chart of growth on Tokio.
 pub fn all(effort: Effort) -> (String, Chart) {
     let full = effort == Effort::Full;
-    host::run(adjourn::tokio::Runner::new().current_thread(), async |scope| {
-        let ways = tokio_ways(&OnTokio::current(), &scope);
-        let sizes: &[usize] = if full { &[1_000, 10_000, 100_000, 1_000_000] } else { &[1_000] };
-        table(&ways, sizes, if full { 1_000_000 } else { 64_000 }).await
-    })
+    let sizes: &[usize] = if full { &[1_000, 10_000, 100_000, 1_000_000] } else { &[1_000] };
+    let ended = if full { 1_000_000 } else { 64_000 };
+    let (tokio, series) =
+        host::run(adjourn::tokio::Runner::new().current_thread(), async |scope| {
+            let ways = tokio_ways(&OnTokio::current(), &scope);
+            table("Tokio current-thread", &ways, sizes, ended).await
+        });
+    let (smol, _) = OnSmol::run(async |host, scope| {
+        table("smol, one thread", &general_ways(&host, &scope), sizes, ended).await
+    });
+    let chart = Chart {
+        title: "Heap of a parked task, Tokio current-thread".to_owned(),
+        across: "tasks".to_owned(),
+        up: "bytes a task".to_owned(),
+        lines: series,
+    };
+    (format!("{tokio}\n{smol}"), chart)
 }
 
-async fn table(ways: &Ways, sizes: &[usize], ended: usize) -> (String, Chart) {
+async fn table(name: &str, ways: &Ways, sizes: &[usize], ended: usize) -> (String, Vec<Line>) {
     let mut head = vec![
-        "heap".to_owned(),
+        format!("heap, {name}"),
         "allocations a task".to_owned(),
         "bytes left of each of those".to_owned(),
     ];
     head.extend(sizes.iter().map(|size| format!("bytes a parked task, {size}")));
+    head.push("more than bare".to_owned());
     let (mut lines, mut series) = (vec![head], Vec::new());
-    let mut bare = None;
+    let (mut bare, mut bare_bytes) = (None, None);
     for way in ways {
         let way: &dyn Way = &**way;
         // Once before, so that what grows with the number of tasks has its size.
@@ -51,17 +67,18 @@ async fn table(ways: &Ways, sizes: &[usize], ended: usize) -> (String, Chart) {
             line.push(format!("{bytes:.0}"));
             points.push((size as f64, bytes));
         }
+        let bytes = points.last().map_or(f64::NAN, |point: &(f64, f64)| point.1);
+        let more = bytes - *bare_bytes.get_or_insert(bytes);
+        line.push(match way.name() {
+            "Adjourn" if more <= BUDGET => format!("{more:+.0}; budget {BUDGET:.0}: met"),
+            "Adjourn" => format!("{more:+.0}; budget {BUDGET:.0}: **missed**"),
+            _ => format!("{more:+.0}"),
+        });
         lines.push(line);
         series.push(Line { name: way.name().to_owned(), points });
     }
     series.rotate_left(1); // ours first
-    let chart = Chart {
-        title: "Heap of a parked task, Tokio current-thread".to_owned(),
-        across: "tasks".to_owned(),
-        up: "bytes a task".to_owned(),
-        lines: series,
-    };
-    (plain(&lines), chart)
+    (plain(&lines), series)
 }
 
 async fn counted(work: impl Future<Output = ()>) -> Allocated {

@@ -9,7 +9,7 @@ use adjourn_core::rt::Executor;
 
 use super::child;
 use super::tasks::Effort;
-use crate::body::{asked, gone, parked, since_asked, until_parked};
+use crate::body::{asked, gone, gone_soon, parked, since_asked, until_parked};
 use crate::host::{Config, in_order};
 use crate::stats::{Quartiles, percentile_99};
 use crate::table::{plain, time};
@@ -135,6 +135,25 @@ fn signal(config: Config) -> f64 {
     };
     in_order(&with_runner!(config, |runner| runner.run(main)));
     nanos(gone().0)
+}
+
+/// Returns the time from SIGTERM until `run` has returned, with so many parked tasks.
+pub fn terminated(config: Config, count: usize) -> f64 {
+    let main = async {
+        let scope = Scope::current();
+        for _ in 0..count {
+            drop(scope.spawn(parked()));
+        }
+        until_parked(count).await;
+        asked();
+        raise();
+        pending::<()>().await;
+    };
+    let exit = with_runner!(config, |runner| runner.run(main));
+    let elapsed = since_asked();
+    in_order(&exit);
+    gone();
+    nanos(elapsed)
 }
 
 /// Sends SIGTERM to this process.
@@ -269,6 +288,6 @@ fn stragglers(config: Config) -> f64 {
     let elapsed = since_asked();
     assert_eq!(exit.exit_code(), 124, "{}", exit.report());
     black_box(exit.report().to_string());
-    gone();
+    gone_soon(); // async-std's executor stays, and may be at it yet
     nanos(elapsed) - nanos(DEADLINE.mul_f64(0.92))
 }

@@ -74,7 +74,7 @@ pub fn tokio_ways(host: &OnTokio, scope: &Scope) -> Ways {
 }
 
 /// The ways that there are on every executor.
-fn general_ways<H: Host>(host: &H, scope: &Scope) -> Ways {
+pub fn general_ways<H: Host>(host: &H, scope: &Scope) -> Ways {
     vec![
         Box::new(Bare(host.clone())),
         Box::new(Ours::typed(scope, host.backend())),

@@ -38,8 +38,11 @@ pub fn all(effort: Effort) -> (String, Chart) {
             for (points, median) in points.iter_mut().zip(medians) {
                 points.push((depth as f64, median / 1e3));
             }
-            let each = medians.map(|median| format!("{}, {:.0} ns a level", time(median), median / depth as f64));
-            lines.push([vec![format!("chain of {depth}"), depth.to_string()], each.to_vec()].concat());
+            let each = medians
+                .map(|median| format!("{}, {:.0} ns a level", time(median), median / depth as f64));
+            lines.push(
+                [vec![format!("chain of {depth}"), depth.to_string()], each.to_vec()].concat(),
+            );
         }
         for (arity, levels) in if full { &[(10, 3), (10, 4)][..] } else { &[(10, 2)] } {
             let mut rows: [Vec<f64>; 2] = Default::default();
@@ -48,9 +51,9 @@ pub fn all(effort: Effort) -> (String, Chart) {
                 rows[0].push(tree_of_scopes(&scope, *arity, *levels, leaves).await);
                 rows[1].push(tree_of_tokens(*arity, *levels, leaves).await);
             }
-            let [ours, tokens] = rows.map(|row| Quartiles::of(row).median).map(|nanos| {
-                format!("{}, {:.0} ns a task", time(nanos), nanos / leaves as f64)
-            });
+            let [ours, tokens] = rows
+                .map(|row| Quartiles::of(row).median)
+                .map(|nanos| format!("{}, {:.0} ns a task", time(nanos), nanos / leaves as f64));
             let title = format!("tree, {arity} below each, {levels} levels");
             lines.push(vec![title, leaves.to_string(), ours, tokens, "–".to_owned()]);
         }
@@ -59,7 +62,9 @@ pub fn all(effort: Effort) -> (String, Chart) {
             title: "Stopping a chain of nested scopes, a task in each".to_owned(),
             across: "depth".to_owned(),
             up: "µs".to_owned(),
-            lines: lines_of.map(|(name, points)| Line { name: (*name).to_owned(), points }).collect(),
+            lines: lines_of
+                .map(|(name, points)| Line { name: (*name).to_owned(), points })
+                .collect(),
         };
         (plain(&lines), chart)
     })

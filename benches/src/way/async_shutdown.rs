@@ -38,8 +38,7 @@ impl<H: Host> Group for AsyncShutdown<H> {
 
     async fn cancel<'a>(&'a self, count: usize, meanwhile: Boxed<'a>) {
         let manager = ShutdownManager::new();
-        let tasks: Vec<_> =
-            (0..count).map(|_| self.0.spawn(tracked(&manager, parked()))).collect();
+        let tasks: Vec<_> = (0..count).map(|_| self.0.spawn(tracked(&manager, parked()))).collect();
         until_parked(count).await;
         meanwhile.await;
         asked();
