@@ -2,11 +2,17 @@
 //!
 //! One test: what the tasks do is counted for the process.
 
+use std::time::Duration;
+
 use adjourn::{Scope, Signal};
 use adjourn_benches::body::{gone, open_gate, through};
 use adjourn_benches::host::{Host, OnTokio};
 use adjourn_benches::rows::tasks::tokio_ways;
 use adjourn_benches::way::{Size, Work};
+use tokio::time::timeout;
+
+/// A test that hangs says nothing; this one names the way.
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn each_way_finishes_and_cancels_all() {
