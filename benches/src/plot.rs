@@ -1,6 +1,7 @@
 //! Line charts with logarithmic axes, as SVG that follows a light or dark page.
 
 use std::fmt::Write;
+use std::iter::repeat;
 
 /// One line of a chart.
 #[derive(Clone, Debug)]
@@ -33,9 +34,10 @@ const BOTTOM: f64 = 50.0;
 
 /// Light and dark; a page's reader has one of them.
 const STYLE: &str = "\
-text{font:12px sans-serif;fill:#333}.grid{stroke:#ddd}.line{fill:none;stroke-width:1.5}\
+text{font:12px sans-serif;fill:#333}.title{font-weight:bold}.grid{stroke:#ddd}.line{fill:none;stroke-width:1.5}\
 .a{stroke:#d4380d;stroke-width:3}.b{stroke:#555}.c{stroke:#1677ff}.d{stroke:#389e0d}\
 .e{stroke:#722ed1}.f{stroke:#c41d7f}.g{stroke:#08979c}.h{stroke:#ad8b00}\
+.i{stroke:#888;stroke-dasharray:4 3}\
 @media(prefers-color-scheme:dark){text{fill:#ddd}.grid{stroke:#444}.a{stroke:#ff7a45}\
 .b{stroke:#bbb}.c{stroke:#69b1ff}.d{stroke:#95de64}.e{stroke:#b37feb}.f{stroke:#ff85c0}\
 .g{stroke:#5cdbd3}.h{stroke:#ffd666}}";
@@ -78,7 +80,7 @@ impl Chart {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
              role=\"img\"><title>{0}</title><style>{STYLE}</style>\n\
-             <text x=\"{LEFT}\" y=\"20\" font-weight=\"bold\">{0}</text>\n",
+             <text x=\"{LEFT}\" y=\"20\" class=\"title\">{0}</text>\n",
             self.title
         );
         for power in x.low..=x.high {
@@ -114,7 +116,7 @@ impl Chart {
             self.up
         );
         let mut names: Vec<(f64, char, &str)> = Vec::new();
-        for (line, class) in self.lines.iter().zip(('a'..='h').cycle()) {
+        for (line, class) in self.lines.iter().zip(('a'..='i').chain(repeat('i'))) {
             let mut path = String::new();
             for (across, up) in &line.points {
                 let step = if path.is_empty() { 'M' } else { 'L' };
@@ -171,6 +173,14 @@ mod tests {
         let svg = chart.to_svg();
         assert_eq!(svg.matches("<path class=\"line a\"").count(), 2); // itself and its key
         assert!(svg.contains(">one<") && svg.contains(">two<") && !svg.contains("NaN"));
+    }
+
+    #[test]
+    fn only_the_first_line_is_drawn_as_ours() {
+        let line = Line { name: "x".to_owned(), points: vec![(1.0, 1.0)] };
+        let [title, across, up] = ["t", "n", "ns"].map(str::to_owned);
+        let svg = Chart { title, across, up, lines: vec![line; 12] }.to_svg();
+        assert_eq!(svg.matches("class=\"line a\"").count(), 2);
     }
 
     #[test]

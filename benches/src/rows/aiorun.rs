@@ -11,7 +11,11 @@ use crate::table::{plain, time};
 /// How many times faster than aiorun it is to be.
 const BUDGET: f64 = 40.0;
 
-/// Returns the table; aiorun's part says "skipped" where it cannot be run.
+/// Returns the table; aiorun's part says "skipped" where it is not installed.
+///
+/// # Panics
+///
+/// When aiorun is there and its script fails.
 pub fn all(effort: Effort) -> String {
     let (count, rounds) = if effort == Effort::Full { (100_000, 3) } else { (1_000, 1) };
     let head = [format!("SIGTERM to `run` returned, {count} parked tasks"), "median".to_owned()];
@@ -36,8 +40,18 @@ pub fn all(effort: Effort) -> String {
 }
 
 /// Returns nanoseconds, or `None` where Python or aiorun is missing.
+///
+/// # Panics
+///
+/// When the script fails: that is not the same as not being there.
 fn python(count: usize) -> Option<f64> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/aiorun.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/beside_aiorun.py");
     let output = Command::new("python3").args([script, &count.to_string()]).output().ok()?;
-    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.trim() {
+        "skipped" => None,
+        nanos => Some(nanos.parse().unwrap_or_else(|_| {
+            panic!("{script} failed: {}", String::from_utf8_lossy(&output.stderr))
+        })),
+    }
 }
