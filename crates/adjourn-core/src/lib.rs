@@ -10,6 +10,7 @@ mod driver;
 mod error;
 mod ext;
 mod hook;
+mod host;
 mod log;
 mod main_output;
 mod node;
