@@ -50,12 +50,13 @@ impl Hosted {
 
     /// Gives the program a SIGINT that comes after another one and later than the debounce, however
     /// little time has passed: it forces the end, unless the options say that it is only recorded
-    /// or all has ended in order. Returns whether the end is forced.
+    /// (or not heard), or all has ended in order. Returns whether the end is forced.
     ///
     /// Where no stop has begun it is a first SIGINT: [`signal`](Hosted::signal).
     pub fn interrupt_again(&self) -> bool {
         let Some(program) = self.program.upgrade() else { return false };
-        let forces = program.options.second_interrupt == SecondInterrupt::Force;
+        let forces = program.options.second_interrupt == SecondInterrupt::Force
+            && program.listens_to(Signal::INTERRUPT);
         if !forces || !program.lock().machine.is_stopping() {
             self.signal(Signal::INTERRUPT);
             return false;

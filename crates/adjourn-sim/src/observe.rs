@@ -195,13 +195,11 @@ impl Observer {
         drop(seen);
         let program = self.program();
         let mut forces = false;
-        match (program, second) {
-            (Some(program), true) => forces = program.interrupt_again(),
-            (program, _) => {
-                let heard = program.is_some_and(|program| program.signal(Signal::INTERRUPT));
-                if let Some(stopper) = stopper.filter(|_| !heard) {
-                    stopper.stop_because("injected by the simulation");
-                }
+        if let Some(program) = program.as_ref().filter(|_| second) {
+            forces = program.interrupt_again();
+        } else if !program.is_some_and(|program| program.signal(Signal::INTERRUPT)) {
+            if let Some(stopper) = stopper {
+                stopper.stop_because("injected by the simulation");
             }
         }
         let mut seen = self.lock();

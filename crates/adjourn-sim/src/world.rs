@@ -96,6 +96,11 @@ impl Streak {
         }
         self.polls.fetch_add(1, Relaxed) >= PATIENT_POLLS
     }
+
+    /// It made the clock move on to `now`: it has not waited for that, so its count goes on.
+    fn moved(&self, now: Duration) {
+        self.at.store(now.as_nanos() as u64, Relaxed);
+    }
 }
 
 thread_local! {
@@ -287,7 +292,11 @@ impl World {
     fn before_poll(&self, id: TaskId, streak: &Streak) {
         let now = self.now();
         if streak.count(now) {
-            self.clock(|clock| clock.push(IMPATIENT_STEP));
+            let now = self.clock(|clock| {
+                clock.push(IMPATIENT_STEP);
+                clock.now()
+            });
+            streak.moved(now);
         }
         let poll = self.observer.before_poll(id, now);
         for (_, by) in self.jumps.iter().filter(|(at, _)| *at == poll) {
