@@ -59,6 +59,7 @@ mod tree;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::time::Duration;
 
 use slab::Slab;
@@ -176,6 +177,10 @@ pub struct Machine {
     /// Scopes that only their dependents kept from firing when they were looked at; some may have
     /// fired since.
     blocked: Vec<u32>,
+    /// Scopes below the root in which something goes on.
+    occupied: usize,
+    /// Scopes that were opened during a stop; some may have had a task, or ended, since.
+    fresh: Vec<u32>,
     finished: bool,
 }
 
@@ -218,6 +223,8 @@ impl Machine {
             active: 0,
             unfired: 0,
             blocked: Vec::new(),
+            occupied: 0,
+            fresh: Vec::new(),
             finished: false,
         }
     }
@@ -239,7 +246,8 @@ impl Machine {
     /// a scope that it depends on and that waits to fire.
     ///
     /// A parent that is still Draining keeps its limits and is not cancelled before the new scope
-    /// has ended or is overdue.
+    /// has ended or is overdue. The exception: when nothing goes on in the program but plain or
+    /// shielded tasks of the root, scopes that have had no task so far are cancelled with it.
     pub fn open(
         &mut self,
         now: Duration,
@@ -264,6 +272,9 @@ impl Machine {
         node.levels = levels;
         node.top = stop.is_none();
         node.fresh = phase >= Phase::Draining || (node.top && earliest.is_some());
+        if node.fresh {
+            self.fresh.push(index);
+        }
         if let Some(stop) = earliest {
             self.join(index, stop);
         }
@@ -577,6 +588,11 @@ impl Machine {
         loop {
             while let Some(index) = self.work.pop_front() {
                 self.settle(index);
+                self.count(index);
+            }
+            if self.waits_for_fresh_only() {
+                self.pass_over_fresh();
+                continue;
             }
             if self.unfired == 0 {
                 self.blocked.clear();
@@ -590,6 +606,49 @@ impl Machine {
             };
             self.fire(index);
             self.work.push_back(index);
+        }
+    }
+
+    /// Notes whether something goes on in a scope.
+    fn count(&mut self, index: u32) {
+        if index == ROOT || !self.tree.contains(index) {
+            return;
+        }
+        let node = &mut self.tree[index];
+        let occupied = node.is_occupied();
+        if occupied != mem::replace(&mut node.counted, occupied) {
+            match occupied {
+                true => self.occupied += 1,
+                false => self.occupied -= 1,
+            }
+        }
+    }
+
+    /// Whether nothing but empty scopes that were opened during the stop keeps the root draining.
+    /// Who could spawn into them is a task of the root, perhaps, which is cancelled only after
+    /// them: to wait for one another would take until the limit.
+    fn waits_for_fresh_only(&self) -> bool {
+        let root = &self.tree[ROOT];
+        root.phase == Phase::Draining
+            && root.busy > 0
+            && root.graceful == Some(false)
+            && self.occupied == 0
+            && !self.fresh.is_empty()
+    }
+
+    /// Cancels such scopes, as if they had been opened a little later, and goes ahead of them. They
+    /// are still waited for at the end.
+    fn pass_over_fresh(&mut self) {
+        for index in mem::take(&mut self.fresh) {
+            if !self.tree.contains(index) || !self.tree[index].fresh {
+                continue; // a later scope of that index is in the list again
+            }
+            if self.tree[index].phase == Phase::Draining {
+                self.cancel(index);
+            }
+            if matches!(self.tree[index].phase, Phase::Cancelling) {
+                self.release(index);
+            }
         }
     }
 
@@ -716,6 +775,8 @@ impl Machine {
         let node = &mut self.tree[index];
         node.phase = Phase::Stopped;
         let parent = node.parent;
+        self.count(index);
+        let node = &self.tree[index];
         if let Some(stop) = node.stop {
             self.leave(stop as usize);
         }
@@ -778,6 +839,7 @@ impl Machine {
         // In this order, which is not that of the work so far: dependents close first.
         for &index in members.iter().rev() {
             self.settle(index);
+            self.count(index);
         }
     }
 

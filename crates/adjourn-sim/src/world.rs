@@ -27,7 +27,8 @@ use crate::observe::{Observer, TaskId};
 /// How often one task may be polled in one instant before the clock moves on: what only yields
 /// would hold time still, and no deadline would come.
 const PATIENT_POLLS: u64 = 1_000;
-/// By how much the clock moves at each further poll of such a task.
+/// By how much the clock moves at the next poll of such a task, twice that at the one after it, and
+/// so on: it comes to any deadline soon.
 const IMPATIENT_STEP: Duration = Duration::from_millis(1);
 
 /// In which order tasks that are ready are polled.
@@ -87,14 +88,15 @@ struct Streak {
 }
 
 impl Streak {
-    /// Counts a poll at `now`; returns whether there have been too many.
-    fn count(&self, now: Duration) -> bool {
+    /// Counts a poll at `now`; returns by how many there have been too many.
+    fn count(&self, now: Duration) -> u32 {
         // One thread polls: relaxed.
         let now = now.as_nanos() as u64;
         if self.at.swap(now, Relaxed) != now {
             self.polls.store(0, Relaxed);
         }
-        self.polls.fetch_add(1, Relaxed) >= PATIENT_POLLS
+        let polls = self.polls.fetch_add(1, Relaxed) + 1;
+        polls.saturating_sub(PATIENT_POLLS).try_into().unwrap_or(u32::MAX)
     }
 
     /// It made the clock move on to `now`: it has not waited for that, so its count goes on.
@@ -291,9 +293,10 @@ impl World {
 
     fn before_poll(&self, id: TaskId, streak: &Streak) {
         let now = self.now();
-        if streak.count(now) {
+        let excess = streak.count(now);
+        if excess > 0 {
             let now = self.clock(|clock| {
-                clock.push(IMPATIENT_STEP);
+                clock.push(IMPATIENT_STEP.saturating_mul(excess));
                 clock.now()
             });
             streak.moved(now);

@@ -57,6 +57,8 @@ pub(super) struct Node {
     pub(super) left: bool,
     /// Opened during a stop, and nothing has happened in it: being empty does not end it.
     pub(super) fresh: bool,
+    /// Counted in `occupied`.
+    pub(super) counted: bool,
     /// Its tasks are not waited for any longer.
     pub(super) cut: bool,
     pub(super) closed: bool,
@@ -254,6 +256,7 @@ impl Node {
             top: true,
             left: false,
             fresh: false,
+            counted: false,
             cut: false,
             closed: false,
             released: false,
@@ -270,6 +273,15 @@ impl Node {
         let idle = self.graceful == Some(false) && !self.fresh;
         let late = share.drain != NEVER && now >= share.drain;
         self.busy == 0 && (idle || late)
+    }
+
+    /// It has fired and has a task, as far as is known, or a hook: something goes on in it.
+    pub(super) fn is_occupied(&self) -> bool {
+        match self.phase {
+            Phase::Draining | Phase::Cancelling => !self.gone(),
+            Phase::Closing => !self.closed || !self.gone(),
+            _ => false,
+        }
     }
 
     /// No task is waited for.
