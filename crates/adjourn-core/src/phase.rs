@@ -43,7 +43,7 @@
 //!    `End` whatever happens, unless the program is forced. (`Close` alone if it ends by itself; no
 //!    `Close` after the deadline.)
 //! 3. Within a stop a scope fires after the scopes that depend on it have ended or are overdue.
-//! 4. `Close` comes when no task of the scope is alive or after its `CutOff`; `End` when its hooks
+//! 4. `Close` comes (again, after the answer `Occupied`) when no task of the scope is alive or after its `CutOff`; `End` when its hooks
 //!    are over and its children have ended, or at the deadline.
 //! 5. `Finish` comes exactly once, as the last action, by the deadline if the time is told.
 //! 6. No event can make it panic: a stale id, an answer given twice and a clock that goes backwards
@@ -120,6 +120,9 @@ pub enum Event {
     Live(ScopeId, bool),
     /// The `on_stopped` hooks of the scope are over: the answer to [`Action::Close`].
     Closed(ScopeId),
+    /// The answer to [`Action::Close`] when a task has been spawned since that was decided: it is
+    /// said again once the scope's tasks are gone, or cut off.
+    Occupied(ScopeId),
     /// Nobody can spawn into the scope any more: it has no handle and no task. While it is running
     /// it then ends by itself, after its children. Not for the root, whose end is a stop.
     Left(ScopeId),
@@ -147,7 +150,8 @@ pub enum Action {
     /// The time of the scope is over with tasks alive: record them as stragglers and drop those
     /// that the executor can. They are not waited for any longer.
     CutOff(ScopeId),
-    /// The scope is Closing: run its `on_stopped` hooks, then answer [`Event::Closed`].
+    /// The scope is Closing: run its `on_stopped` hooks, then answer [`Event::Closed`]. Answer
+    /// [`Event::Occupied`] instead if it has a task again.
     Close(ScopeId),
     /// The scope is Stopped, its children before it: forget it, then say that it has
     /// [`ended`](Machine::ended). Never said of the root.
@@ -313,6 +317,11 @@ impl Machine {
                 node.fresh &= !alive;
             }),
             Event::Closed(id) => self.change(id, |node| node.closed = node.phase == Phase::Closing),
+            Event::Occupied(id) => self.change(id, |node| {
+                if node.phase == Phase::Closing && !node.cut {
+                    (node.live, node.postponed) = (Some(true), true);
+                }
+            }),
             Event::Left(id) => self.change(id, |node| {
                 node.left = true;
                 node.fresh = false;
@@ -379,6 +388,11 @@ impl Machine {
     pub fn deadline(&self) -> Option<Duration> {
         let start = self.stop_time()?;
         Some(start.saturating_add(self.limits.deadline))
+    }
+
+    /// Tells whether the tasks of a scope are not waited for any longer, since its cut-off.
+    pub fn is_cut_off(&self, scope: ScopeId) -> bool {
+        self.tree.get(scope).is_none_or(|node| node.cut)
     }
 
     /// Returns when the graceful tasks of a scope are cancelled, once its turn has begun;
@@ -693,6 +707,10 @@ impl Machine {
             if alone {
                 self.close(index);
             }
+        }
+        let node = &mut self.tree[index];
+        if node.gone() && mem::take(&mut node.postponed) {
+            self.actions.push_back(Action::Close(self.tree.id(index)));
         }
         let node = &self.tree[index];
         if node.phase == Phase::Closing && node.closed && node.gone() && node.children.is_empty() {

@@ -481,6 +481,21 @@ fn nothing_is_decided_before_a_fired_scope_has_answered() {
 }
 
 #[test]
+fn a_task_spawned_before_the_hooks_run_puts_them_off() {
+    for way_out in [Event::Live as fn(_, _) -> _, |_, _| Event::CutOff] {
+        let (mut m, root) = machine();
+        tell(&mut m, 0, Event::Stop(root));
+        tell(&mut m, 0, Event::Graceful(root, false));
+        assert_eq!(tell(&mut m, 0, Event::Live(root, false)), [Action::Close(root)]);
+        assert_eq!(tell(&mut m, 0, Event::Live(root, true)), []);
+        assert_eq!(tell(&mut m, 0, Event::Occupied(root)), []);
+        let mut again = tell(&mut m, 0, way_out(root, false));
+        assert_eq!(again.pop(), Some(Action::Close(root)));
+        assert_eq!(tell(&mut m, 0, Event::Closed(root)), [Action::Finish]);
+    }
+}
+
+#[test]
 fn what_was_told_before_its_step_does_not_count() {
     let (mut m, root) = machine();
     m.handle(ms(0), Event::Live(root, false));

@@ -62,6 +62,8 @@ pub(super) struct Node {
     /// Its tasks are not waited for any longer.
     pub(super) cut: bool,
     pub(super) closed: bool,
+    /// It was found with a task when its hooks were to run: they are to run once that is gone.
+    pub(super) postponed: bool,
     /// Ended or overdue: nobody waits for it to go ahead.
     pub(super) released: bool,
     /// Was put into `blocked`.
@@ -259,6 +261,7 @@ impl Node {
             counted: false,
             cut: false,
             closed: false,
+            postponed: false,
             released: false,
             listed: false,
             marked: false,
