@@ -183,8 +183,8 @@ pub struct Machine {
     blocked: Vec<u32>,
     /// Scopes below the root in which something goes on.
     occupied: usize,
-    /// Scopes that were opened during a stop; some may have had a task, or ended, since.
-    fresh: Vec<u32>,
+    /// Scopes that were opened during a stop and have not ended.
+    newcomers: usize,
     finished: bool,
 }
 
@@ -228,7 +228,7 @@ impl Machine {
             unfired: 0,
             blocked: Vec::new(),
             occupied: 0,
-            fresh: Vec::new(),
+            newcomers: 0,
             finished: false,
         }
     }
@@ -250,8 +250,8 @@ impl Machine {
     /// a scope that it depends on and that waits to fire.
     ///
     /// A parent that is still Draining keeps its limits and is not cancelled before the new scope
-    /// has ended or is overdue. The exception: when nothing goes on in the program but plain or
-    /// shielded tasks of the root, scopes that have had no task so far are cancelled with it.
+    /// has ended or is overdue. The exception: when nothing goes on in the program but tasks
+    /// that are yet to be cancelled, scopes that have had no task so far are passed over.
     pub fn open(
         &mut self,
         now: Duration,
@@ -276,9 +276,8 @@ impl Machine {
         node.levels = levels;
         node.top = stop.is_none();
         node.fresh = phase >= Phase::Draining || (node.top && earliest.is_some());
-        if node.fresh {
-            self.fresh.push(index);
-        }
+        node.newcomer = node.fresh;
+        self.newcomers += usize::from(node.fresh);
         if let Some(stop) = earliest {
             self.join(index, stop);
         }
@@ -604,8 +603,7 @@ impl Machine {
                 self.settle(index);
                 self.count(index);
             }
-            if self.waits_for_fresh_only() {
-                self.pass_over_fresh();
+            if self.waits_for_fresh_only() && self.pass_over_fresh() {
                 continue;
             }
             if self.unfired == 0 {
@@ -639,31 +637,36 @@ impl Machine {
     }
 
     /// Whether nothing but empty scopes that were opened during the stop keeps the root draining.
-    /// Who could spawn into them is a task of the root, perhaps, which is cancelled only after
-    /// them: to wait for one another would take until the limit.
+    /// Who could spawn into them is a task above, perhaps, which is cancelled only after them: to
+    /// wait for one another would take until the limit.
     fn waits_for_fresh_only(&self) -> bool {
         let root = &self.tree[ROOT];
         root.phase == Phase::Draining
             && root.busy > 0
             && root.graceful == Some(false)
             && self.occupied == 0
-            && !self.fresh.is_empty()
+            && self.newcomers > 0
     }
 
-    /// Cancels such scopes, as if they had been opened a little later, and goes ahead of them. They
-    /// are still waited for at the end.
-    fn pass_over_fresh(&mut self) {
-        for index in mem::take(&mut self.fresh) {
-            if !self.tree.contains(index) || !self.tree[index].fresh {
-                continue; // a later scope of that index is in the list again
+    /// Cancels such scopes, as if they had been opened a little later, and goes ahead of them and of
+    /// what only waits for them. They are still waited for at the end. Returns whether there were
+    /// any.
+    fn pass_over_fresh(&mut self) -> bool {
+        let mut any = false;
+        for index in self.tree.indices() {
+            let node = &self.tree[index];
+            if index == ROOT || node.released || node.is_occupied() {
+                continue;
             }
-            if self.tree[index].phase == Phase::Draining {
-                self.cancel(index);
+            match node.phase {
+                Phase::Draining if node.fresh => self.cancel(index),
+                Phase::Cancelling | Phase::Closing => {}
+                _ => continue,
             }
-            if matches!(self.tree[index].phase, Phase::Cancelling) {
-                self.release(index);
-            }
+            self.release(index);
+            any = true;
         }
+        any
     }
 
     /// Takes one scope as far as it can go.
@@ -794,7 +797,8 @@ impl Machine {
         node.phase = Phase::Stopped;
         let parent = node.parent;
         self.count(index);
-        let node = &self.tree[index];
+        let node = &mut self.tree[index];
+        self.newcomers -= usize::from(mem::take(&mut node.newcomer));
         if let Some(stop) = node.stop {
             self.leave(stop as usize);
         }

@@ -258,11 +258,13 @@ impl Sim {
             || self.cut_off_came()
     }
 
-    /// It was opened during the stop and has had no task, nor has what is in it and still there.
+    /// It was opened during the stop and has had no task, or is over but for such scopes in it.
     fn idle(&self, scope: &Seen) -> bool {
         let index = self.by_id[&scope.id];
         let mut inside = self.scopes.iter().filter(|other| other.parent == Some(index));
-        scope.fresh && !scope.live && inside.all(|inner| self.went(inner) || self.idle(inner))
+        (scope.fresh || scope.closed)
+            && !scope.live
+            && inside.all(|inner| self.went(inner) || self.idle(inner))
     }
 
     fn cut_off_came(&self) -> bool {

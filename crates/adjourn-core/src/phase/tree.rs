@@ -57,6 +57,8 @@ pub(super) struct Node {
     pub(super) left: bool,
     /// Opened during a stop, and nothing has happened in it: being empty does not end it.
     pub(super) fresh: bool,
+    /// Opened during a stop, and counted in `newcomers`.
+    pub(super) newcomer: bool,
     /// Counted in `occupied`.
     pub(super) counted: bool,
     /// Its tasks are not waited for any longer.
@@ -101,6 +103,11 @@ impl Tree {
     pub(super) fn find(&self, id: ScopeId) -> Option<u32> {
         let node = self.get(id)?;
         (node.phase != Phase::Stopped).then_some(id.index)
+    }
+
+    /// All scopes that have not been freed.
+    pub(super) fn indices(&self) -> Vec<u32> {
+        self.nodes.iter().map(|(index, _)| index as u32).collect()
     }
 
     pub(super) fn contains(&self, index: u32) -> bool {
@@ -258,6 +265,7 @@ impl Node {
             top: true,
             left: false,
             fresh: false,
+            newcomer: false,
             counted: false,
             cut: false,
             closed: false,
@@ -278,10 +286,12 @@ impl Node {
         self.busy == 0 && (idle || late)
     }
 
-    /// It has fired and has a task, as far as is known, or a hook: something goes on in it.
+    /// Something goes on in it, as far as is known, that it is waited for: not tasks that are yet
+    /// to be cancelled.
     pub(super) fn is_occupied(&self) -> bool {
         match self.phase {
-            Phase::Draining | Phase::Cancelling => !self.gone(),
+            Phase::Draining => self.graceful != Some(false),
+            Phase::Cancelling => !self.gone(),
             Phase::Closing => !self.closed || !self.gone(),
             _ => false,
         }
