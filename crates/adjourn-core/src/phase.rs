@@ -660,7 +660,8 @@ impl Machine {
             }
             match node.phase {
                 Phase::Draining if node.fresh => self.cancel(index),
-                Phase::Cancelling | Phase::Closing => {}
+                Phase::Cancelling if node.fresh => {}
+                Phase::Closing => {} // its hooks are over
                 _ => continue,
             }
             self.release(index);

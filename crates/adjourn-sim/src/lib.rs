@@ -11,6 +11,8 @@
 //!   checks Adjourn's invariants and your own assertion after each.
 //! - [`fault_point`] and [`Fault`] make a task panic, a hook fail, a task ignore the stop, the clock
 //!   jump.
+//! - Module `tokio` (feature `tokio`) is the same check for programs that need Tokio, on its paused
+//!   clock.
 //!
 //! Programs need no change: `adjourn::spawn` and the other free functions use the backend of the
 //! running program, whichever it is.
@@ -53,6 +55,8 @@ mod invariants;
 mod observe;
 mod point;
 mod sim;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod world;
 
 pub use clock::SimSleep;

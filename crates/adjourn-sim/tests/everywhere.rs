@@ -161,7 +161,7 @@ fn a_program_that_waits_for_ever_is_stopped_at_rest() {
 #[test]
 fn a_program_that_never_rests_is_cut_and_that_is_said() {
     let coverage = StopEverywhere::new().polls(100).pairs(50).check(|sim| {
-        sim.run(Runner::new(), async {
+        _ = sim.run(Runner::new(), async {
             loop {
                 Scope::current().sleep(Duration::from_secs(1)).await;
             }
@@ -233,7 +233,7 @@ fn a_test_that_runs_nothing_fails() {
 fn a_deadlock_without_a_deadline_fails() {
     let message = fails(|| {
         _ = stop_everywhere(|sim| {
-            sim.run(Runner::new().timeout(Duration::MAX), async {
+            _ = sim.run(Runner::new().timeout(Duration::MAX), async {
                 task("holder").spawn_shielded(pending::<()>());
             });
         });
@@ -246,7 +246,7 @@ fn a_program_beside_the_simulation_is_said_to_be_unsteady() {
     let runs = AtomicU32::new(0);
     let test = |sim: Sim| {
         let run = runs.fetch_add(1, SeqCst);
-        sim.run(Runner::new(), async move {
+        _ = sim.run(Runner::new(), async move {
             for _ in 0..run % 2 {
                 yield_now().await;
             }
@@ -258,7 +258,7 @@ fn a_program_beside_the_simulation_is_said_to_be_unsteady() {
     let message = fails(|| {
         let failed = AtomicU32::new(0);
         _ = stop_everywhere(|sim| {
-            sim.run(Runner::new(), async {});
+            _ = sim.run(Runner::new(), async {});
             assert!(failed.fetch_add(1, SeqCst) != 3, "once only");
         });
     });
