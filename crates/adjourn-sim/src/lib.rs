@@ -14,6 +14,9 @@
 //! - Module `tokio` (feature `tokio`) is the same check for programs that need Tokio, on its paused
 //!   clock.
 //!
+//! The guide is
+//! [docs/simulation.md](https://github.com/adjourn-rs/adjourn/blob/main/docs/simulation.md).
+//!
 //! Programs need no change: `adjourn::spawn` and the other free functions use the backend of the
 //! running program, whichever it is.
 //!
