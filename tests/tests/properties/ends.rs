@@ -83,7 +83,7 @@ fn the_same_seed_gives_the_same_report_to_the_bit() {
 #[test]
 fn the_invariants_hold_wherever_a_program_is_stopped() {
     quietly();
-    let mut runner = TestRunner::new(cases("ADJOURN_CASES", 300));
+    let mut runner = TestRunner::new(cases("ADJOURN_STOPPED_CASES", 100));
     let property = |(spec, seed): (Spec, u64)| {
         StopEverywhere::new().seeds([seed]).pairs(60).check(|sim| {
             let ran = on_sim(&spec, &sim);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use adjourn::rt::Executor;
 use adjourn::{
@@ -186,10 +187,19 @@ where
     ran
 }
 
-/// How a handle resolves after the end of `run`: at once.
+/// How a handle resolves after the end of `run`: at once, or where the executor stays (async-std)
+/// once its thread has come back from the task.
 fn join(handle: Option<JoinHandle<()>>) -> Option<Joined> {
     let mut handle = pin!(handle?);
-    Some(match handle.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    let mut joined = Poll::Pending;
+    for _ in 0..10_000 {
+        joined = handle.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if joined.is_ready() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Some(match joined {
         Poll::Pending => Joined::Never,
         Poll::Ready(Ok(())) => Joined::Value,
         Poll::Ready(Err(error)) if error.is_panic() => Joined::Panicked,
