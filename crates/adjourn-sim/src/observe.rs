@@ -154,7 +154,7 @@ impl Observer {
         let poll = seen.polls;
         for word in [id.0, now.as_nanos() as u64] {
             seen.fingerprint =
-                (seen.fingerprint.rotate_left(5) ^ word).wrapping_mul(0x51_7cc1_b727_220a_95);
+                (seen.fingerprint.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
         }
         if self.plan.trace {
             let unknown = || ("a task".to_owned(), 0);

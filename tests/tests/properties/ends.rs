@@ -24,7 +24,7 @@ pub fn quietly() {
     ONCE.call_once(|| {
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let said = info.payload_as_str().unwrap_or_default();
+            let said = info.payload().downcast_ref::<&str>().copied().unwrap_or_default();
             if !["task", "job", "bomb", "cleanup", "hook", "main"].contains(&said) {
                 print(info);
             }

@@ -52,13 +52,16 @@ pub enum Event {
     Late(usize),
 }
 
+/// By scope and task.
+type Handles = Vec<Vec<Option<JoinHandle<()>>>>;
+
 /// What all parts of one program share.
 #[derive(Clone)]
 struct Lab {
     spec: Arc<Spec>,
     events: Arc<Mutex<Vec<Event>>>,
     problems: Arc<Mutex<Vec<String>>>,
-    handles: Arc<Mutex<Vec<Vec<Option<JoinHandle<()>>>>>>,
+    handles: Arc<Mutex<Handles>>,
     scopes: Arc<Mutex<Vec<Scope>>>,
     probes: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
@@ -357,9 +360,8 @@ fn start(
     match task.kind() {
         Kind::Blocking => described.spawn_blocking(move || {
             let _probe = inner.probe(index);
-            match task {
-                Task::Panics(_) => panic!("job"),
-                _ => {}
+            if matches!(task, Task::Panics(_)) {
+                panic!("job");
             }
         }),
         Kind::Plain => {
