@@ -397,3 +397,43 @@ fn indent(text: &str) -> String {
 pub fn stop_everywhere(test: impl Fn(Sim)) -> Coverage {
     StopEverywhere::new().check(test)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::Runner;
+
+    /// A simulation whose reports were tampered with.
+    #[derive(Clone)]
+    struct Tampered(Sim, fn(&mut (Report, u8)));
+
+    impl Lab for Tampered {
+        fn observer(&self) -> Arc<Observer> {
+            self.0.observer()
+        }
+
+        fn exits(&self) -> Vec<(Report, u8)> {
+            let mut exits = self.0.exits();
+            exits.iter_mut().for_each(self.1);
+            exits
+        }
+    }
+
+    fn check(change: fn(&mut (Report, u8))) -> Result<Coverage, String> {
+        let lab = |seed, plan| Tampered(Sim::new().exploring(seed, plan), change);
+        let test = |lab: Tampered| _ = lab.0.run(Runner::new(), async {});
+        let check = || StopEverywhere::new().explore("", lab, test);
+        catch_unwind(AssertUnwindSafe(check)).map_err(|payload| panic_text(&*payload))
+    }
+
+    #[test]
+    fn a_report_that_breaks_a_promise_fails_the_check() {
+        assert!(check(|_| {}).is_ok());
+        let broken = check(|(report, _)| report.phases[0].left = None).unwrap_err();
+        assert!(broken.contains("broken    Running did not end when"), "{broken}");
+        let broken = check(|(_, code)| *code = 7).unwrap_err();
+        assert!(broken.contains("broken    the exit code is 7"), "{broken}");
+        let broken = check(|(report, _)| report.reasons.clear()).unwrap_err();
+        assert!(broken.contains("broken"), "{broken}");
+    }
+}

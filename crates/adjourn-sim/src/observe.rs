@@ -245,17 +245,8 @@ impl Observer {
         let deadline = self.program().and_then(|program| program.deadline());
         let mut seen = self.lock();
         seen.elapsed = now;
-        if let Some(late) = deadline.and_then(|deadline| now.checked_sub(deadline)) {
-            if late > pushed {
-                seen.problems.push(format!("it ended {late:?} after its deadline"));
-            }
-        }
-        if let Some(forced) = seen.forced_at {
-            let took = now.saturating_sub(forced);
-            if took > pushed.saturating_add(FORCED_WITHIN) {
-                seen.problems.push(format!("it ended {took:?} after it was forced"));
-            }
-        }
+        let late = too_late(now, pushed, deadline, seen.forced_at);
+        seen.problems.extend(late);
     }
 
     pub(crate) fn polls(&self) -> u64 {
@@ -287,10 +278,48 @@ impl Observer {
     }
 }
 
+/// Says so when a program ended later than it may; `pushed` is nobody's fault.
+fn too_late(
+    now: Duration,
+    pushed: Duration,
+    deadline: Option<Duration>,
+    forced: Option<Duration>,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(late) = deadline.and_then(|deadline| now.checked_sub(deadline)) {
+        if late > pushed {
+            found.push(format!("it ended {late:?} after its deadline"));
+        }
+    }
+    if let Some(took) = forced.map(|forced| now.saturating_sub(forced)) {
+        if took > pushed.saturating_add(FORCED_WITHIN) {
+            found.push(format!("it ended {took:?} after it was forced"));
+        }
+    }
+    found
+}
+
 impl Host for Observer {
     fn starts(&self, program: Hosted) {
         let mut seen = self.lock();
         seen.hosted.retain(|program| program.phase().is_some());
         seen.hosted.push(program);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_after_the_deadline_or_long_after_the_force_is_told() {
+        let secs = Duration::from_secs;
+        let none = Duration::ZERO;
+        assert_eq!(too_late(secs(9), none, None, None), [""; 0]);
+        assert_eq!(too_late(secs(9), none, Some(secs(9)), Some(secs(9))), [""; 0]);
+        assert_eq!(too_late(secs(9), none, Some(secs(8)), None).len(), 1);
+        assert_eq!(too_late(secs(9), secs(1), Some(secs(8)), None), [""; 0]);
+        assert_eq!(too_late(secs(9), none, None, Some(secs(8))).len(), 1);
+        assert_eq!(too_late(secs(9), secs(1), None, Some(secs(8))), [""; 0]);
     }
 }

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use adjourn_core::rt::{BlockOn, Executor, SpawnLocal, Spawner, Timer};
+use adjourn_core::rt::{AnyBackend, Backend, BlockOn, Executor, Host, SpawnLocal, Spawner, Timer};
 use adjourn_core::{
-    FailureKind, FutureExt, Phase, Scope, Signal, SignalSource, StopToken, Until, shield, spawn,
-    spawn_blocking, spawn_graceful, spawn_shielded, task,
+    FailureKind, FutureExt, Phase, Report, Scope, Signal, SignalSource, StopToken, Until, shield,
+    spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
 use adjourn_sim::{Fault, Runner, Sim, SimLocal, elapse, fault_point, violations};
 use futures_lite::future::{pending, yield_now};
@@ -178,7 +178,7 @@ fn a_signal_within_the_debounce_is_the_same_and_a_later_one_forces() {
 struct Interrupts {
     apart: Duration,
     sleep: Option<adjourn_core::rt::AnySleep>,
-    backend: Arc<Mutex<Option<adjourn_core::AnyBackend>>>,
+    backend: Arc<Mutex<Option<AnyBackend>>>,
     sent: usize,
 }
 
@@ -347,4 +347,87 @@ fn no_thread_and_no_signal_handler_is_there() {
         assert!(ours.is_empty(), "{ours:?} of {before}");
     });
     assert_eq!(exit.exit_code(), 0, "{}", exit.report());
+}
+
+/// An executor that no longer comes to what it runs: the future after the driver's and `main`'s.
+#[derive(Clone)]
+struct Wedged {
+    inner: adjourn_sim::SimBackend,
+    spawned: Arc<AtomicUsize>,
+}
+
+impl Spawner for Wedged {
+    type Handle<T: Send + 'static> = adjourn_sim::SimHandle<T>;
+
+    fn spawn<F>(&self, future: F) -> adjourn_sim::SimHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let wedges = self.spawned.fetch_add(1, SeqCst) == 1;
+        let mut future = Box::pin(future);
+        let mut polls = 0;
+        self.inner.spawn(std::future::poll_fn(move |cx| {
+            polls += 1;
+            if wedges && polls > 1 { std::task::Poll::Pending } else { future.as_mut().poll(cx) }
+        }))
+    }
+}
+
+impl Timer for Wedged {
+    type Sleep = adjourn_sim::SimSleep;
+
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+
+    fn sleep(&self, span: Duration) -> adjourn_sim::SimSleep {
+        self.inner.sleep(span)
+    }
+
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        self.inner.host()
+    }
+}
+
+impl Backend for Wedged {
+    fn erase(&self) -> AnyBackend {
+        AnyBackend::new("wedged", self.clone())
+    }
+}
+
+#[test]
+fn an_attached_program_gives_up_on_what_is_not_dropped_before_the_deadline() {
+    let executor = Sim::new().build().unwrap();
+    let backend = Wedged { inner: executor.backend(), spawned: Arc::default() };
+    let start = backend.now();
+    let runner = Runner::new().timeout(HOUR);
+    let exit = executor.block_on(runner.attach_to(&backend, async {
+        drop(task("wedged").spawn(pending::<()>()));
+        yield_now().await;
+        _ = Scope::current().stop();
+    }));
+    assert_eq!(exit.exit_code(), 124, "{}", exit.report());
+    assert_eq!(exit.report().total().abandoned, 1, "{}", exit.report());
+    // The cut-off comes 2 s before the deadline, the end a little before that.
+    assert_eq!(backend.now() - start, HOUR - Duration::from_millis(50));
+}
+
+#[test]
+fn violations_tells_what_contradicts_itself() {
+    let exit = Sim::new().run(Runner::new(), async { drop(spawn(yield_now())) });
+    let says = |change: fn(&mut Report), what: &str| {
+        let mut report = exit.report().clone();
+        assert_eq!(violations(&report), [""; 0]);
+        change(&mut report);
+        let found = violations(&report).join("; ");
+        assert!(found.contains(what), "{what:?} is not in {found:?}");
+    };
+    says(|report| report.phases.swap(1, 2), "came after");
+    says(|report| report.phases[1].left = None, "did not end when");
+    says(|report| drop(report.phases.pop()), "the last phase is");
+    says(|report| report.reasons.clear(), "without a cause");
+    says(|report| report.forced = Some(Signal::INTERRUPT), "forced, but");
+    says(|report| report.totals.get_mut("root").unwrap().finished = 1, "accounted for");
+    says(|report| report.totals.get_mut("root").unwrap().live = 1, "alive after the end");
 }

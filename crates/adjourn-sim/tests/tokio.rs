@@ -109,3 +109,13 @@ fn a_job_runs_in_one_poll() {
     });
     assert_eq!(coverage.unsteady, 0, "{coverage}");
 }
+
+/// `cargo test --release -p adjourn-sim --features tokio --test tokio -- --ignored --nocapture speed`
+#[test]
+#[ignore = "measures"]
+fn speed() {
+    let start = std::time::Instant::now();
+    let coverage = stop_everywhere(|lab| consume(&lab, true));
+    let per_second = f64::from(coverage.runs as u32) / start.elapsed().as_secs_f64();
+    println!("{coverage}: {per_second:.0} runs a second");
+}
