@@ -279,5 +279,5 @@ fn speed() {
     let start = std::time::Instant::now();
     let coverage = StopEverywhere::new().seeds(0..20).check(|sim| consume(&sim, shielded));
     let per_second = coverage.runs as f64 / start.elapsed().as_secs_f64();
-    println!("{coverage}: {per_second:.0} runs a second");
+    eprintln!("{coverage}: {per_second:.0} runs a second");
 }

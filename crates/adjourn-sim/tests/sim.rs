@@ -425,7 +425,7 @@ fn violations_tells_what_contradicts_itself() {
     };
     says(|report| report.phases.swap(1, 2), "came after");
     says(|report| report.phases[1].left = None, "did not end when");
-    says(|report| drop(report.phases.pop()), "the last phase is");
+    says(|report| _ = report.phases.pop(), "the last phase is");
     says(|report| report.reasons.clear(), "without a cause");
     says(|report| report.forced = Some(Signal::INTERRUPT), "forced, but");
     says(|report| report.totals.get_mut("root").unwrap().finished = 1, "accounted for");

@@ -117,5 +117,5 @@ fn speed() {
     let start = std::time::Instant::now();
     let coverage = stop_everywhere(|lab| consume(&lab, true));
     let per_second = f64::from(coverage.runs as u32) / start.elapsed().as_secs_f64();
-    println!("{coverage}: {per_second:.0} runs a second");
+    eprintln!("{coverage}: {per_second:.0} runs a second");
 }
