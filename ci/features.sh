@@ -7,6 +7,8 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/features"
 cargo check -p adjourn-core
 cargo check -p adjourn-core --features serde
 cargo check -p adjourn-core --features tracing
+cargo check -p adjourn-sim
+cargo check -p adjourn-sim --features tokio
 cargo check -p adjourn --no-default-features
 for backend in tokio smol async-std; do
     cargo check -p adjourn --no-default-features --features "$backend"

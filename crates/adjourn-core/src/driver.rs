@@ -171,6 +171,11 @@ fn cut_off(program: &Arc<Program>, node: &Arc<Node>) {
 }
 
 fn close(program: &Arc<Program>, node: &Arc<Node>) {
+    // A task may have been spawned since there was none: the hooks come after it all the same.
+    let alive = node.is_alive();
+    if alive && !program.lock().machine.is_cut_off(node.id) {
+        return program.event(Event::Occupied(node.id));
+    }
     let hooks = node.take_hooks();
     if hooks.is_empty() {
         return program.event(Event::Closed(node.id));

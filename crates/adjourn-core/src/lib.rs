@@ -10,6 +10,7 @@ mod driver;
 mod error;
 mod ext;
 mod hook;
+mod host;
 #[cfg(all(test, loom))]
 mod interleavings;
 mod log;

@@ -196,6 +196,11 @@ impl Node {
         self.parent.is_none()
     }
 
+    /// Whether a task of it is alive.
+    pub(crate) fn is_alive(&self) -> bool {
+        read_in_order(&self.live_chunks) > 0
+    }
+
     /// Whether `self` is `other` or a scope below it.
     pub(crate) fn is_within(self: &Arc<Node>, other: &Arc<Node>) -> bool {
         let mut node = Some(self);
@@ -340,7 +345,7 @@ impl Node {
             tasks.roomy.push(task.chunk());
         }
         let listed = if what.listed { tasks.unlist(task) } else { None };
-        let over = what.emptied && self.live_chunks.load(SeqCst) == 0;
+        let over = what.emptied && !self.is_alive();
         let tell = what.drained || what.emptied && self.is_fired() || over && tasks.is_left(self);
         let folds = over && tasks.gate == Gate::Closed;
         drop(tasks);
@@ -623,7 +628,7 @@ impl Tasks {
         // Told first and then looked at: a spawn counts itself first and looks at this then.
         let untaken = self.handles == 0 || self.sealed;
         node.told_left.store(untaken, SeqCst);
-        let live = read_in_order(&node.live_chunks) > 0;
+        let live = node.is_alive();
         let left = untaken && !live;
         if !left {
             node.told_left.store(false, SeqCst);
@@ -673,7 +678,7 @@ impl Tasks {
 
     fn is_left(&self, node: &Node) -> bool {
         (self.handles == 0 || self.sealed)
-            && node.live_chunks.load(SeqCst) == 0
+            && !node.is_alive()
             && self.gate != Gate::Closed
             && !node.is_root()
     }

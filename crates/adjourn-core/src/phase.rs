@@ -43,7 +43,7 @@
 //!    `End` whatever happens, unless the program is forced. (`Close` alone if it ends by itself; no
 //!    `Close` after the deadline.)
 //! 3. Within a stop a scope fires after the scopes that depend on it have ended or are overdue.
-//! 4. `Close` comes when no task of the scope is alive or after its `CutOff`; `End` when its hooks
+//! 4. `Close` comes (again, after the answer `Occupied`) when no task of the scope is alive or after its `CutOff`; `End` when its hooks
 //!    are over and its children have ended, or at the deadline.
 //! 5. `Finish` comes exactly once, as the last action, by the deadline if the time is told.
 //! 6. No event can make it panic: a stale id, an answer given twice and a clock that goes backwards
@@ -59,6 +59,7 @@ mod tree;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::time::Duration;
 
 use slab::Slab;
@@ -119,6 +120,9 @@ pub enum Event {
     Live(ScopeId, bool),
     /// The `on_stopped` hooks of the scope are over: the answer to [`Action::Close`].
     Closed(ScopeId),
+    /// The answer to [`Action::Close`] when a task has been spawned since that was decided: it is
+    /// said again once the scope's tasks are gone, or cut off.
+    Occupied(ScopeId),
     /// Nobody can spawn into the scope any more: it has no handle and no task. While it is running
     /// it then ends by itself, after its children. Not for the root, whose end is a stop.
     Left(ScopeId),
@@ -146,7 +150,8 @@ pub enum Action {
     /// The time of the scope is over with tasks alive: record them as stragglers and drop those
     /// that the executor can. They are not waited for any longer.
     CutOff(ScopeId),
-    /// The scope is Closing: run its `on_stopped` hooks, then answer [`Event::Closed`].
+    /// The scope is Closing: run its `on_stopped` hooks, then answer [`Event::Closed`]. Answer
+    /// [`Event::Occupied`] instead if it has a task again.
     Close(ScopeId),
     /// The scope is Stopped, its children before it: forget it, then say that it has
     /// [`ended`](Machine::ended). Never said of the root.
@@ -176,6 +181,10 @@ pub struct Machine {
     /// Scopes that only their dependents kept from firing when they were looked at; some may have
     /// fired since.
     blocked: Vec<u32>,
+    /// Scopes below the root in which something goes on.
+    occupied: usize,
+    /// Scopes that were opened during a stop and have not ended.
+    newcomers: usize,
     finished: bool,
 }
 
@@ -218,6 +227,8 @@ impl Machine {
             active: 0,
             unfired: 0,
             blocked: Vec::new(),
+            occupied: 0,
+            newcomers: 0,
             finished: false,
         }
     }
@@ -239,7 +250,8 @@ impl Machine {
     /// a scope that it depends on and that waits to fire.
     ///
     /// A parent that is still Draining keeps its limits and is not cancelled before the new scope
-    /// has ended or is overdue.
+    /// has ended or is overdue. The exception: when nothing goes on in the program but tasks
+    /// that are yet to be cancelled, scopes that have had no task so far are passed over.
     pub fn open(
         &mut self,
         now: Duration,
@@ -264,6 +276,8 @@ impl Machine {
         node.levels = levels;
         node.top = stop.is_none();
         node.fresh = phase >= Phase::Draining || (node.top && earliest.is_some());
+        node.newcomer = node.fresh;
+        self.newcomers += usize::from(node.fresh);
         if let Some(stop) = earliest {
             self.join(index, stop);
         }
@@ -302,6 +316,11 @@ impl Machine {
                 node.fresh &= !alive;
             }),
             Event::Closed(id) => self.change(id, |node| node.closed = node.phase == Phase::Closing),
+            Event::Occupied(id) => self.change(id, |node| {
+                if node.phase == Phase::Closing && !node.cut {
+                    (node.live, node.postponed) = (Some(true), true);
+                }
+            }),
             Event::Left(id) => self.change(id, |node| {
                 node.left = true;
                 node.fresh = false;
@@ -368,6 +387,11 @@ impl Machine {
     pub fn deadline(&self) -> Option<Duration> {
         let start = self.stop_time()?;
         Some(start.saturating_add(self.limits.deadline))
+    }
+
+    /// Tells whether the tasks of a scope are not waited for any longer, since its cut-off.
+    pub fn is_cut_off(&self, scope: ScopeId) -> bool {
+        self.tree.get(scope).is_none_or(|node| node.cut)
     }
 
     /// Returns when the graceful tasks of a scope are cancelled, once its turn has begun;
@@ -577,6 +601,10 @@ impl Machine {
         loop {
             while let Some(index) = self.work.pop_front() {
                 self.settle(index);
+                self.count(index);
+            }
+            if self.waits_for_fresh_only() && self.pass_over_fresh() {
+                continue;
             }
             if self.unfired == 0 {
                 self.blocked.clear();
@@ -591,6 +619,55 @@ impl Machine {
             self.fire(index);
             self.work.push_back(index);
         }
+    }
+
+    /// Notes whether something goes on in a scope.
+    fn count(&mut self, index: u32) {
+        if index == ROOT || !self.tree.contains(index) {
+            return;
+        }
+        let node = &mut self.tree[index];
+        let occupied = node.is_occupied();
+        if occupied != mem::replace(&mut node.counted, occupied) {
+            match occupied {
+                true => self.occupied += 1,
+                false => self.occupied -= 1,
+            }
+        }
+    }
+
+    /// Whether nothing but empty scopes that were opened during the stop keeps the root draining.
+    /// Who could spawn into them is a task above, perhaps, which is cancelled only after them: to
+    /// wait for one another would take until the limit.
+    fn waits_for_fresh_only(&self) -> bool {
+        let root = &self.tree[ROOT];
+        root.phase == Phase::Draining
+            && root.busy > 0
+            && root.graceful == Some(false)
+            && self.occupied == 0
+            && self.newcomers > 0
+    }
+
+    /// Cancels such scopes, as if they had been opened a little later, and goes ahead of them and of
+    /// what only waits for them. They are still waited for at the end. Returns whether there were
+    /// any.
+    fn pass_over_fresh(&mut self) -> bool {
+        let mut any = false;
+        for index in self.tree.indices() {
+            let node = &self.tree[index];
+            if index == ROOT || node.released || node.is_occupied() {
+                continue;
+            }
+            match node.phase {
+                Phase::Draining if node.fresh => self.cancel(index),
+                Phase::Cancelling if node.fresh => {}
+                Phase::Closing => {} // its hooks are over
+                _ => continue,
+            }
+            self.release(index);
+            any = true;
+        }
+        any
     }
 
     /// Takes one scope as far as it can go.
@@ -634,6 +711,10 @@ impl Machine {
             if alone {
                 self.close(index);
             }
+        }
+        let node = &mut self.tree[index];
+        if node.gone() && mem::take(&mut node.postponed) {
+            self.actions.push_back(Action::Close(self.tree.id(index)));
         }
         let node = &self.tree[index];
         if node.phase == Phase::Closing && node.closed && node.gone() && node.children.is_empty() {
@@ -716,6 +797,9 @@ impl Machine {
         let node = &mut self.tree[index];
         node.phase = Phase::Stopped;
         let parent = node.parent;
+        self.count(index);
+        let node = &mut self.tree[index];
+        self.newcomers -= usize::from(mem::take(&mut node.newcomer));
         if let Some(stop) = node.stop {
             self.leave(stop as usize);
         }
@@ -778,6 +862,7 @@ impl Machine {
         // In this order, which is not that of the work so far: dependents close first.
         for &index in members.iter().rev() {
             self.settle(index);
+            self.count(index);
         }
     }
 

@@ -8,7 +8,7 @@
 //! 3. Actions are performed one at a time, in the machine's order, by whoever set `acting`.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -26,6 +26,7 @@ use crate::report::{At, Failure, FailureKind, Outcome, Reason, Report, TaskRepor
 use crate::report::{MOST_LISTED, PhaseSpan, Straggler, Totals};
 use crate::rt::{AnyBackend, Timer};
 use crate::signal::Signal;
+use crate::supervise::near_deadline;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Mutex, MutexGuard, StaticUsize};
 use crate::table::TaskRef;
@@ -70,8 +71,9 @@ pub(crate) struct Program {
     pub(crate) options: Options,
     pub(crate) limits: Limits,
     epoch: Instant,
-    /// The same instant by the host's clock, for the thread that asks no backend.
-    host_epoch: Instant,
+    /// The same instant by the host's clock, for the thread that asks no backend. `None` where a
+    /// host of the backend's keeps all time by the backend's clock.
+    host_epoch: Option<Instant>,
     /// Groups of tasks (the chunks of scopes' tables) with one that keeps the program alive.
     busy: AtomicUsize,
     /// There are actions that wait for the driver.
@@ -97,8 +99,8 @@ pub(crate) struct State {
     pub(crate) machine: Machine,
     limits: Limits,
     nodes: Vec<Option<Arc<Node>>>,
-    /// Ended scopes with tasks that are alive all the same: stragglers.
-    lingering: HashMap<u32, Arc<Node>>,
+    /// Ended scopes with tasks that are alive all the same: stragglers. In the order of their age.
+    lingering: BTreeMap<u32, Arc<Node>>,
     actions: VecDeque<Action>,
     acting: bool,
     /// Wakes the task of the driver, and the thread that called `run`.
@@ -110,8 +112,10 @@ pub(crate) struct State {
     pub(crate) report: Report,
     /// Signals for the user's own handler.
     handed_over: VecDeque<Signal>,
-    first_interrupt: Option<Instant>,
+    first_interrupt: Option<Duration>,
     armed: bool,
+    /// A signal forced the executor's end, after the program's own.
+    hurried: bool,
 }
 
 impl Program {
@@ -125,6 +129,7 @@ impl Program {
         let machine = Machine::new(limits);
         let root = machine.root();
         let epoch = backend.now();
+        let host_epoch = backend.host().is_none().then(Instant::now);
         let running =
             PhaseSpan { phase: Phase::Running, entered: Duration::ZERO, left: None, limit: None };
         let report = Report { backend: backend.name(), phases: vec![running], ..Report::default() };
@@ -133,7 +138,7 @@ impl Program {
             options,
             limits,
             epoch,
-            host_epoch: Instant::now(),
+            host_epoch,
             busy: AtomicUsize::new(0),
             waiting: AtomicBool::new(false),
             finished: AtomicBool::new(false),
@@ -149,7 +154,7 @@ impl Program {
                 machine,
                 limits,
                 nodes: Vec::new(),
-                lingering: HashMap::new(),
+                lingering: BTreeMap::new(),
                 actions: VecDeque::new(),
                 acting: false,
                 driver: None,
@@ -160,6 +165,7 @@ impl Program {
                 handed_over: VecDeque::new(),
                 first_interrupt: None,
                 armed: false,
+                hurried: false,
             }),
         });
         let node = Node::new(&program, root, Cow::Borrowed("root"), None, &[]);
@@ -174,6 +180,16 @@ impl Program {
     /// The time since the start of `run`, by the backend's clock.
     pub(crate) fn now(&self) -> Duration {
         self.backend.now().saturating_duration_since(self.epoch)
+    }
+
+    /// The time since the start of `run`, by the clock that keeps the deadline.
+    fn host_now(&self) -> Duration {
+        self.host_epoch.map_or_else(|| self.now(), |epoch| epoch.elapsed())
+    }
+
+    /// Whether the backend brings a host: its clock is the only one.
+    pub(crate) fn is_hosted(&self) -> bool {
+        self.host_epoch.is_none()
     }
 
     pub(crate) fn root(&self) -> Arc<Node> {
@@ -303,6 +319,23 @@ impl Program {
         }
     }
 
+    /// How much of the time until the deadline is left, where a host keeps it.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let now = self.now();
+        let state = self.lock();
+        if state.report.forced.is_some() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = state.machine.deadline().filter(|deadline| *deadline < Duration::MAX)?;
+        Some(deadline.saturating_sub(now))
+    }
+
+    /// How long tasks that were cut off may still be waited for, where a host keeps the time.
+    pub(crate) fn patience(&self) -> Duration {
+        let stop = self.lock().machine.stop_time().unwrap_or_default();
+        stop.saturating_add(near_deadline(&self.limits)).saturating_sub(self.now())
+    }
+
     /// The deadline is so near that `run` has to return.
     pub(crate) fn expire(&self) {
         self.expired.store(true, SeqCst);
@@ -371,9 +404,12 @@ impl Program {
     /// Ends everything now: `signal` forced it.
     pub(crate) fn force(self: &Arc<Program>, signal: Signal) {
         let mut state = self.lock();
-        if !self.is_finished() && state.report.forced.is_none() {
+        // After its end in order there is nothing to force but the executor's.
+        let over = state.machine.phase(state.machine.root()) >= Phase::Stopped;
+        if !over {
             state.report.forced = Some(signal);
         }
+        state.hurried |= over;
         drop(state);
         if let Some(supervisor) = self.supervisor.get() {
             supervisor.forced();
@@ -531,19 +567,14 @@ impl Program {
 
     /// Takes note of a signal and does what the options say.
     pub(crate) fn hear(self: &Arc<Program>, signal: Signal) {
-        crate::log::signal(signal);
-        let (at, now) = (self.now(), Instant::now());
+        self.note_signal(signal);
+        let now = self.host_now();
         let mut state = self.lock();
-        if state.report.signals.len() < MOST_LISTED {
-            state.report.signals.push(At { at, what: signal });
-        } else {
-            state.report.signals_omitted += 1;
-        }
         if signal == Signal::INTERRUPT {
             match state.first_interrupt {
                 None => state.first_interrupt = Some(now),
                 // The same keystroke, forwarded by a parent.
-                Some(first) if now.duration_since(first) < self.options.debounce => return,
+                Some(first) if now.saturating_sub(first) < self.options.debounce => return,
                 Some(_) => {
                     let forces = self.options.second_interrupt == SecondInterrupt::Force;
                     if forces && state.machine.is_stopping() {
@@ -564,6 +595,23 @@ impl Program {
         wakes.add(state.driver.take());
         drop(state);
         wakes.wake();
+    }
+
+    /// Takes note of a signal.
+    pub(crate) fn note_signal(&self, signal: Signal) {
+        crate::log::signal(signal);
+        let at = self.now();
+        let mut state = self.lock();
+        if state.report.signals.len() < MOST_LISTED {
+            state.report.signals.push(At { at, what: signal });
+        } else {
+            state.report.signals_omitted += 1;
+        }
+    }
+
+    /// Whether the options ask for this signal.
+    pub(crate) fn listens_to(&self, signal: Signal) -> bool {
+        self.options.signals.contains(&signal)
     }
 
     pub(crate) fn next_signal(&self) -> Option<Signal> {
@@ -644,6 +692,7 @@ impl Program {
     pub(crate) fn executor_overdue(&self, name: &str) {
         let state = self.lock();
         let excused = state.report.forced.is_some()
+            || state.hurried
             || !state.report.stragglers.is_empty()
             || !state.hooks.is_empty();
         if !excused {
@@ -716,7 +765,7 @@ impl Program {
         let listed = !report.stragglers.is_empty();
         for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
             let Some(tasks) = node.try_lock() else { continue };
-            let (stragglers, omitted, mut totals) = tasks.peek(node, self.host_epoch.elapsed());
+            let (stragglers, omitted, mut totals) = tasks.peek(node, self.host_now());
             if !listed {
                 report.add_stragglers(stragglers, omitted);
             }

@@ -19,6 +19,8 @@ mod any;
 
 pub use any::{AnyBackend, AnyHandle, AnySleep};
 
+pub use crate::host::{Host, Hosted};
+
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -49,7 +51,8 @@ pub trait Spawner: Clone + Send + Sync + 'static {
 /// An executor's clock.
 ///
 /// The soft limits of a stop (lame duck, drain, levels) are measured with it, so that a paused or
-/// virtual clock works; the hard deadline is kept by a thread of its own.
+/// virtual clock works; the hard deadline is kept by a thread of its own, unless the clock brings a
+/// [`host`](Timer::host).
 pub trait Timer: Clone + Send + Sync + 'static {
     /// Resolves once its time has come, never before.
     type Sleep: Future<Output = ()> + Send + 'static;
@@ -61,6 +64,12 @@ pub trait Timer: Clone + Send + Sync + 'static {
     ///
     /// Dropping it forgets it.
     fn sleep(&self, span: Duration) -> Self::Sleep;
+
+    /// Returns who watches over programs in place of the core's threads and the monotonic clock:
+    /// for a clock that has nothing to do with the system's. Default: nobody.
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        None
+    }
 }
 
 /// Runs closures where blocking is allowed.
@@ -153,6 +162,9 @@ pub trait Executor: BlockOn + Shutdown + Sized {
     /// Whether its [`shutdown`](Shutdown::shutdown) drops what is left on it. Where it does not,
     /// `run` waits in the closing reserve until what it cut off has been dropped.
     const ENDS: bool = true;
+
+    /// Whether its backend brings a [`host`](Timer::host). Then no signal handler is installed.
+    const HOSTED: bool = false;
 
     /// Builds the executor, on the thread that will call [`block_on`](BlockOn::block_on).
     ///

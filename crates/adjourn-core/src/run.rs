@@ -21,7 +21,9 @@ use crate::options::{Options, Reraise, SecondInterrupt, Until};
 use crate::phase::Event;
 use crate::program::{FailureSink, Program};
 use crate::report::{Exit, Failure, FailureKind, Outcome, Reason, Report, TaskKind};
-use crate::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
+use crate::rt::{
+    AnyBackend, AnySleep, Backend, Executor, Inside, SignalSource, Spawner, Threads, Timer,
+};
 use crate::signal::{Listener, Signal};
 use crate::stop::{StopToken, Stopper};
 use crate::supervise::Supervision;
@@ -29,13 +31,15 @@ use crate::table::flag;
 use crate::task::Tracked;
 
 type ReportSink = Box<dyn FnOnce(&Report) + Send>;
+type Build<E> = Box<dyn FnOnce(&Threads) -> Result<E, StartError> + Send>;
 
 /// A program before its start: its options, its hooks, and how to stop it.
 ///
 /// `E` is the executor that [`run`](Runner::run) starts. Process-wide effects of `run`: handlers
 /// for the chosen signals, given back at its end; two threads that supervise; and, when the calling
 /// thread is stuck past the deadline, the end of the process
-/// ([`exit_when_stuck`](Runner::exit_when_stuck)).
+/// ([`exit_when_stuck`](Runner::exit_when_stuck)). None of these on a simulated executor
+/// ([`Host`](crate::rt::Host)).
 pub struct Runner<E> {
     options: Options,
     asked_for_signals: bool,
@@ -46,6 +50,7 @@ pub struct Runner<E> {
     on_signal: Option<SignalHandler>,
     on_failure: Option<FailureSink>,
     sources: Vec<Box<dyn SignalSource>>,
+    build: Option<Build<E>>,
     executor: PhantomData<fn() -> E>,
 }
 
@@ -78,6 +83,7 @@ impl<E> Runner<E> {
             on_signal: None,
             on_failure: None,
             sources: Vec::new(),
+            build: None,
             executor: PhantomData,
         }
     }
@@ -180,6 +186,17 @@ impl<E> Runner<E> {
     /// The most threads for blocking jobs. Default: the executor's own.
     pub fn blocking_threads(mut self, threads: usize) -> Runner<E> {
         self.options.blocking = Some(threads);
+        self
+    }
+
+    /// Builds the executor with `build` rather than with its defaults: for one that has more to set
+    /// than a number of threads. Called on the thread that calls `run`, once the signals are heard;
+    /// an attached program has no use for it.
+    pub fn build_with(
+        mut self,
+        build: impl FnOnce(&Threads) -> Result<E, StartError> + Send + 'static,
+    ) -> Runner<E> {
+        self.build = Some(Box::new(build));
         self
     }
 
@@ -291,7 +308,7 @@ impl<E: Executor> Runner<E> {
         deliver(E::NAME, ended, sink)
     }
 
-    fn try_own<M, F>(self, kind: TaskKind, place: Place, main: M) -> Result<Ended, StartError>
+    fn try_own<M, F>(mut self, kind: TaskKind, place: Place, main: M) -> Result<Ended, StartError>
     where
         M: FnOnce(StopToken) -> F,
         F: Future,
@@ -305,7 +322,7 @@ impl<E: Executor> Runner<E> {
             ));
         }
         // The handlers come first: from here on no signal is lost, however long the start takes.
-        let listener = Listener::new(&self.options.signals)?;
+        let listener = (!E::HOSTED).then(|| Listener::new(&self.options.signals)).transpose()?;
         let root: Arc<OnceLock<Weak<Node>>> = Arc::default();
         let mark = root.clone();
         let threads = Threads {
@@ -313,7 +330,10 @@ impl<E: Executor> Runner<E> {
             blocking: self.options.blocking,
             on_start: Some(Arc::new(move || _ = context::mark_thread(Some(mark.clone())))),
         };
-        let executor = E::build(&threads)?;
+        let executor = match self.build.take() {
+            Some(build) => build(&threads)?,
+            None => E::build(&threads)?,
+        };
         let backend = executor.backend();
         let warden = self.options.exit_when_stuck.unwrap_or(true);
         let (live, driver) = self.start(backend.erase(), listener, warden)?;
@@ -426,7 +446,8 @@ impl<E> Runner<E> {
             }
             let signals: &[Signal] =
                 if self.asked_for_signals { &self.options.signals } else { &[] };
-            let listener = Listener::new(signals)?;
+            let hosted = backend.host().is_some();
+            let listener = (!hosted).then(|| Listener::new(signals)).transpose()?;
             let warden = self.options.exit_when_stuck.unwrap_or(false);
             let (live, driver) = self.start(backend.erase(), listener, warden)?;
             Ok((backend, live, driver))
@@ -447,7 +468,7 @@ impl<E> Runner<E> {
     fn start(
         self,
         backend: AnyBackend,
-        listener: Listener,
+        listener: Option<Listener>,
         warden: bool,
     ) -> Result<(Live, Driver), StartError> {
         let limits = self.options.limits()?;
@@ -539,6 +560,8 @@ pin_project! {
         program: Arc<Program>,
         // The executor goes on: what was cut off is waited for, since no end of it drops that.
         stays: bool,
+        // How long, where no thread tells that the deadline is near.
+        patience: Option<AnySleep>,
     }
 }
 
@@ -577,7 +600,7 @@ impl Root<std::future::Ready<MainEnd>> {
                 end
             })
         });
-        Root { main, program: program.clone(), stays }
+        Root { main, program: program.clone(), stays, patience: None }
     }
 }
 
@@ -596,8 +619,18 @@ impl<F: Future<Output = MainEnd>> Future for Root<F> {
                 main_ended(this.program, end);
             }
         }
-        let waits = *this.stays && this.program.awaits_drops();
-        if this.program.is_finished() && !waits { Poll::Ready(()) } else { Poll::Pending }
+        if !this.program.is_finished() {
+            return Poll::Pending;
+        }
+        if !*this.stays || !this.program.awaits_drops() {
+            return Poll::Ready(());
+        }
+        if !this.program.is_hosted() {
+            return Poll::Pending;
+        }
+        let program = &*this.program;
+        let sleep = this.patience.get_or_insert_with(|| program.backend.sleep(program.patience()));
+        Pin::new(sleep).poll(cx)
     }
 }
 

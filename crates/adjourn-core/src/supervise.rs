@@ -4,6 +4,9 @@
 //! driver, so it runs the executor's wakers. The **warden** keeps the deadline: it runs no hook,
 //! sink, subscriber, waker or destructor, waits for no lock but its own, and so is there when all
 //! else is stuck.
+//!
+//! Where the backend brings a [`Host`](crate::rt::Host) there is neither. The machine's limits, the
+//! hard ones too, are then kept by the driver alone, on the backend's clock.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -11,9 +14,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::host::Hosted;
 use crate::phase::{Event, Limits};
 use crate::program::{Program, Supervisor};
 use crate::report::Report;
+use crate::rt::Timer;
 use crate::signal::{self, Listener, Nudger};
 
 /// How long after the deadline, or after it was forced, `run` may take to return by itself.
@@ -23,8 +28,14 @@ const MARGIN: Duration = Duration::from_millis(50);
 /// How long actions may lie undone before the calling thread is woken to perform them.
 const STALL: Duration = Duration::from_millis(5);
 
+/// What supervises one program: threads of its own, or a host that the backend brings.
+pub(crate) enum Supervision {
+    Threads(Threads),
+    Hosted(Arc<Program>),
+}
+
 /// The supervising threads of one program.
-pub(crate) struct Supervision {
+pub(crate) struct Threads {
     shared: Arc<Shared>,
     host: Option<JoinHandle<()>>,
     warden: Option<JoinHandle<()>>,
@@ -91,12 +102,45 @@ impl Watch {
 }
 
 impl Supervision {
+    /// Starts the threads; without a listener, hands the program to the backend's host.
+    pub(crate) fn start(
+        program: &Arc<Program>,
+        listener: Option<Listener>,
+        warden: bool,
+    ) -> io::Result<Supervision> {
+        if let Some(listener) = listener {
+            return Threads::start(program, listener, warden).map(Supervision::Threads);
+        }
+        if let Some(host) = program.backend.host() {
+            host.starts(Hosted::new(program));
+        }
+        Ok(Supervision::Hosted(program.clone()))
+    }
+
+    /// How much of the time until the deadline is left for the executor's end, a little less than
+    /// all of it; `None` where there is no deadline.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        match self {
+            Supervision::Threads(threads) => threads.left(),
+            Supervision::Hosted(program) => program.left(),
+        }
+    }
+
+    /// Gives the signals back. The deadline is kept until this is dropped.
+    pub(crate) fn stop_listening(&mut self) {
+        if let Supervision::Threads(threads) = self {
+            threads.stop_listening();
+        }
+    }
+}
+
+impl Threads {
     /// Starts the threads; `warden` ends the process when the calling thread is stuck.
     pub(crate) fn start(
         program: &Arc<Program>,
         listener: Listener,
         warden: bool,
-    ) -> io::Result<Supervision> {
+    ) -> io::Result<Threads> {
         let shared = Arc::new(Shared {
             watch: Mutex::default(),
             bell: Condvar::new(),
@@ -104,7 +148,7 @@ impl Supervision {
             pending: AtomicBool::new(false),
         });
         _ = program.supervisor.set(shared.clone());
-        let mut supervision = Supervision { shared: shared.clone(), host: None, warden: None };
+        let mut supervision = Threads { shared: shared.clone(), host: None, warden: None };
         if warden {
             let (program, shared) = (program.clone(), shared.clone());
             let thread = thread::Builder::new().name("adjourn-warden".to_owned());
@@ -116,9 +160,7 @@ impl Supervision {
         Ok(supervision)
     }
 
-    /// How much of the time until the deadline is left for the executor's end, a little less than
-    /// all of it; `None` where there is no deadline.
-    pub(crate) fn left(&self) -> Option<Duration> {
+    fn left(&self) -> Option<Duration> {
         let watch = *self.shared.lock();
         if watch.forced.is_some() {
             return Some(Duration::ZERO);
@@ -128,8 +170,7 @@ impl Supervision {
         Some(left - (left / 2).min(MARGIN))
     }
 
-    /// Gives the signals back. The deadline is kept until this is dropped.
-    pub(crate) fn stop_listening(&mut self) {
+    fn stop_listening(&mut self) {
         self.shared.change(|watch| watch.unheard = true);
         if let Some(host) = self.host.take() {
             _ = host.join();
@@ -137,7 +178,7 @@ impl Supervision {
     }
 }
 
-impl Drop for Supervision {
+impl Drop for Threads {
     fn drop(&mut self) {
         self.stop_listening();
         self.shared.change(|watch| watch.over = true);
@@ -150,10 +191,6 @@ impl Drop for Supervision {
 /// Hears signals and tells the program of them and of the hard limits.
 fn host(program: &Arc<Program>, shared: &Shared, mut listener: Listener) {
     let mut told = [false; 3];
-    let near = |limits: &Limits| {
-        let reserve = limits.deadline.saturating_sub(limits.cut_off);
-        limits.deadline.saturating_sub((reserve / 2).min(MARGIN))
-    };
     loop {
         let watch = *shared.lock();
         if watch.unheard {
@@ -163,7 +200,7 @@ fn host(program: &Arc<Program>, shared: &Shared, mut listener: Listener) {
         let mut next: Option<Instant> = None;
         let instants = [
             watch.instant(|limits| limits.cut_off),
-            watch.instant(near),
+            watch.instant(near_deadline),
             watch.instant(|limits| limits.deadline),
         ];
         for (index, at) in instants.into_iter().enumerate() {
@@ -196,6 +233,12 @@ fn host(program: &Arc<Program>, shared: &Shared, mut listener: Listener) {
             }
         }
     }
+}
+
+/// When `run` gives up on what it cut off, from the stop request: a little before the deadline.
+pub(crate) fn near_deadline(limits: &Limits) -> Duration {
+    let reserve = limits.deadline.saturating_sub(limits.cut_off);
+    limits.deadline.saturating_sub((reserve / 2).min(MARGIN))
 }
 
 /// Keeps the deadline: ends the process when `run` has not returned by then.

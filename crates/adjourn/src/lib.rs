@@ -145,3 +145,7 @@ struct Readme;
 #[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/simulation.md")]
+struct Simulation;

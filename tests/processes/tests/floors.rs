@@ -42,7 +42,9 @@ fn dependencies_lead_downwards_only() {
             }
         }
     }
-    assert!(seen.contains("adjourn-core") && seen.contains("adjourn"), "{seen:?}");
+    for name in ["adjourn-core", "adjourn-sim", "adjourn"] {
+        assert!(seen.contains(name), "{name} is not in {seen:?}");
+    }
 }
 
 /// The crates that are compiled for `package` with these features.
@@ -68,6 +70,8 @@ fn a_backend_brings_no_other_executor() {
     assert!(!has(&smol, "tokio") && !has(&smol, "async-std"), "{smol:?}");
     assert!(!has(&tokio, "async-executor") && !has(&tokio, "async-io"), "{tokio:?}");
     assert!(!has(&async_std, "tokio"), "{async_std:?}");
+    let sim = compiled("adjourn-sim", "");
+    assert!(!has(&sim, "tokio") && !has(&sim, "async-io"), "{sim:?}");
     println!(
         "crates: core {}, tokio {}, smol {}, async-std {}",
         core.len(),

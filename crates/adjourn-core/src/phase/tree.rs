@@ -57,9 +57,15 @@ pub(super) struct Node {
     pub(super) left: bool,
     /// Opened during a stop, and nothing has happened in it: being empty does not end it.
     pub(super) fresh: bool,
+    /// Opened during a stop, and counted in `newcomers`.
+    pub(super) newcomer: bool,
+    /// Counted in `occupied`.
+    pub(super) counted: bool,
     /// Its tasks are not waited for any longer.
     pub(super) cut: bool,
     pub(super) closed: bool,
+    /// It was found with a task when its hooks were to run: they are to run once that is gone.
+    pub(super) postponed: bool,
     /// Ended or overdue: nobody waits for it to go ahead.
     pub(super) released: bool,
     /// Was put into `blocked`.
@@ -97,6 +103,11 @@ impl Tree {
     pub(super) fn find(&self, id: ScopeId) -> Option<u32> {
         let node = self.get(id)?;
         (node.phase != Phase::Stopped).then_some(id.index)
+    }
+
+    /// All scopes that have not been freed.
+    pub(super) fn indices(&self) -> Vec<u32> {
+        self.nodes.iter().map(|(index, _)| index as u32).collect()
     }
 
     pub(super) fn contains(&self, index: u32) -> bool {
@@ -254,8 +265,11 @@ impl Node {
             top: true,
             left: false,
             fresh: false,
+            newcomer: false,
+            counted: false,
             cut: false,
             closed: false,
+            postponed: false,
             released: false,
             listed: false,
             marked: false,
@@ -270,6 +284,17 @@ impl Node {
         let idle = self.graceful == Some(false) && !self.fresh;
         let late = share.drain != NEVER && now >= share.drain;
         self.busy == 0 && (idle || late)
+    }
+
+    /// Something goes on in it, as far as is known, that it is waited for: not tasks that are yet
+    /// to be cancelled.
+    pub(super) fn is_occupied(&self) -> bool {
+        match self.phase {
+            Phase::Draining => self.graceful != Some(false),
+            Phase::Cancelling => !self.gone(),
+            Phase::Closing => !self.closed || !self.gone(),
+            _ => false,
+        }
     }
 
     /// No task is waited for.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
-use super::{Backend, SpawnBlocking, Spawner, Timer};
+use super::{Backend, Host, SpawnBlocking, Spawner, Timer};
 use crate::error::{ExecutorGone, Unsupported};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -53,6 +53,7 @@ trait Erased: Send + Sync {
     fn spawn(&self, letter: Letter);
     fn now(&self) -> Instant;
     fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    fn host(&self) -> Option<Arc<dyn Host>>;
     fn can_block(&self) -> Result<(), Unsupported>;
     fn spawn_blocking(&self, job: Box<dyn FnOnce() + Send>);
 }
@@ -161,6 +162,10 @@ impl Timer for AnyBackend {
     fn sleep(&self, span: Duration) -> AnySleep {
         AnySleep { sleep: self.backend.sleep(span), yields: span.is_zero() }
     }
+
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        self.backend.host()
+    }
 }
 
 impl Backend for AnyBackend {
@@ -209,6 +214,10 @@ macro_rules! erased_common {
 
         fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
             Box::pin(self.0.sleep(span))
+        }
+
+        fn host(&self) -> Option<Arc<dyn Host>> {
+            self.0.host()
         }
     };
 }

@@ -1,0 +1,199 @@
+//! The simulated executor as the core knows it: a backend like any other.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use adjourn_core::rt::{
+    AnyBackend, Backend, BlockOn, Executor, Host, Shutdown, SpawnBlocking, SpawnLocal, Spawner,
+    Threads, Timer, Unfinished,
+};
+use adjourn_core::{ExecutorGone, StartError};
+
+use crate::clock::SimSleep;
+use crate::sim::Sim;
+use crate::world::{Handle, World};
+
+const NAME: &str = "sim";
+
+/// Spawns on a simulated executor.
+#[derive(Clone)]
+pub struct SimBackend {
+    world: Arc<World>,
+}
+
+/// Resolves to what a future spawned on [`SimBackend`] returns. Dropped, it detaches.
+#[derive(Debug)]
+pub struct SimHandle<T>(Option<Handle<T>>);
+
+impl<T> Future for SimHandle<T> {
+    type Output = Result<T, ExecutorGone>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(task) = self.0.as_mut() else { return Poll::Ready(Err(ExecutorGone)) };
+        let output = std::task::ready!(Pin::new(task).poll(cx));
+        self.0 = None; // over: nothing to detach
+        Poll::Ready(output.ok_or(ExecutorGone))
+    }
+}
+
+impl<T> Drop for SimHandle<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}
+
+impl Spawner for SimBackend {
+    type Handle<T: Send + 'static> = SimHandle<T>;
+
+    fn spawn<F>(&self, future: F) -> SimHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        SimHandle(self.world.spawn(future))
+    }
+}
+
+/// A job is a task: it runs to its end in one poll, on the thread of the simulation, when the
+/// schedule comes to it.
+///
+/// A job that takes long says so with [`elapse`](crate::elapse). One that waits for something else
+/// in the program, with `StopToken::wait_timeout` or a channel, blocks all of it.
+impl SpawnBlocking for SimBackend {
+    fn spawn_blocking<F, T>(&self, job: F) -> SimHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        SimHandle(self.world.spawn(async move { job() }))
+    }
+}
+
+impl Timer for SimBackend {
+    type Sleep = SimSleep;
+
+    fn now(&self) -> Instant {
+        self.world.instant()
+    }
+
+    fn sleep(&self, span: Duration) -> SimSleep {
+        SimSleep::new(self.world.clone(), span)
+    }
+
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        Some(self.world.observer.clone())
+    }
+}
+
+impl Backend for SimBackend {
+    fn erase(&self) -> AnyBackend {
+        AnyBackend::with_blocking(NAME, self.clone())
+    }
+}
+
+impl fmt::Debug for SimBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimBackend").finish_non_exhaustive()
+    }
+}
+
+/// Spawns futures that are not `Send` on a simulated executor, from the thread that runs it.
+#[derive(Clone)]
+pub struct SimLocal {
+    world: Arc<World>,
+    /// It stays on its thread.
+    here: PhantomData<Rc<()>>,
+}
+
+impl SimLocal {
+    /// Returns the spawner of the simulation that polls on this thread; `None` elsewhere.
+    pub fn current() -> Option<SimLocal> {
+        World::current().map(|world| SimLocal { world, here: PhantomData })
+    }
+}
+
+impl SpawnLocal for SimLocal {
+    type LocalHandle<T: 'static> = SimHandle<T>;
+
+    fn spawn_local<F>(&self, future: F) -> SimHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        SimHandle(self.world.spawn_local(future))
+    }
+}
+
+impl fmt::Debug for SimLocal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimLocal").finish_non_exhaustive()
+    }
+}
+
+/// A simulated executor that `run` owns.
+///
+/// [`Sim::run`] builds one with its seed and faults; built by the runner itself it is that of
+/// [`Sim::new`]. Numbers of threads are accepted and mean nothing: there is the calling one.
+///
+/// # Panics
+///
+/// [`block_on`](BlockOn::block_on) panics when nothing can ever go on and no program of Adjourn's is
+/// there to be ended for it.
+#[derive(Debug)]
+pub struct SimExecutor {
+    world: Arc<World>,
+}
+
+impl SimExecutor {
+    pub(crate) fn new(world: Arc<World>) -> SimExecutor {
+        SimExecutor { world }
+    }
+
+    /// Returns what spawns futures that are not `Send` on it.
+    pub fn local(&self) -> SimLocal {
+        SimLocal { world: self.world.clone(), here: PhantomData }
+    }
+}
+
+impl Executor for SimExecutor {
+    type Backend = SimBackend;
+
+    const NAME: &'static str = NAME;
+
+    const HOSTED: bool = true;
+
+    fn build(_: &Threads) -> Result<SimExecutor, StartError> {
+        Sim::new().build()
+    }
+
+    fn backend(&self) -> SimBackend {
+        SimBackend { world: self.world.clone() }
+    }
+}
+
+impl BlockOn for SimExecutor {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.world.drive(future)
+    }
+}
+
+impl Shutdown for SimExecutor {
+    async fn shutdown(self, _: Duration) -> Result<(), Unfinished> {
+        drop(self); // all that is left is dropped, at once
+        Ok(())
+    }
+}
+
+impl Drop for SimExecutor {
+    fn drop(&mut self) {
+        self.world.close();
+    }
+}

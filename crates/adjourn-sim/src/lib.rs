@@ -1,0 +1,72 @@
+//! Adjourn's simulated backend, for tests: a deterministic executor on one thread, a virtual clock,
+//! and stops at every poll.
+//!
+//! A program's shutdown has many paths that hardly ever run: the stop that comes between two lines,
+//! the task that does not listen, the second Ctrl-C. Here they are run, each in microseconds
+//! whatever the timeouts, and each again at will.
+//!
+//! - [`Sim`] runs a program with a seed. The order in which tasks are polled follows from it; when
+//!   nothing is ready the clock jumps to the next timer. Same seed, same report.
+//! - [`stop_everywhere`] runs a program again and again, asked to stop before each of its polls, and
+//!   checks Adjourn's invariants and your own assertion after each.
+//! - [`fault_point`] and [`Fault`] make a task panic, a hook fail, a task ignore the stop, the clock
+//!   jump.
+//! - Module `tokio` (feature `tokio`) is the same check for programs that need Tokio, on its paused
+//!   clock.
+//!
+//! The guide is
+//! [docs/simulation.md](https://github.com/adjourn-rs/adjourn/blob/main/docs/simulation.md).
+//!
+//! Programs need no change: `adjourn::spawn` and the other free functions use the backend of the
+//! running program, whichever it is.
+//!
+//! ```
+//! use adjourn_core::{FutureExt, Scope, spawn};
+//! use adjourn_sim::{Runner, stop_everywhere};
+//! use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+//! use std::time::Duration;
+//!
+//! async fn work() {
+//!     Scope::current().sleep(Duration::from_secs(60)).await;
+//! }
+//!
+//! stop_everywhere(|sim| {
+//!     static CLEANED: AtomicUsize = AtomicUsize::new(0);
+//!     CLEANED.store(0, SeqCst);
+//!     let exit = sim.run(Runner::new(), async {
+//!         let cleanup = async { _ = CLEANED.fetch_add(1, SeqCst) };
+//!         drop(spawn(work().on_cancel(cleanup)));
+//!     });
+//!     assert!(CLEANED.load(SeqCst) <= 1);
+//!     assert!(exit.exit_code() == 0 || exit.report().forced.is_some());
+//! });
+//! ```
+//!
+//! # What it is not
+//!
+//! It runs one interleaving of whole polls at a time. Races between threads, inside a poll, are not
+//! simulated; loom is for those. Sockets, files and threads of your own are outside of it, and the
+//! clock does not wait for them. A blocking job is run in one poll, on the same thread.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod everywhere;
+mod executor;
+mod fault;
+mod invariants;
+mod observe;
+mod point;
+mod sim;
+#[cfg(feature = "tokio")]
+pub mod tokio;
+mod world;
+
+pub use clock::SimSleep;
+pub use everywhere::{Coverage, StopEverywhere, stop_everywhere};
+pub use executor::{SimBackend, SimExecutor, SimHandle, SimLocal};
+pub use fault::{Fault, Injected, elapse, fault_point};
+pub use invariants::violations;
+pub use observe::{Injection, Step};
+pub use point::Point;
+pub use sim::{Runner, Sim};
