@@ -1,0 +1,147 @@
+//! Programs as scenarios write them: options, a main, and the checks that hold of every report.
+
+use std::future::Future;
+use std::time::Duration;
+
+use adjourn_core::{Exit, Runner, Signal, Stopper, Totals};
+
+use crate::bare::Way;
+use crate::scenario::Case;
+use crate::subject::Main;
+use crate::tools::patience;
+
+/// What a scenario asks of a runner, whichever executor it is for.
+pub(crate) struct Setup {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) drain_limit: Option<Duration>,
+    pub(crate) debounce: Option<Duration>,
+    pub(crate) signals: Vec<Signal>,
+    pub(crate) exit_when_stuck: bool,
+    pub(crate) stop_on_panic: bool,
+    pub(crate) on_signal: Option<SignalHandler>,
+    pub(crate) on_stopped: Option<Box<dyn FnOnce() + Send>>,
+}
+
+type SignalHandler = Box<dyn FnMut(Signal, &Stopper) + Send>;
+
+impl Setup {
+    /// For scenarios in the test's own process, which they leave alone.
+    pub(crate) fn new() -> Setup {
+        Setup {
+            timeout: None,
+            drain_limit: None,
+            debounce: None,
+            signals: Vec::new(),
+            exit_when_stuck: false,
+            stop_on_panic: false,
+            on_signal: None,
+            on_stopped: None,
+        }
+    }
+
+    /// For scenarios in a process of their own: as `run`'s defaults, attached too.
+    pub(crate) fn process() -> Setup {
+        Setup {
+            signals: vec![Signal::INTERRUPT, Signal::TERMINATE],
+            exit_when_stuck: true,
+            ..Setup::new()
+        }
+    }
+
+    pub(crate) fn timeout(mut self, millis: u64) -> Setup {
+        self.timeout = Some(Duration::from_millis(millis));
+        self
+    }
+
+    pub(crate) fn apply<E>(self, mut runner: Runner<E>) -> Runner<E> {
+        runner = runner.signals(self.signals).exit_when_stuck(self.exit_when_stuck);
+        runner = runner.stop_on_panic(self.stop_on_panic);
+        if let Some(timeout) = self.timeout {
+            runner = runner.timeout(timeout);
+        }
+        if let Some(limit) = self.drain_limit {
+            runner = runner.drain_limit(limit);
+        }
+        if let Some(debounce) = self.debounce {
+            runner = runner.debounce(debounce);
+        }
+        if let Some(handler) = self.on_signal {
+            runner = runner.on_signal(handler);
+        }
+        if let Some(hook) = self.on_stopped {
+            runner = runner.on_stopped(hook);
+        }
+        runner
+    }
+}
+
+/// Runs a program whose main returns nothing.
+pub(crate) fn run<'a, F>(case: &Case, setup: Setup, main: impl FnOnce(Stopper) -> F + 'a) -> Exit
+where
+    F: Future<Output = ()> + 'a,
+{
+    let main: Main<'a> = Box::new(|stopper| {
+        let main = main(stopper);
+        Box::pin(async move {
+            main.await;
+            Ok(Exit::code(0))
+        })
+    });
+    case.subject().run(setup, main)
+}
+
+/// Runs a program once with the free functions, which erase the backend, and once attached with a
+/// typed backend; each has to end with exit code 0.
+pub(crate) fn each_way<F>(case: &Case, main: impl Fn(Way, Stopper) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let exit = run(case, Setup::new(), |stopper| main(Way::Erased, stopper));
+    succeeded(&exit);
+    let started = case.subject().start();
+    let bare = started.bare();
+    let runner = Setup::new().apply(Runner::<()>::new());
+    let main = main(Way::Typed(bare.clone()), runner.stopper());
+    let mut exit = None;
+    started.block_on(Box::pin(async {
+        exit = Some(runner.attach_to(&bare.erase(), main).await);
+    }));
+    succeeded(&exit.expect("block_on runs a future to its end"));
+    _ = started.end(patience());
+}
+
+/// Checks what holds of every report.
+#[track_caller]
+pub(crate) fn check(exit: &Exit) {
+    let report = exit.report();
+    for (name, totals) in &report.totals {
+        let Totals { spawned, live, finished, failed, panicked, cancelled, abandoned, .. } =
+            *totals;
+        assert_eq!(live, 0, "tasks of {name} are counted as alive after the end:\n{report}");
+        let sum = finished + failed + panicked + cancelled + abandoned;
+        assert_eq!(spawned, sum, "each task of {name} ends in one way:\n{report}");
+    }
+    for pair in report.phases.windows(2) {
+        assert!(pair[0].phase < pair[1].phase, "phases only advance:\n{report}");
+    }
+}
+
+/// Checks that a program ended with this exit code.
+#[track_caller]
+pub(crate) fn exits(exit: &Exit, code: u8) {
+    check(exit);
+    assert_eq!(exit.exit_code(), code, "the exit code:\n{}", exit.report());
+}
+
+/// Checks that a program ended with exit code 0, whatever tasks failed in isolation.
+#[track_caller]
+pub(crate) fn succeeded(exit: &Exit) {
+    exits(exit, 0);
+}
+
+/// Checks that nothing at all went wrong.
+#[track_caller]
+pub(crate) fn clean(exit: &Exit) {
+    succeeded(exit);
+    assert!(exit.report().is_clean(), "nothing failed here:\n{}", exit.report());
+}
