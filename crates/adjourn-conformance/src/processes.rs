@@ -91,14 +91,14 @@ pub(crate) fn two_thousand_sigusr1_then_sigterm_not_lost(case: &Case) {
 pub(crate) fn second_sigint_with_wedged_workers(case: &Case) {
     const DEBOUNCE: Duration = millis(10);
     if case.part().is_some() {
+        // On a thread of its own, which nothing wedges.
+        let mut beside = Listener::new(&[Signal::INTERRUPT]).expect("SIGINT can be heard");
+        std::thread::spawn(move || {
+            beside.wait(None);
+            say("heard");
+        });
         let setup = Setup { debounce: Some(DEBOUNCE), ..Setup::process().timeout(100_000) };
         let exit = run(case, setup, |_| async {
-            // On a thread of its own, which nothing wedges.
-            let mut beside = Listener::new(&[Signal::INTERRUPT]).expect("SIGINT can be heard");
-            std::thread::spawn(move || {
-                beside.wait(None);
-                say("heard");
-            });
             wedge_all();
             pending::<()>().await;
         });

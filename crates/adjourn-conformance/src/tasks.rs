@@ -464,6 +464,36 @@ pub(crate) fn destructor_panic_at_executor_drop(case: &Case) {
         exits(&exit, 124);
         let all = eventually(|| log.all().len() == 3);
         assert!(all, "a destructor's panic skipped others: {:?}", log.all());
+        // Its program's future is dropped, and the executor ends before anybody polls again.
+        let (log, begun) = (Log::default(), Arc::new(AtomicUsize::new(0)));
+        let (said, begins) = (log.clone(), begun.clone());
+        let started = case.subject().start();
+        let backend = started.bare().erase();
+        let runner = Setup::new().apply(Runner::<()>::new());
+        let mut program = Some(Box::pin(runner.attach_to(&backend, async move {
+            for _ in 0..3 {
+                let (dropped, begins) = (said.on_drop("dropped"), begins.clone());
+                drop(spawn(async move {
+                    let _dropped = dropped;
+                    let _bomb = Bomb("a destructor's panic at the end");
+                    begins.fetch_add(1, SeqCst);
+                    pending::<()>().await;
+                }));
+            }
+            pending::<()>().await;
+        })));
+        started.block_on(Box::pin(async {
+            while begun.load(SeqCst) < 3 {
+                let program = program.as_mut().expect("it is dropped below");
+                assert!(poll_once(program).await.is_pending());
+                yields(1).await;
+            }
+        }));
+        program = None;
+        _ = started.end(patience());
+        let all = eventually(|| log.all().len() == 3);
+        assert!(all, "a destructor's panic skipped others: {:?}", log.all());
+        drop(program);
     });
 }
 
