@@ -47,6 +47,9 @@ macro_rules! __scenarios {
                 destructor_panic_at_completion:
                     "a destructor that panics when its task is finished is reported, the output \
                      is kept, and the process goes on (design, invariant 11)";
+                destructor_panic_of_an_output_that_nobody_takes:
+                    "a destructor's panic never ends the process, an output's neither \
+                     (design, invariant 11)";
                 destructor_panic_at_executor_drop:
                     "a destructor that panics when the executor ends skips no later step and \
                      never ends the process (design, invariant 11)";

@@ -442,6 +442,17 @@ pub(crate) fn destructor_panic_at_completion(case: &Case) {
     });
 }
 
+pub(crate) fn destructor_panic_of_an_output_that_nobody_takes(case: &Case) {
+    isolated(case, || {
+        each_way(case, |way, _| async move {
+            for _ in 0..3 {
+                drop(way.spawn(async { Bomb("an output's destructor's panic") }));
+                assert_eq!(way.spawn(async { 1 }).await.expect("the worker goes on"), 1);
+            }
+        });
+    });
+}
+
 pub(crate) fn destructor_panic_at_executor_drop(case: &Case) {
     isolated(case, || {
         let log = Log::default();
