@@ -369,7 +369,7 @@ pub(crate) fn two_programs_in_one_process_independent(case: &Case) {
             run(case, Setup::new(), |stop_second| async move {
                 let first_is_over = Gate::new();
                 let (over, waits) = (first_is_over.clone(), first_is_over.wait());
-                drop(spawn(async move { waits.await }));
+                drop(spawn(waits));
                 _ = stopper.send((stop_second, over));
                 begins.open();
                 first_is_over.wait().await;

@@ -116,9 +116,10 @@ impl Subject {
         self.kind.is_attached()
     }
 
-    /// Whether the calling thread is known to run all tasks.
-    pub(crate) fn is_one_thread(&self) -> bool {
-        self.workers == Some(0) && !self.is_attached()
+    /// Returns how many threads beside the calling one run tasks, where that is known; where there
+    /// is one, the calling one runs none.
+    pub(crate) fn known_workers(&self) -> Option<usize> {
+        self.workers.filter(|_| !self.is_attached())
     }
 
     /// Runs a program as its user would: by `run`, or attached.
