@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use adjourn_core::{Exit, Runner, Signal, Stopper, Totals};
+use adjourn_core::{Exit, Failure, FailureKind, Runner, Signal, Stopper, Totals};
 
 use crate::bare::Way;
 use crate::scenario::Case;
@@ -97,6 +97,7 @@ where
     F: Future<Output = ()>,
 {
     let exit = run(case, Setup::new(), |stopper| main(Way::Erased, stopper));
+    main_is_content(&exit, "with the free functions");
     succeeded(&exit);
     let started = case.subject().start();
     let bare = started.bare();
@@ -106,8 +107,19 @@ where
     started.block_on(Box::pin(async {
         exit = Some(runner.attach_to(&bare.erase(), main).await);
     }));
-    succeeded(&exit.expect("block_on runs a future to its end"));
+    let exit = exit.expect("block_on runs a future to its end");
+    main_is_content(&exit, "on a scope with the typed backend");
+    succeeded(&exit);
     _ = started.end(patience());
+}
+
+/// Passes on what main found wrong: the checks in it are the scenario's own.
+#[track_caller]
+fn main_is_content(exit: &Exit, how: &str) {
+    let panic = |failure: &&Failure| failure.kind == FailureKind::MainPanic;
+    if let Some(failure) = exit.report().failures.iter().find(panic) {
+        panic!("{} ({how})\n{}", failure.messages.join(": "), exit.report());
+    }
 }
 
 /// Checks what holds of every report.
@@ -129,6 +141,9 @@ pub(crate) fn check(exit: &Exit) {
 /// Checks that a program ended with this exit code.
 #[track_caller]
 pub(crate) fn exits(exit: &Exit, code: u8) {
+    if code != 101 {
+        main_is_content(exit, "in main");
+    }
     check(exit);
     assert_eq!(exit.exit_code(), code, "the exit code:\n{}", exit.report());
 }

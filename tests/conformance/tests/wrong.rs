@@ -178,15 +178,38 @@ fn case() {
     scenario.run(|| Subject::owned::<WrongExecutor>().workers(0), "case");
 }
 
-fn passes(fault: &str, scenario: &str) -> bool {
-    let status = Command::new(env::current_exe().expect("the test binary has a path"))
+/// Runs a scenario on an adapter with a fault; returns whether it passes, and what is said.
+fn run(fault: &str, scenario: &str, watchdog: &str) -> (bool, String) {
+    let output = Command::new(env::current_exe().expect("the test binary has a path"))
         .args(["case", "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
-        .envs([(FAULT, fault), (SCENARIO, scenario), ("ADJOURN_CONFORMANCE_WATCHDOG", "15")])
+        .envs([(FAULT, fault), (SCENARIO, scenario), ("ADJOURN_CONFORMANCE_WATCHDOG", watchdog)])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    status.expect("the test binary starts anew").success()
+        .output()
+        .expect("the test binary starts anew");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_failure_says_what_the_contract_wants() {
+    let (passes, said) = run("cancels_on_drop", "tasks::drop_is_detach", "15");
+    assert!(!passes, "{said}");
+    for text in [
+        "tasks::drop_is_detach is not met by wrong, 0 workers",
+        "the contract: a handle that is dropped detaches: the future goes on (rt, Contract)",
+        "found: a handle dropped when the task had begun cancelled its future",
+    ] {
+        assert!(said.contains(text), "{text:?} is not in {said}");
+    }
+}
+
+#[test]
+fn what_hangs_fails_by_its_name() {
+    let stuck = "blocking::stuck_job_does_not_outlast_the_deadline";
+    let (passes, said) = run("waits_for_ever", stuck, "3");
+    assert!(!passes, "{said}");
+    assert!(said.contains(&format!("{stuck} is not met by wrong, 0 workers")), "{said}");
+    assert!(said.contains("it hangs: not over after 3s"), "{said}");
 }
 
 #[track_caller]
@@ -198,7 +221,7 @@ fn fails_exactly(fault: &str, expected: &[&str], perhaps: &[&str]) {
             threads.spawn(|| {
                 while let Some(scenario) = scenarios().get(next.fetch_add(1, SeqCst)) {
                     let name = scenario.to_string();
-                    if !passes(fault, &name) {
+                    if !run(fault, &name, "15").0 {
                         failed.lock().expect("nobody panics here").insert(name);
                     }
                 }
