@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use adjourn_core::{FailureKind, Outcome, Phase, Scope, StragglerState, TaskKind, task};
 
 use crate::bare::Way;
-use crate::program::{Setup, clean, each_way, exits, run};
+use crate::program::{Setup, clean, each_way, each_way_with_failures, exits, run};
 use crate::scenario::Case;
 use crate::tools::{Gate, eventually, patience, resolves};
 
@@ -76,6 +76,7 @@ pub(crate) fn stuck_job_does_not_outlast_the_deadline(case: &Case) {
     });
     exits(&exit, 124);
     let report = exit.report();
+    assert_eq!(report.total().abandoned, 1, "the stuck job:\n{report}");
     let [stuck] = &*report.stragglers else { panic!("not one straggler:\n{report}") };
     assert_eq!(stuck.state, StragglerState::Blocking, "{report}");
     assert_eq!(stuck.task.name.as_deref(), Some("stuck"), "{report}");
@@ -86,7 +87,7 @@ pub(crate) fn stuck_job_does_not_outlast_the_deadline(case: &Case) {
 }
 
 pub(crate) fn panic_caught(case: &Case) {
-    each_way(case, |way: Way, _| async move {
+    each_way_with_failures(case, |way: Way, _| async move {
         let error = way.spawn_blocking::<u32>(|| std::panic::panic_any(7_u32)).await;
         let Err(error) = error else { panic!("a job that panicked has an output") };
         let payload = error.try_into_panic().expect("the error is the panic");

@@ -91,26 +91,40 @@ where
 }
 
 /// Runs a program once with the free functions, which erase the backend, and once attached with a
-/// typed backend; each has to end with exit code 0.
+/// typed backend. Nothing may fail in it.
 pub(crate) fn each_way<F>(case: &Case, main: impl Fn(Way, Stopper) -> F)
 where
     F: Future<Output = ()>,
 {
-    let exit = run(case, Setup::new(), |stopper| main(Way::Erased, stopper));
-    main_is_content(&exit, "with the free functions");
-    succeeded(&exit);
+    run_each_way(case, main).iter().for_each(clean);
+}
+
+/// As [`each_way`], where failures of tasks are what is tested; the exit code has to be 0.
+pub(crate) fn each_way_with_failures<F>(case: &Case, main: impl Fn(Way, Stopper) -> F)
+where
+    F: Future<Output = ()>,
+{
+    run_each_way(case, main).iter().for_each(succeeded);
+}
+
+fn run_each_way<F>(case: &Case, main: impl Fn(Way, Stopper) -> F) -> [Exit; 2]
+where
+    F: Future<Output = ()>,
+{
+    let erased = run(case, Setup::new(), |stopper| main(Way::Erased, stopper));
+    main_is_content(&erased, "with the free functions");
     let started = case.subject().start();
     let bare = started.bare();
     let runner = Setup::new().apply(Runner::<()>::new());
     let main = main(Way::Typed(bare.clone()), runner.stopper());
-    let mut exit = None;
+    let mut typed = None;
     started.block_on(Box::pin(async {
-        exit = Some(runner.attach_to(&bare.erase(), main).await);
+        typed = Some(runner.attach_to(&bare.erase(), main).await);
     }));
-    let exit = exit.expect("block_on runs a future to its end");
-    main_is_content(&exit, "on a scope with the typed backend");
-    succeeded(&exit);
+    let typed = typed.expect("block_on runs a future to its end");
+    main_is_content(&typed, "on a scope with the typed backend");
     _ = started.end(patience());
+    [erased, typed]
 }
 
 /// Passes on what main found wrong: the checks in it are the scenario's own.

@@ -177,6 +177,7 @@ pub(crate) fn drain_waits_for_graceful(case: &Case) {
         begun.wait().await;
         drop(spawn_graceful(move |stop| async move {
             stop.requested().await;
+            assert_eq!(Scope::current().phase(), Phase::Draining);
             said.say("told");
             yields(10).await;
             sleep(millis(10)).await;

@@ -13,7 +13,7 @@ use adjourn_core::{FailureKind, Runner, Scope, scope, spawn, spawn_graceful, spa
 use crate::allocations::{Counted, TASKS, is_counting};
 use crate::bare::{Task, Way};
 use crate::process::isolated;
-use crate::program::{Setup, clean, each_way, exits, run, succeeded};
+use crate::program::{Setup, clean, each_way, each_way_with_failures, exits, run, succeeded};
 use crate::scenario::Case;
 use crate::tools::{Bomb, Gate, Log, OnDrop, eventually, patience, poll_once, yields};
 
@@ -197,7 +197,7 @@ pub(crate) fn drop_is_detach(case: &Case) {
 }
 
 pub(crate) fn panic_keeps_its_payload(case: &Case) {
-    each_way(case, |way, _| async move {
+    each_way_with_failures(case, |way, _| async move {
         for yielding in [0, 3] {
             let handle = way.spawn::<u32>(async move {
                 yields(yielding).await;
@@ -228,7 +228,7 @@ pub(crate) fn detached_panic_keeps_the_workers(case: &Case) {
     succeeded(&exit);
     let total = exit.report().total();
     assert_eq!(total.panicked, TASKS as u64, "panics in the report:\n{}", exit.report());
-    each_way(case, |way, _| async move {
+    each_way_with_failures(case, |way, _| async move {
         for _ in 0..TASKS {
             drop(way.spawn(async { panic!("nobody listens") }));
         }
@@ -412,7 +412,7 @@ pub(crate) fn future_dropped_before_its_handle_resolves(case: &Case) {
 
 pub(crate) fn destructor_panic_on_abort(case: &Case) {
     isolated(case, || {
-        each_way(case, |way, _| async move {
+        each_way_with_failures(case, |way, _| async move {
             let begun = Gate::new();
             let begins = begun.clone();
             let handle = way.spawn(async move {
@@ -442,7 +442,7 @@ impl Future for ReadyBomb {
 
 pub(crate) fn destructor_panic_at_completion(case: &Case) {
     isolated(case, || {
-        each_way(case, |way, _| async move {
+        each_way_with_failures(case, |way, _| async move {
             let handle = way.spawn(ReadyBomb(Some(Bomb("a destructor's panic at completion"))));
             assert_eq!(handle.await.expect("the output is kept"), 1);
             assert_eq!(way.spawn(async { 1 }).await.expect("the worker goes on"), 1);
@@ -458,7 +458,7 @@ pub(crate) fn destructor_panic_at_completion(case: &Case) {
 
 pub(crate) fn destructor_panic_of_an_output_that_nobody_takes(case: &Case) {
     isolated(case, || {
-        each_way(case, |way, _| async move {
+        each_way_with_failures(case, |way, _| async move {
             for _ in 0..3 {
                 drop(way.spawn(async { Bomb("an output's destructor's panic") }));
                 assert_eq!(way.spawn(async { 1 }).await.expect("the worker goes on"), 1);
