@@ -3,7 +3,7 @@
 //! Each is a right adapter (Tokio's, on one thread) with one fault. Every scenario is run on it, in
 //! a process of its own, since faults may hang or abort; what fails has to be what is listed.
 
-use std::any::Any;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::env;
 use std::mem::ManuallyDrop;
@@ -20,7 +20,7 @@ use adjourn_core::rt::{
     AnyBackend, Backend, BlockOn, Executor, Shutdown, SpawnBlocking, Spawner, Threads, Timer,
     Unfinished,
 };
-use adjourn_core::{ExecutorGone, JoinError, StartError};
+use adjourn_core::{ExecutorGone, StartError};
 use adjourn_tokio::{Tokio, TokioExecutor, TokioHandle};
 
 #[global_allocator]
@@ -65,6 +65,7 @@ faults! {
         "tasks::panic_keeps_its_payload",
         "tasks::destructor_panic_on_abort",
         "blocking::panic_caught",
+        "tasks::destructor_panic_at_completion",
     ]
 
     /// What is left on the executor is leaked. A straggler may be polled, and dropped, just before.
@@ -283,6 +284,7 @@ enum Slot<T> {
 struct Fate {
     begun: AtomicBool,
     cancelled: AtomicBool,
+    panicked: AtomicBool,
 }
 
 /// A future, polled wrongly.
@@ -302,7 +304,7 @@ impl<F: Future> Future for WrongFuture<F> {
             this.future = None;
         }
         let Some(future) = this.future.as_mut() else { return Poll::Pending };
-        let polled = future.as_mut().poll(cx);
+        let polled = watched(&this.fate, || future.as_mut().poll(cx));
         if polled.is_pending() && is_wrong("wakes_twice") {
             this.extra = !this.extra;
             if this.extra {
@@ -370,12 +372,15 @@ impl SpawnBlocking for Wrong {
         T: Send + 'static,
     {
         let backend = self.right.clone();
+        let fate = Arc::new(Fate::default());
+        let own = fate.clone();
+        let job = move || watched(&own, job);
         let right = if is_wrong("forgets_jobs") {
             Inner::Later(Some(Box::new(move || backend.spawn_blocking(job))))
         } else {
             Inner::Right(backend.spawn_blocking(job))
         };
-        WrongHandle { right, fate: Arc::default() }
+        WrongHandle { right, fate }
     }
 }
 
@@ -399,19 +404,27 @@ impl<T: Send + 'static> Future for WrongHandle<T> {
             },
             Inner::Later(_) => return Poll::Pending,
         };
-        let any = output.as_ref().ok().map(|output| output as &dyn Any);
-        let tracked = any.and_then(|any| any.downcast_ref::<Tracked>());
-        let panicked =
-            tracked.is_some_and(|result| result.as_ref().is_err_and(JoinError::is_panic));
-        if panicked && is_wrong("loses_panics") {
+        if self.fate.panicked.load(SeqCst) && is_wrong("loses_panics") {
             return Poll::Ready(Err(ExecutorGone));
         }
         Poll::Ready(output)
     }
 }
 
-/// What a tracked task of the kit gives.
-type Tracked = Result<Box<dyn Any + Send>, JoinError>;
+thread_local! {
+    /// How often this thread has panicked, where the hook counts.
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Notes in a fate whether something panicked, though it was caught.
+fn watched<T>(fate: &Fate, run: impl FnOnce() -> T) -> T {
+    let before = PANICS.get();
+    let output = run();
+    if PANICS.get() > before {
+        fate.panicked.store(true, SeqCst);
+    }
+    output
+}
 
 impl<T> Drop for WrongHandle<T> {
     fn drop(&mut self) {
@@ -493,6 +506,9 @@ impl Executor for WrongExecutor {
                     std::process::abort();
                 }
             }));
+        }
+        if is_wrong("loses_panics") {
+            std::panic::set_hook(Box::new(|_| PANICS.set(PANICS.get() + 1)));
         }
         if is_wrong("takes_sigterm") {
             // SAFETY: the default action is no function of this program's.
