@@ -138,7 +138,7 @@ impl fmt::Display for Subject {
         write!(f, "{}", self.kind.name())?;
         match (self.is_attached(), self.workers) {
             (true, _) => f.write_str(", attached"),
-            (_, Some(workers)) => write!(f, ", {workers} workers"),
+            (_, Some(workers)) => write!(f, ", workers: {workers}"),
             (_, None) => Ok(()),
         }
     }

@@ -196,7 +196,7 @@ fn a_failure_says_what_the_contract_wants() {
     let (passes, said) = run("cancels_on_drop", "tasks::drop_is_detach", "15");
     assert!(!passes, "{said}");
     for text in [
-        "tasks::drop_is_detach is not met by wrong, 0 workers",
+        "tasks::drop_is_detach is not met by wrong, workers: 0",
         "the contract: a handle that is dropped detaches: the future goes on (rt, Contract)",
         "found: a handle dropped when the task had begun cancelled its future",
     ] {
@@ -209,7 +209,7 @@ fn what_hangs_fails_by_its_name() {
     let stuck = "blocking::stuck_job_does_not_outlast_the_deadline";
     let (passes, said) = run("waits_for_ever", stuck, "3");
     assert!(!passes, "{said}");
-    assert!(said.contains(&format!("{stuck} is not met by wrong, 0 workers")), "{said}");
+    assert!(said.contains(&format!("{stuck} is not met by wrong, workers: 0")), "{said}");
     assert!(said.contains("it hangs: not over after 3s"), "{said}");
 }
 
