@@ -151,6 +151,7 @@ pub(crate) fn exit_codes(case: &Case) {
 
 pub(crate) fn a_second_listener_coexists(case: &Case) {
     if case.part().is_some() {
+        sys::handle(Signal::TERMINATE); // a handler that knows nothing of listeners
         let mut before = Listener::new(&[Signal::TERMINATE]).expect("SIGTERM can be heard");
         let exit = run(case, Setup::process(), |_| async {
             let mut beside = Listener::new(&[Signal::TERMINATE]).expect("SIGTERM can be heard");
@@ -165,12 +166,16 @@ pub(crate) fn a_second_listener_coexists(case: &Case) {
         if before.wait(Some(Duration::ZERO)).count(Signal::TERMINATE) == 1 {
             say("one before heard it");
         }
-        std::thread::sleep(millis(50));
+        if sys::handled() == 1 {
+            say("a foreign handler heard it");
+        }
+        std::thread::sleep(millis(50)); // for the one beside, on its thread
         finish(exit);
     }
     let ended = Process::start(case, "work").until("ready").send(SIGTERM).end().code(0);
     ended.said("cleaned up");
     ended.said("one before heard it");
+    ended.said("a foreign handler heard it");
     ended.said("one beside heard it");
 }
 

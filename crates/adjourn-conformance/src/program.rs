@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use adjourn_core::{Exit, Failure, FailureKind, Runner, Signal, Stopper, Totals};
+use adjourn_core::{Exit, Failure, FailureKind, Outcome, Runner, Signal, Stopper, Totals};
 
 use crate::bare::Way;
 use crate::scenario::Case;
@@ -96,7 +96,7 @@ pub(crate) fn each_way<F>(case: &Case, main: impl Fn(Way, Stopper) -> F)
 where
     F: Future<Output = ()>,
 {
-    run_each_way(case, main).iter().for_each(clean);
+    run_each_way(case, main).iter().for_each(came_to_its_end);
 }
 
 /// As [`each_way`], where failures of tasks are what is tested; the exit code has to be 0.
@@ -104,7 +104,10 @@ pub(crate) fn each_way_with_failures<F>(case: &Case, main: impl Fn(Way, Stopper)
 where
     F: Future<Output = ()>,
 {
-    run_each_way(case, main).iter().for_each(succeeded);
+    for exit in run_each_way(case, main) {
+        succeeded(&exit);
+        main_finished(&exit);
+    }
 }
 
 fn run_each_way<F>(case: &Case, main: impl Fn(Way, Stopper) -> F) -> [Exit; 2]
@@ -125,6 +128,19 @@ where
     main_is_content(&typed, "on a scope with the typed backend");
     _ = started.end(patience());
     [erased, typed]
+}
+
+/// Checks that nothing at all went wrong and that main, with its checks, came to its end.
+#[track_caller]
+pub(crate) fn came_to_its_end(exit: &Exit) {
+    clean(exit);
+    main_finished(exit);
+}
+
+/// A main that is cancelled half-way has not checked the rest.
+#[track_caller]
+fn main_finished(exit: &Exit) {
+    assert_eq!(exit.report().main, Some(Outcome::Finished), "how main ended:\n{}", exit.report());
 }
 
 /// Passes on what main found wrong: the checks in it are the scenario's own.

@@ -13,7 +13,7 @@ use adjourn_core::{
     StragglerState, scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
 
-use crate::program::{Setup, clean, exits, run, succeeded};
+use crate::program::{Setup, came_to_its_end, clean, exits, run, succeeded};
 use crate::scenario::Case;
 use crate::tools::{
     Gate, Log, Wakes, eventually, millis, patience, poll_once, resolves, sleep, until_phase, yields,
@@ -60,6 +60,7 @@ pub(crate) fn before_subscription(case: &Case) {
         pending::<()>().await;
     });
     clean(&exit);
+    assert_eq!(exit.report().total().finished, 1, "the graceful task:\n{}", exit.report());
 }
 
 pub(crate) fn from_a_plain_thread(case: &Case) {
@@ -330,7 +331,7 @@ pub(crate) fn nothing_pending_no_delay(case: &Case) {
     });
     clean(&exit);
     let exit_by_itself = run(case, Setup::new(), |_| async {});
-    clean(&exit_by_itself);
+    came_to_its_end(&exit_by_itself);
     // The limits are 20 s and 25 s: nobody has waited for one of them.
     assert!(start.elapsed() < millis(9_000), "two empty stops took {:?}", start.elapsed());
     use Phase::*;
@@ -363,9 +364,9 @@ pub(crate) fn panicked_task_reported(case: &Case) {
 
 pub(crate) fn two_programs_in_one_process_independent(case: &Case) {
     let (stopper, given) = mpsc::channel();
-    let begun = Gate::new();
+    let (begun, second_goes_on) = (Gate::new(), Gate::new());
     thread::scope(|threads| {
-        let begins = begun.clone();
+        let (begins, goes_on) = (begun.clone(), second_goes_on.clone());
         let second = threads.spawn(move || {
             run(case, Setup::new(), |stop_second| async move {
                 let first_is_over = Gate::new();
@@ -376,6 +377,7 @@ pub(crate) fn two_programs_in_one_process_independent(case: &Case) {
                 first_is_over.wait().await;
                 assert!(!StopToken::current().is_requested(), "told of another program's stop");
                 assert_eq!(spawn(async { 1 }).await.expect("the program goes on"), 1);
+                goes_on.open();
                 pending::<()>().await;
             })
         });
@@ -388,9 +390,10 @@ pub(crate) fn two_programs_in_one_process_independent(case: &Case) {
         clean(&exit);
         let (stop_second, first_is_over) = given.recv().expect("the second program runs");
         first_is_over.open();
-        thread::sleep(millis(20));
+        let went_on = eventually(|| second_goes_on.is_open() || second.is_finished());
         stop_second.stop();
         clean(&second.join().expect("the second program ends"));
+        assert!(went_on && second_goes_on.is_open(), "the second program hangs");
     });
 }
 
@@ -444,7 +447,7 @@ pub(crate) fn dropping_the_stop_future_loses_nothing(case: &Case) {
         stopped.stop().await.expect("main is not inside that scope");
         assert_eq!(stopped.phase(), Phase::Stopped);
     });
-    clean(&exit);
+    came_to_its_end(&exit);
 }
 
 pub(crate) fn order_of_scopes(case: &Case) {
@@ -496,7 +499,7 @@ pub(crate) fn partial_stop_spares_siblings(case: &Case) {
         let right = kept.pop().expect("there are two").await;
         assert!(right.is_ok(), "right's task ends by itself");
     });
-    clean(&exit);
+    came_to_its_end(&exit);
     log.was(&["left", "left has ended", "right"]);
 }
 
@@ -522,7 +525,7 @@ pub(crate) fn grandchildren_reached(case: &Case) {
         assert_eq!(count.load(SeqCst), DEEP, "told, when the stop was over");
         assert_eq!(below.phase(), Phase::Stopped);
     });
-    clean(&exit);
+    came_to_its_end(&exit);
 }
 
 pub(crate) fn error_in_a_child_reaches_the_root_with_its_path(case: &Case) {

@@ -4,6 +4,8 @@
 
 #[cfg(unix)]
 mod imp {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
     use adjourn_core::Signal;
 
     /// Sends a signal to a child that has not been waited for.
@@ -47,6 +49,24 @@ mod imp {
         if libc::WIFSIGNALED(status) { libc::WTERMSIG(status) } else { 0 }
     }
 
+    static HANDLED: AtomicUsize = AtomicUsize::new(0);
+
+    extern "C" fn count(_: libc::c_int) {
+        HANDLED.fetch_add(1, SeqCst);
+    }
+
+    /// Installs a handler that counts.
+    pub(crate) fn handle(signal: Signal) {
+        let handler: extern "C" fn(libc::c_int) = count;
+        // SAFETY: the handler does one atomic addition, which is async-signal-safe.
+        unsafe { libc::signal(signal.as_raw(), handler as libc::sighandler_t) };
+    }
+
+    /// Returns how often that handler was called.
+    pub(crate) fn handled() -> usize {
+        HANDLED.load(SeqCst)
+    }
+
     pub(crate) use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
 }
 
@@ -59,6 +79,10 @@ mod imp {
     pub(crate) fn kill_self(_: Signal) {}
     pub(crate) fn set_ignored(_: Signal, _: bool) {}
     pub(crate) fn end_after(_: u32) {}
+    pub(crate) fn handle(_: Signal) {}
+    pub(crate) fn handled() -> usize {
+        0
+    }
     pub(crate) fn fork_and_raise(_: Signal) -> i32 {
         0
     }

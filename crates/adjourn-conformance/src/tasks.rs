@@ -13,7 +13,9 @@ use adjourn_core::{FailureKind, Runner, Scope, scope, spawn, spawn_graceful, spa
 use crate::allocations::{Counted, TASKS, is_counting};
 use crate::bare::{Task, Way};
 use crate::process::isolated;
-use crate::program::{Setup, clean, each_way, each_way_with_failures, exits, run, succeeded};
+use crate::program::{
+    Setup, came_to_its_end, clean, each_way, each_way_with_failures, exits, run, succeeded,
+};
 use crate::scenario::Case;
 use crate::tools::{Bomb, Gate, Log, OnDrop, eventually, patience, poll_once, yields};
 
@@ -30,7 +32,7 @@ pub(crate) fn value_returned(case: &Case) {
         assert_eq!(spawn_graceful(|_| async { 1 }).await.expect("it ends by itself"), 1);
         assert_eq!(spawn_shielded(async { [2] }).await.expect("it ends by itself"), [2]);
     });
-    clean(&exit);
+    came_to_its_end(&exit);
     assert_eq!(exit.report().total().finished, 3, "main and two tasks:\n{}", exit.report());
     let started = case.subject().start();
     let bare = started.bare();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use adjourn_core::Scope;
 
 use crate::bare::Bare;
-use crate::program::{Setup, clean, exits, run};
+use crate::program::{Setup, came_to_its_end, exits, run};
 use crate::scenario::Case;
 use crate::tools::{Wakes, millis, patience, poll_once, yields};
 
@@ -54,7 +54,7 @@ pub(crate) fn zero_completes(case: &Case) {
     let exit = run(case, Setup::new(), |_| async {
         Scope::current().sleep(Duration::ZERO).await;
     });
-    clean(&exit);
+    came_to_its_end(&exit);
 }
 
 pub(crate) fn duration_max_stays_pending(case: &Case) {
