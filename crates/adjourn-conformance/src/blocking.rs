@@ -62,7 +62,7 @@ pub(crate) fn stuck_job_does_not_outlast_the_deadline(case: &Case) {
     let release = Gate::new();
     let kept = Arc::new(std::sync::Mutex::new(None));
     let (released, keep) = (release.clone(), kept.clone());
-    let exit = run(case, Setup::new().timeout(500), |stopper| async move {
+    let exit = run(case, Setup::new().timeout(1000), |stopper| async move {
         let begun = Gate::new();
         let begins = begun.clone();
         let job = task("stuck").spawn_blocking(move || {

@@ -133,7 +133,7 @@ pub(crate) fn count_reaches_0(case: &Case) {
 pub(crate) fn handle_outlives_the_executor(case: &Case) {
     let handles = Arc::new(Mutex::new(Vec::new()));
     let kept = handles.clone();
-    let exit = run(case, Setup::new().timeout(500), |stopper| async move {
+    let exit = run(case, Setup::new().timeout(1000), |stopper| async move {
         let finished = spawn(async { 9 });
         while !finished.is_finished() {
             yields(1).await;

@@ -13,7 +13,7 @@ use crate::process::{Process, say};
 use crate::program::{Setup, check, run};
 use crate::scenario::Case;
 use crate::sys::{self, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
-use crate::tools::{Gate, millis, sleep, yields};
+use crate::tools::{Gate, eventually, millis, sleep, yields};
 
 /// Says why a program stopped, and ends the process as its user's would.
 fn finish(exit: Exit) -> ! {
@@ -109,7 +109,7 @@ pub(crate) fn second_sigint_with_wedged_workers(case: &Case) {
         exit.exit();
     }
     let process = Process::start(case, "wedged").until("ready").send(SIGINT).until("heard");
-    let ended = process.pause(50 * DEBOUNCE).send(SIGINT).end().code(130);
+    let ended = process.pause(100 * DEBOUNCE).send(SIGINT).end().code(130);
     ended.complained("forced by SIGINT");
 }
 
@@ -157,12 +157,15 @@ pub(crate) fn a_second_listener_coexists(case: &Case) {
     if case.part().is_some() {
         sys::handle(Signal::TERMINATE); // a handler that knows nothing of listeners
         let mut before = Listener::new(&[Signal::TERMINATE]).expect("SIGTERM can be heard");
+        let beside_is_over = Gate::new();
+        let over = beside_is_over.clone();
         let exit = run(case, Setup::process(), |_| async {
             let mut beside = Listener::new(&[Signal::TERMINATE]).expect("SIGTERM can be heard");
             std::thread::spawn(move || {
                 if beside.wait(None).count(Signal::TERMINATE) == 1 {
                     say("one beside heard it");
                 }
+                over.open();
             });
             work().await;
         });
@@ -173,7 +176,7 @@ pub(crate) fn a_second_listener_coexists(case: &Case) {
         if sys::handled() == 1 {
             say("a foreign handler heard it");
         }
-        std::thread::sleep(millis(50)); // for the one beside, on its thread
+        eventually(|| beside_is_over.is_open());
         finish(exit);
     }
     let ended = Process::start(case, "work").until("ready").send(SIGTERM).end().code(0);
@@ -255,7 +258,7 @@ pub(crate) fn nohups_ignored_sighup_stays_ignored(case: &Case) {
         finish(exit);
     }
     let process = Process::start(case, "work").until("ready").send(SIGHUP);
-    let ended = process.send(SIGTERM).end().code(0);
+    let ended = process.pause(millis(50)).send(SIGTERM).end().code(0);
     ended.said("stopped by SIGTERM");
     ended.said("ignored as before");
 }

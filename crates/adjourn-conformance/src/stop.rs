@@ -272,7 +272,7 @@ pub(crate) fn overdue_tasks_cancelled(case: &Case) {
 pub(crate) fn shield_bounded_by_the_deadline(case: &Case) {
     let log = Log::default();
     let said = log.clone();
-    let exit = run(case, Setup::new().timeout(500), |stopper| async move {
+    let exit = run(case, Setup::new().timeout(1000), |stopper| async move {
         let dropped = said.on_drop("dropped");
         let begun = Gate::new();
         let begins = begun.clone();

@@ -101,7 +101,7 @@ pub(crate) fn re_poll_after_ready(case: &Case) {
 }
 
 pub(crate) fn deadline_fires_beside_a_sibling_that_is_always_ready(case: &Case) {
-    let exit = run(case, Setup::new().timeout(500), |stopper| async move {
+    let exit = run(case, Setup::new().timeout(1000), |stopper| async move {
         drop(adjourn_core::task("busy").spawn_shielded(yields(usize::MAX)));
         stopper.stop();
         std::future::pending::<()>().await;
