@@ -166,6 +166,7 @@ faults! {
         "processes::run_twice",
         "processes::stopped_process_ends_cleanly",
         "processes::two_thousand_sigusr1_then_sigterm_not_lost",
+        "processes::a_second_listener_coexists",
     ]
 }
 
