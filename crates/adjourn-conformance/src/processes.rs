@@ -13,7 +13,7 @@ use crate::process::{Process, say};
 use crate::program::{Setup, check, run};
 use crate::scenario::Case;
 use crate::sys::{self, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
-use crate::tools::{Gate, eventually, millis, sleep, yields};
+use crate::tools::{Gate, eventually, millis, patience, sleep, yields};
 
 /// Says why a program stopped, and ends the process as its user's would.
 fn finish(exit: Exit) -> ! {
@@ -169,11 +169,11 @@ pub(crate) fn a_second_listener_coexists(case: &Case) {
             });
             work().await;
         });
-        // Both had it counted before the program could hear of it.
-        if before.wait(Some(Duration::ZERO)).count(Signal::TERMINATE) == 1 {
+        // The handlers may still be on their way on another thread.
+        if before.wait(Some(patience())).count(Signal::TERMINATE) == 1 {
             say("one before heard it");
         }
-        if sys::handled() == 1 {
+        if eventually(|| sys::handled() == 1) {
             say("a foreign handler heard it");
         }
         eventually(|| beside_is_over.is_open());
