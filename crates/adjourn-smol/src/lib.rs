@@ -207,6 +207,9 @@ impl Executor for SmolExecutor {
             let (works, on_start) = (works.clone(), threads.on_start.clone());
             let work = move || {
                 let _works = works;
+                // Dropped before it: once all workers are said to be over, none has a share of the
+                // executor, and it ends where it is dropped.
+                let (executor, ended) = (executor, ended);
                 if let Some(on_start) = on_start {
                     on_start();
                 }

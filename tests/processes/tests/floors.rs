@@ -42,8 +42,8 @@ fn dependencies_lead_downwards_only() {
             }
         }
     }
-    for name in ["adjourn-core", "adjourn-sim", "adjourn"] {
-        assert!(seen.contains(name), "{name} is not in {seen:?}");
+    for name in ["adjourn", "adjourn-conformance", "adjourn-core", "adjourn-sim"] {
+        assert!(seen.contains(name), "{name} is not among {seen:?}");
     }
 }
 
@@ -59,6 +59,7 @@ fn compiled(package: &str, features: &str) -> BTreeSet<String> {
 #[test]
 fn a_backend_brings_no_other_executor() {
     let core = compiled("adjourn-core", "");
+    let kit = compiled("adjourn-conformance", "");
     let smol = compiled("adjourn", "smol");
     let tokio = compiled("adjourn", "tokio");
     let async_std = compiled("adjourn", "async-std");
@@ -66,6 +67,7 @@ fn a_backend_brings_no_other_executor() {
     assert!(has(&smol, "async-executor") && has(&tokio, "tokio"), "the check sees the backends");
     for executor in ["tokio", "async-executor", "async-std", "smol"] {
         assert!(!has(&core, executor), "core compiles {executor}");
+        assert!(!has(&kit, executor), "the conformance kit compiles {executor}");
     }
     assert!(!has(&smol, "tokio") && !has(&smol, "async-std"), "{smol:?}");
     assert!(!has(&tokio, "async-executor") && !has(&tokio, "async-io"), "{tokio:?}");

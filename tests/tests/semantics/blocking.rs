@@ -12,7 +12,6 @@ use crate::harness::*;
 
 scenarios![
     a_job_returns_its_value,
-    a_job_whose_handle_is_dropped_runs,
     a_panic_of_a_job_keeps_its_payload,
     a_running_job_is_waited_for,
     a_running_job_is_not_aborted,
@@ -33,18 +32,6 @@ fn a_job_returns_its_value(config: Config) {
     });
     clean(&exit);
     assert_eq!(exit.report().total().finished, 53);
-}
-
-fn a_job_whose_handle_is_dropped_runs(config: Config) {
-    let (sent, received) = mpsc::channel();
-    let exit = Program::new(config).run(async move {
-        for number in 0..50 {
-            let sent = sent.clone();
-            drop(spawn_blocking(move || sent.send(number).unwrap()));
-        }
-    });
-    clean(&exit);
-    assert_eq!(received.iter().count(), 50);
 }
 
 fn a_panic_of_a_job_keeps_its_payload(config: Config) {

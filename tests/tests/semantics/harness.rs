@@ -41,11 +41,6 @@ impl Config {
         matches!(self, TokioCurrentThread | SmolCurrentThread | SmolAttached)
     }
 
-    /// Whether one thread runs all tasks, and another one `main`.
-    pub fn has_one_worker(self) -> bool {
-        matches!(self, TokioOneWorker | SmolOneWorker)
-    }
-
     pub fn backend(self) -> &'static str {
         match self {
             TokioCurrentThread | TokioOneWorker | TokioWorkers | TokioAttached => "tokio",

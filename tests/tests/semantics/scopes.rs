@@ -13,13 +13,11 @@ scenarios![
     scopes_have_names_and_paths,
     a_partial_stop_spares_siblings,
     a_stop_reaches_grandchildren,
-    dependents_stop_first,
     a_chain_of_dependencies_stops_in_order,
     stopping_a_dependency_stops_its_dependents,
     tokens_of_a_dependency_fire_after_its_dependents_end,
     children_end_before_their_parents_tasks_are_cancelled,
     a_stop_awaited_from_inside_is_an_error,
-    a_stop_whose_future_is_dropped_goes_on,
     a_scope_ends_by_itself_and_its_totals_fold,
     dropping_a_handle_stops_nothing,
     a_nursery_waits_for_its_tasks,
@@ -97,30 +95,6 @@ fn a_stop_reaches_grandchildren(config: Config) {
         assert_eq!(said.all().len(), 3);
     });
     clean(&exit);
-}
-
-fn dependents_stop_first(config: Config) {
-    let log = Log::default();
-    let program = Program::new(config);
-    let (stopper, said) = (program.stopper(), log.clone());
-    let exit = program.run(async move {
-        let db = scope("db");
-        let http = scope("http").depends_on(&db);
-        for (scope, steps) in [(&db, 0), (&http, 20)] {
-            let said = said.clone();
-            drop(scope.spawn_graceful(move |stop| async move {
-                let name = Scope::current().name().to_owned();
-                stop.requested().await;
-                said.say(format!("{name} told"));
-                yields(steps).await;
-                said.say(format!("{name} done"));
-            }));
-        }
-        stopper.stop();
-        pending::<()>().await;
-    });
-    clean(&exit);
-    log.is(&["http told", "http done", "db told", "db done"]);
 }
 
 fn a_chain_of_dependencies_stops_in_order(config: Config) {
@@ -246,20 +220,6 @@ fn a_stop_awaited_from_inside_is_an_error(config: Config) {
         outer.stop().await.unwrap();
         outer.stop().await.unwrap();
         assert!(Scope::current().stop().await.is_err());
-    });
-    clean(&exit);
-}
-
-fn a_stop_whose_future_is_dropped_goes_on(config: Config) {
-    let exit = Program::new(config).run(async {
-        let scope = scope("stopped");
-        let handle = scope.spawn(pending::<()>());
-        drop(scope.stop());
-        assert!(handle.await.unwrap_err().is_cancelled());
-        let mut stop = scope.stop();
-        _ = poll_once(&mut stop).await;
-        drop(stop);
-        scope.stop().await.unwrap();
     });
     clean(&exit);
 }

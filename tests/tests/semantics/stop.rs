@@ -19,7 +19,6 @@ scenarios![
     a_stop_before_the_start_is_not_lost,
     a_plain_thread_stops_the_program,
     plain_tasks_are_cancelled_at_once,
-    draining_waits_for_graceful_tasks,
     a_graceful_main_drains,
     overdue_graceful_tasks_are_cancelled_at_the_drain_limit,
     tokens_are_level_triggered,
@@ -47,8 +46,6 @@ scenarios![
     a_task_spawned_while_draining_joins_the_drain,
     a_stuck_worker_does_not_outlast_the_deadline,
     dropping_an_attached_program_cancels_all,
-    sleeps_are_never_early,
-    the_deadline_comes_beside_a_sibling_that_is_always_ready,
     a_stop_while_tasks_spawn_loses_none,
 ];
 
@@ -120,34 +117,6 @@ fn plain_tasks_are_cancelled_at_once(config: Config) {
     let phases: Vec<_> = exit.report().phases.iter().map(|span| span.phase).collect();
     use Phase::*;
     assert_eq!(phases, [Running, Draining, Cancelling, Closing, Stopped]);
-}
-
-fn draining_waits_for_graceful_tasks(config: Config) {
-    let log = Log::default();
-    let program = Program::new(config);
-    let (stopper, said) = (program.stopper(), log.clone());
-    let exit = program.run(async move {
-        let begun = Gate::new();
-        let (begins, dropped) = (begun.clone(), said.on_drop("plain dropped"));
-        drop(spawn(async move {
-            let _dropped = dropped;
-            begins.open();
-            pending::<()>().await;
-        }));
-        begun.wait().await;
-        drop(spawn_graceful(move |stop| async move {
-            stop.requested().await;
-            assert_eq!(Scope::current().phase(), Phase::Draining);
-            said.say("told");
-            yields(10).await;
-            sleep(millis(10)).await;
-            said.say("graceful done");
-        }));
-        stopper.stop();
-        pending::<()>().await;
-    });
-    clean(&exit);
-    log.is(&["told", "graceful done", "plain dropped"]);
 }
 
 fn a_graceful_main_drains(config: Config) {
@@ -689,35 +658,6 @@ fn dropping_an_attached_program_cancels_all(config: Config) {
     let mut all = log.all();
     all.sort();
     assert_eq!(all, ["main", "plain", "shielded"]);
-}
-
-fn sleeps_are_never_early(config: Config) {
-    let exit = Program::new(config).run(async {
-        let start = Instant::now();
-        sleep(millis(20)).await;
-        assert!(start.elapsed() >= millis(20));
-        sleep(Duration::ZERO).await;
-        let mut never = Box::pin(sleep(Duration::MAX));
-        yields(3).await;
-        assert!(poll_once(&mut never).await.is_pending());
-    });
-    clean(&exit);
-}
-
-fn the_deadline_comes_beside_a_sibling_that_is_always_ready(config: Config) {
-    let program = Program::new(config).cut_off_after(millis(200));
-    let stopper = program.stopper();
-    let exit = program.run(async move {
-        drop(adjourn::spawn_shielded(async {
-            loop {
-                yields(1).await;
-            }
-        }));
-        stopper.stop();
-        pending::<()>().await;
-    });
-    exits(&exit, 124);
-    assert_eq!(exit.report().stragglers.len(), 1);
 }
 
 fn a_stop_while_tasks_spawn_loses_none(config: Config) {

@@ -1,40 +1,28 @@
 //! Spawning, joining, aborting; panics and destructors.
 
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread;
 
-use adjourn::{
-    FailureKind, JoinHandle, Reason, Scope, spawn, spawn_graceful, spawn_shielded, task,
-};
+use adjourn::{FailureKind, Reason, Scope, spawn, spawn_graceful, spawn_shielded, task};
 
 use crate::harness::*;
 
 scenarios![
     a_value_is_returned,
     main_may_borrow_and_not_be_send,
-    a_task_spawns_a_task,
-    a_foreign_thread_spawns_through_a_scope,
-    a_dropped_handle_detaches,
     a_panic_keeps_its_payload,
-    detached_panics_keep_the_workers,
     abort_drops_a_pending_task_before_its_handle_resolves,
-    abort_before_the_first_poll_never_enters_the_body,
-    abort_after_completion_keeps_the_output,
-    abort_during_the_final_ready_keeps_the_output,
-    abort_of_itself_acts_at_the_next_yield,
     concurrent_aborts_end_a_task_once,
     abort_does_not_cancel_a_shielded_task,
     a_destructor_that_panics_on_abort_is_a_reported_panic,
     a_destructor_that_panics_on_completion_keeps_the_output,
     a_destructor_that_panics_on_cancellation_skips_nobody,
-    a_destructor_spawns_while_its_task_is_aborted,
-    a_late_wake_does_nothing,
     a_background_task_does_not_keep_the_program_alive,
     a_handle_outlives_its_program,
     spawns_while_cancelling_are_refused_but_from_shielded_work,
@@ -69,44 +57,6 @@ fn main_may_borrow_and_not_be_send(config: Config) {
     assert_eq!(shared.load(SeqCst), 8);
 }
 
-fn a_task_spawns_a_task(config: Config) {
-    let exit = Program::new(config).run(async {
-        let outer = spawn(async { spawn(async { spawn(async { 3 }).await.unwrap() }).await });
-        assert_eq!(outer.await.unwrap().unwrap(), 3);
-    });
-    clean(&exit);
-}
-
-fn a_foreign_thread_spawns_through_a_scope(config: Config) {
-    let exit = Program::new(config).run(async {
-        let scope = Scope::current();
-        let (sent, received) = async_channel::bounded(1);
-        thread::spawn(move || {
-            assert!(Scope::try_current().is_err());
-            let handle = scope.spawn(async { 5 });
-            sent.send_blocking(handle).unwrap();
-        });
-        assert_eq!(received.recv().await.unwrap().await.unwrap(), 5);
-    });
-    clean(&exit);
-}
-
-fn a_dropped_handle_detaches(config: Config) {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = count.clone();
-    let exit = Program::new(config).run(async move {
-        for _ in 0..10 {
-            let counted = counted.clone();
-            drop(spawn(async move {
-                yields(3).await;
-                counted.fetch_add(1, SeqCst);
-            }));
-        }
-    });
-    clean(&exit);
-    assert_eq!(count.load(SeqCst), 10);
-}
-
 fn a_panic_keeps_its_payload(config: Config) {
     let exit = Program::new(config).run(async {
         let error = spawn(async { std::panic::panic_any(7_u32) }).await.unwrap_err();
@@ -121,19 +71,6 @@ fn a_panic_keeps_its_payload(config: Config) {
     assert!(failures.iter().all(|failure| !failure.fatal), "isolated before the stop");
     assert_eq!(failures[1].messages, ["it was text"]);
     assert_eq!(exit.report().total().panicked, 2);
-}
-
-fn detached_panics_keep_the_workers(config: Config) {
-    let exit = Program::new(config).run(async {
-        for _ in 0..50 {
-            drop(spawn(async { panic!("nobody listens") }));
-        }
-        for _ in 0..50 {
-            assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
-        }
-    });
-    succeeded(&exit);
-    assert_eq!(exit.report().total().panicked, 50);
 }
 
 fn abort_drops_a_pending_task_before_its_handle_resolves(config: Config) {
@@ -157,104 +94,6 @@ fn abort_drops_a_pending_task_before_its_handle_resolves(config: Config) {
     clean(&exit);
     log.is(&["dropped", "resolved"]);
     assert_eq!(exit.report().total().cancelled, 1);
-}
-
-fn abort_before_the_first_poll_never_enters_the_body(config: Config) {
-    if !config.is_single_threaded() && !config.has_one_worker() {
-        return; // nothing keeps another worker from being first
-    }
-    let log = Log::default();
-    let said = log.clone();
-    let exit = Program::new(config).run(async move {
-        let (entered, is_entered) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        if config.has_one_worker() {
-            drop(spawn(async move {
-                entered.send(()).unwrap();
-                released.recv().unwrap(); // keeps the one worker
-            }));
-            is_entered.recv().unwrap();
-        }
-        let (dropped, enters) = (said.on_drop("dropped"), said.clone());
-        let handle = spawn(async move {
-            enters.say("entered");
-            drop(dropped);
-        });
-        handle.abort();
-        _ = release.send(());
-        assert!(handle.await.unwrap_err().is_cancelled());
-    });
-    clean(&exit);
-    log.is(&["dropped"]);
-}
-
-fn abort_after_completion_keeps_the_output(config: Config) {
-    let exit = Program::new(config).run(async {
-        let handle = spawn(async { 9 });
-        while !handle.is_finished() {
-            yields(1).await;
-        }
-        handle.abort();
-        assert_eq!(handle.await.unwrap(), 9);
-    });
-    clean(&exit);
-    assert_eq!(exit.report().total().finished, 2);
-}
-
-/// A task that is given its own handle, to abort itself with.
-fn with_own_handle<T, F>(body: impl FnOnce(Arc<Mutex<Option<JoinHandle<T>>>>) -> F) -> Own<T>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    let (slot, gate) = (Arc::new(Mutex::new(None)), Gate::new());
-    let (body, given) = (body(slot.clone()), gate.clone());
-    let handle = spawn(async move {
-        given.wait().await;
-        body.await
-    });
-    *slot.lock().unwrap() = Some(handle);
-    gate.open();
-    slot
-}
-
-type Own<T> = Arc<Mutex<Option<JoinHandle<T>>>>;
-
-fn abort_during_the_final_ready_keeps_the_output(config: Config) {
-    let exit = Program::new(config).run(async {
-        let aborted = Gate::new();
-        let tell = aborted.clone();
-        let own = with_own_handle(|own| async move {
-            own.lock().unwrap().as_ref().unwrap().abort();
-            tell.open();
-            5
-        });
-        aborted.wait().await;
-        let handle = own.lock().unwrap().take().unwrap();
-        assert_eq!(handle.await.unwrap(), 5);
-    });
-    clean(&exit);
-}
-
-fn abort_of_itself_acts_at_the_next_yield(config: Config) {
-    let log = Log::default();
-    let said = log.clone();
-    let exit = Program::new(config).run(async move {
-        let aborted = Gate::new();
-        let (tell, says) = (aborted.clone(), said.clone());
-        let own = with_own_handle(|own| async move {
-            own.lock().unwrap().as_ref().unwrap().abort();
-            says.say("aborted");
-            tell.open();
-            yields(1).await;
-            says.say("never");
-        });
-        aborted.wait().await;
-        let handle = own.lock().unwrap().take().unwrap();
-        assert!(handle.await.unwrap_err().is_cancelled());
-    });
-    clean(&exit);
-    log.is(&["aborted"]);
 }
 
 fn concurrent_aborts_end_a_task_once(config: Config) {
@@ -371,52 +210,6 @@ fn a_destructor_that_panics_on_cancellation_skips_nobody(config: Config) {
     assert_eq!(log.all().len(), 20);
     let total = exit.report().total();
     assert_eq!((total.panicked, total.cancelled), (10, 11));
-}
-
-fn a_destructor_spawns_while_its_task_is_aborted(config: Config) {
-    struct Spawns(Gate);
-    impl Drop for Spawns {
-        fn drop(&mut self) {
-            let gate = self.0.clone();
-            drop(spawn(async move { gate.open() }));
-        }
-    }
-    let exit = Program::new(config).run(async {
-        let (begun, spawned) = (Gate::new(), Gate::new());
-        let (begins, spawns) = (begun.clone(), Spawns(spawned.clone()));
-        let handle = spawn(async move {
-            let _spawns = spawns;
-            begins.open();
-            pending::<()>().await;
-        });
-        begun.wait().await;
-        handle.abort();
-        assert!(handle.await.unwrap_err().is_cancelled());
-        spawned.wait().await;
-    });
-    clean(&exit);
-}
-
-fn a_late_wake_does_nothing(config: Config) {
-    let exit = Program::new(config).run(async {
-        let waker = spawn(poll_fn(|cx| Poll::Ready(cx.waker().clone()))).await.unwrap();
-        for _ in 0..3 {
-            waker.wake_by_ref();
-            yields(2).await;
-        }
-        let (sent, received) = mpsc::channel();
-        let handle = spawn(poll_fn(move |cx| {
-            sent.send(cx.waker().clone()).unwrap();
-            Poll::<()>::Pending
-        }));
-        while !handle.is_finished() {
-            handle.abort();
-            yields(1).await;
-        }
-        received.try_iter().for_each(|waker| waker.wake());
-        assert!(handle.await.unwrap_err().is_cancelled());
-    });
-    clean(&exit);
 }
 
 fn a_background_task_does_not_keep_the_program_alive(config: Config) {

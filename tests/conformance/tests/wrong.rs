@@ -1,0 +1,562 @@
+//! The kit bites: adapters that are wrong in one thing each, and the scenarios that they fail.
+//!
+//! Each is a right adapter (Tokio's, on one thread) with one fault. Every scenario is run on it, in
+//! a process of its own, since faults may hang or abort; what fails has to be what is listed.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::env;
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use adjourn_conformance::{CountingAllocator, Scenario, Subject, scenarios};
+use adjourn_core::rt::{
+    AnyBackend, Backend, BlockOn, Executor, Shutdown, SpawnBlocking, Spawner, Threads, Timer,
+    Unfinished,
+};
+use adjourn_core::{ExecutorGone, StartError};
+use adjourn_tokio::{Tokio, TokioExecutor, TokioHandle};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// Which fault this process's adapter has.
+const FAULT: &str = "ADJOURN_WRONG_FAULT";
+/// Which scenario this process runs.
+const SCENARIO: &str = "ADJOURN_WRONG_SCENARIO";
+
+/// Whether this process's adapter has the fault.
+fn is_wrong(fault: &str) -> bool {
+    static OWN: OnceLock<Option<String>> = OnceLock::new();
+    OWN.get_or_init(|| env::var(FAULT).ok()).as_deref() == Some(fault)
+}
+
+/// Makes a test of each fault: its name, what has to fail, and what may fail by the threads' timing.
+macro_rules! faults {
+    ($(
+        $(#[$doc:meta])*
+        $fault:ident fails [$($expected:literal),* $(,)?]$(, perhaps [$($perhaps:literal),*])?
+    )*) => {
+        $(
+            $(#[$doc])*
+            #[test]
+            fn $fault() {
+                fails_exactly(stringify!($fault), &[$($expected),*], &[$($($perhaps),*)?]);
+            }
+        )*
+    };
+}
+
+faults! {
+    /// The control: what is listed below is the faults' doing.
+    nothing_is_wrong fails []
+
+    /// Dropping the handle of a future that has begun cancels it.
+    cancels_on_drop fails ["tasks::drop_is_detach"]
+
+    /// A task that panicked looks like one whose executor is gone.
+    loses_panics fails [
+        "tasks::panic_keeps_its_payload",
+        "tasks::destructor_panic_on_abort",
+        "blocking::panic_caught",
+        "tasks::destructor_panic_at_completion",
+    ]
+
+    /// What is left on the executor is leaked. A straggler may be polled, and dropped, just before.
+    never_drops fails [
+        "executor_end::drop_drops_futures",
+        "executor_end::handles_resolve_to_executor_gone",
+        "executor_end::spawn_after_the_end_refused",
+        "tasks::destructor_panic_at_executor_drop",
+    ], perhaps ["stop::shield_bounded_by_the_deadline"]
+
+    /// The end is said to be over before it is.
+    ends_too_soon fails ["executor_end::drop_drops_futures"]
+
+    /// Spawning after the end panics.
+    panics_on_late_spawns fails ["executor_end::spawn_after_the_end_refused"]
+
+    /// The end waits for what is stuck, for as long as that takes.
+    waits_for_ever fails ["blocking::stuck_job_does_not_outlast_the_deadline"]
+
+    /// A wake is two polls.
+    wakes_twice fails ["stop::each_waiter_woken_once"]
+
+    /// A future is polled once more when it was ready.
+    polls_after_ready fails [
+        "tasks::late_wake_is_a_no_op",
+        "stop::each_waiter_woken_once",
+    ]
+
+    /// A future is polled inside `spawn`.
+    polls_inside_spawn fails [
+        "tasks::never_polled_inside_spawn",
+        "tasks::destructor_panic_of_an_output_that_nobody_takes",
+        "executor_end::spawn_after_the_end_refused",
+        "tasks::abort_acts_only_at_a_yield",
+        "tasks::abort_before_the_first_poll_never_enters_the_body",
+    ]
+
+    /// What another thread spawns is only noticed at the next spawn of its own.
+    sleeps_through_foreign_spawns fails ["tasks::spawn_from_a_foreign_thread"]
+
+    /// A job is started by whoever awaits its handle.
+    forgets_jobs fails [
+        "blocking::dropped_queued_job_runs",
+        "blocking::panic_caught",
+        "blocking::running_job_reported",
+        "blocking::stuck_job_does_not_outlast_the_deadline",
+        "stop::spawn_in_each_phase",
+    ]
+
+    /// Erased, it has no pool.
+    erases_its_pool fails [
+        "blocking::dropped_queued_job_runs",
+        "blocking::panic_caught",
+        "blocking::running_job_reported",
+        "blocking::stuck_job_does_not_outlast_the_deadline",
+        "stop::spawn_in_each_phase",
+    ]
+
+    /// A sleep takes half its time.
+    sleeps_half fails ["time::never_early"]
+
+    /// A sleep of no time waits for the next one's end, which never comes.
+    sleeps_for_ever_on_zero fails [
+        "time::zero_completes",
+        "time::never_early",
+    ]
+
+    /// The longest sleep overflows, and is over at once.
+    overflows fails ["time::duration_max_stays_pending"]
+
+    /// A dropped sleep wakes its task all the same.
+    wakes_from_dropped_sleeps fails ["time::dropped_sleep_is_inert"]
+
+    /// A sleep that is polled again panics.
+    sleeps_only_once fails ["time::re_poll_after_ready"]
+
+    /// A panic in a destructor is the end of the process.
+    aborts_on_a_destructors_panic fails [
+        "tasks::destructor_panic_on_abort",
+        "tasks::destructor_panic_at_completion",
+        "tasks::destructor_panic_at_executor_drop",
+    ]
+
+    /// It ignores SIGINT for the whole process.
+    ignores_sigint fails [
+        "processes::sigterm_and_sigint_stop",
+        "processes::second_sigint_with_wedged_workers",
+    ]
+
+    /// It gives SIGTERM its default action, for the whole process.
+    takes_sigterm fails [
+        "processes::sigterm_and_sigint_stop",
+        "executor_end::stuck_worker_and_the_deadline_still_fires",
+        "processes::a_burst_is_one_request",
+        "processes::exit_codes",
+        "processes::handler_before_the_first_poll",
+        "processes::nohups_ignored_sighup_stays_ignored",
+        "processes::run_twice",
+        "processes::stopped_process_ends_cleanly",
+        "processes::two_thousand_sigusr1_then_sigterm_not_lost",
+        "processes::a_second_listener_coexists",
+    ]
+}
+
+/// Runs one scenario on one wrong adapter, as the environment says.
+#[test]
+#[ignore = "what the other tests run, each time in a process of its own"]
+fn case() {
+    let Ok(wanted) = env::var(SCENARIO) else { return };
+    let scenario = scenarios().iter().find(|scenario| scenario.to_string() == wanted);
+    let scenario: &Scenario = scenario.expect("the name of a scenario");
+    scenario.run(|| Subject::owned::<WrongExecutor>().workers(0), "case");
+}
+
+/// Runs a scenario on an adapter with a fault; returns whether it passes, and what is said.
+fn run(fault: &str, scenario: &str, watchdog: &str) -> (bool, String) {
+    let output = Command::new(env::current_exe().expect("the test binary has a path"))
+        .args(["case", "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
+        .envs([(FAULT, fault), (SCENARIO, scenario), ("ADJOURN_CONFORMANCE_WATCHDOG", watchdog)])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the test binary starts anew");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_failure_says_what_the_contract_wants() {
+    let (passes, said) = run("cancels_on_drop", "tasks::drop_is_detach", "15");
+    assert!(!passes, "{said}");
+    for text in [
+        "tasks::drop_is_detach is not met by wrong, workers: 0",
+        "the contract: a handle that is dropped detaches: the future goes on (rt, Contract)",
+        "found: a handle dropped when the task had begun cancelled its future",
+    ] {
+        assert!(said.contains(text), "{text:?} is not in {said}");
+    }
+}
+
+#[test]
+fn what_hangs_fails_by_its_name() {
+    let stuck = "blocking::stuck_job_does_not_outlast_the_deadline";
+    let (passes, said) = run("waits_for_ever", stuck, "3");
+    assert!(!passes, "{said}");
+    assert!(said.contains(&format!("{stuck} is not met by wrong, workers: 0")), "{said}");
+    assert!(said.contains("it hangs: not over after 3s"), "{said}");
+}
+
+#[track_caller]
+fn fails_exactly(fault: &str, expected: &[&str], perhaps: &[&str]) {
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(BTreeSet::new()));
+    thread::scope(|threads| {
+        // What hangs takes time, not a processor.
+        for _ in 0..4 {
+            threads.spawn(|| {
+                while let Some(scenario) = scenarios().get(next.fetch_add(1, SeqCst)) {
+                    let name = scenario.to_string();
+                    if !run(fault, &name, "15").0 {
+                        failed.lock().expect("nobody panics here").insert(name);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("nobody panics here");
+    let expected: BTreeSet<_> = expected.iter().map(|&name| name.to_owned()).collect();
+    let missed: Vec<_> = expected.difference(&failed).collect();
+    let beside = failed.difference(&expected).filter(|name| !perhaps.contains(&name.as_str()));
+    let beside: Vec<_> = beside.collect();
+    assert!(
+        missed.is_empty() && beside.is_empty(),
+        "{fault}: not noticed by {missed:?}; failed too: {beside:?}"
+    );
+}
+
+// ---- the adapter: Tokio's, with a fault where `is_wrong` says so
+
+struct WrongExecutor {
+    right: ManuallyDrop<TokioExecutor>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The thread that drives everything.
+    own: ThreadId,
+    ended: AtomicBool,
+    /// What other threads have spawned and nobody has noticed.
+    unnoticed: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
+
+#[derive(Clone)]
+struct Wrong {
+    right: Tokio,
+    shared: Arc<Shared>,
+}
+
+/// A handle, and what it has to do with its future.
+struct WrongHandle<T> {
+    right: Inner<T>,
+    fate: Arc<Fate>,
+}
+
+enum Inner<T> {
+    Right(TokioHandle<T>),
+    Ready(Option<Box<T>>),
+    Later(Option<Box<dyn FnOnce() -> TokioHandle<T> + Send>>),
+    Unnoticed(Arc<Mutex<Slot<T>>>),
+}
+
+/// Where the handle of a spawn that waits to be noticed comes to.
+enum Slot<T> {
+    Empty(Option<Waker>),
+    Full(TokioHandle<T>),
+}
+
+#[derive(Default)]
+struct Fate {
+    begun: AtomicBool,
+    cancelled: AtomicBool,
+    panicked: AtomicBool,
+}
+
+/// A future, polled wrongly.
+struct WrongFuture<F: Future> {
+    future: Option<Pin<Box<F>>>,
+    fate: Arc<Fate>,
+    extra: bool,
+}
+
+impl<F: Future> Future for WrongFuture<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        this.fate.begun.store(true, SeqCst);
+        if this.fate.cancelled.load(SeqCst) {
+            this.future = None;
+        }
+        let Some(future) = this.future.as_mut() else { return Poll::Pending };
+        let polled = watched(&this.fate, || future.as_mut().poll(cx));
+        if polled.is_pending() && is_wrong("wakes_twice") {
+            this.extra = !this.extra;
+            if this.extra {
+                cx.waker().wake_by_ref();
+            }
+        }
+        if polled.is_ready() && is_wrong("polls_after_ready") {
+            let again = || _ = future.as_mut().poll(cx).is_ready();
+            _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(again));
+        }
+        polled
+    }
+}
+
+impl Spawner for Wrong {
+    type Handle<T: Send + 'static> = WrongHandle<T>;
+
+    fn spawn<F>(&self, future: F) -> WrongHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let fate = Arc::new(Fate::default());
+        let handle = |right| WrongHandle { right, fate: fate.clone() };
+        let future =
+            WrongFuture { future: Some(Box::pin(future)), fate: fate.clone(), extra: false };
+        if is_wrong("panics_on_late_spawns") && self.shared.ended.load(SeqCst) {
+            panic!("the executor is gone");
+        }
+        if is_wrong("polls_inside_spawn") {
+            let mut future = future;
+            let polled = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop()));
+            return handle(match polled {
+                Poll::Ready(output) => Inner::Ready(Some(Box::new(output))),
+                Poll::Pending => Inner::Right(self.right.spawn(future)),
+            });
+        }
+        if is_wrong("sleeps_through_foreign_spawns") {
+            if thread::current().id() != self.shared.own {
+                let slot = Arc::new(Mutex::new(Slot::Empty(None)));
+                let (right, filled) = (self.right.clone(), slot.clone());
+                let notice = move || {
+                    let full = Slot::Full(right.spawn(future));
+                    let mut slot = filled.lock().expect("nobody panics here");
+                    if let Slot::Empty(Some(waker)) = std::mem::replace(&mut *slot, full) {
+                        waker.wake();
+                    }
+                };
+                let mut unnoticed = self.shared.unnoticed.lock().expect("nobody panics here");
+                unnoticed.push(Box::new(notice));
+                return handle(Inner::Unnoticed(slot));
+            }
+            let unnoticed =
+                std::mem::take(&mut *self.shared.unnoticed.lock().expect("nobody panics here"));
+            unnoticed.into_iter().for_each(|notice| notice());
+        }
+        handle(Inner::Right(self.right.spawn(future)))
+    }
+}
+
+impl SpawnBlocking for Wrong {
+    fn spawn_blocking<F, T>(&self, job: F) -> WrongHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let backend = self.right.clone();
+        let fate = Arc::new(Fate::default());
+        let own = fate.clone();
+        let job = move || watched(&own, job);
+        let right = if is_wrong("forgets_jobs") {
+            Inner::Later(Some(Box::new(move || backend.spawn_blocking(job))))
+        } else {
+            Inner::Right(backend.spawn_blocking(job))
+        };
+        WrongHandle { right, fate }
+    }
+}
+
+impl<T: Send + 'static> Future for WrongHandle<T> {
+    type Output = Result<T, ExecutorGone>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Inner::Later(start) = &mut self.right {
+            let start = start.take().expect("it is replaced at once");
+            self.right = Inner::Right(start());
+        }
+        let output = match &mut self.right {
+            Inner::Ready(output) => Ok(*output.take().expect("it is polled once")),
+            Inner::Right(right) => std::task::ready!(Pin::new(right).poll(cx)),
+            Inner::Unnoticed(slot) => match &mut *slot.lock().expect("nobody panics here") {
+                Slot::Full(right) => std::task::ready!(Pin::new(right).poll(cx)),
+                Slot::Empty(waker) => {
+                    *waker = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            },
+            Inner::Later(_) => return Poll::Pending,
+        };
+        if self.fate.panicked.load(SeqCst) && is_wrong("loses_panics") {
+            return Poll::Ready(Err(ExecutorGone));
+        }
+        Poll::Ready(output)
+    }
+}
+
+thread_local! {
+    /// How often this thread has panicked, where the hook counts.
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Notes in a fate whether something panicked, though it was caught.
+fn watched<T>(fate: &Fate, run: impl FnOnce() -> T) -> T {
+    let before = PANICS.get();
+    let output = run();
+    if PANICS.get() > before {
+        fate.panicked.store(true, SeqCst);
+    }
+    output
+}
+
+impl<T> Drop for WrongHandle<T> {
+    fn drop(&mut self) {
+        if is_wrong("cancels_on_drop") && self.fate.begun.load(SeqCst) {
+            self.fate.cancelled.store(true, SeqCst);
+        }
+    }
+}
+
+/// A sleep that is wrong about its end.
+struct WrongSleep {
+    right: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Whom a dropped sleep wakes.
+    waker: Arc<Mutex<Option<Waker>>>,
+}
+
+impl Future for WrongSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        *self.waker.lock().expect("nobody panics here") = Some(cx.waker().clone());
+        let Some(right) = self.right.as_mut() else { panic!("a sleep was polled again") };
+        std::task::ready!(right.as_mut().poll(cx));
+        if is_wrong("sleeps_only_once") {
+            self.right = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Timer for Wrong {
+    type Sleep = WrongSleep;
+
+    fn now(&self) -> Instant {
+        self.right.now()
+    }
+
+    fn sleep(&self, span: Duration) -> WrongSleep {
+        let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
+        let right: Pin<Box<dyn Future<Output = ()> + Send>> = match span {
+            _ if is_wrong("sleeps_half") => Box::pin(self.right.sleep(span / 2)),
+            Duration::ZERO if is_wrong("sleeps_for_ever_on_zero") => {
+                Box::pin(std::future::pending())
+            }
+            Duration::MAX if is_wrong("overflows") => Box::pin(std::future::ready(())),
+            _ => Box::pin(self.right.sleep(span)),
+        };
+        if is_wrong("wakes_from_dropped_sleeps") {
+            let (late, wakes) = (self.right.sleep(span), waker.clone());
+            drop(self.right.spawn(async move {
+                late.await;
+                if let Some(waker) = wakes.lock().expect("nobody panics here").take() {
+                    waker.wake();
+                }
+            }));
+        }
+        WrongSleep { right: Some(right), waker }
+    }
+}
+
+impl Backend for Wrong {
+    fn erase(&self) -> AnyBackend {
+        if is_wrong("erases_its_pool") {
+            return AnyBackend::new("wrong", self.clone());
+        }
+        AnyBackend::with_blocking("wrong", self.clone())
+    }
+}
+
+impl Executor for WrongExecutor {
+    type Backend = Wrong;
+
+    const NAME: &'static str = "wrong";
+
+    fn build(threads: &Threads) -> Result<WrongExecutor, StartError> {
+        if is_wrong("aborts_on_a_destructors_panic") {
+            std::panic::set_hook(Box::new(|info| {
+                if info.to_string().contains("a destructor's panic") {
+                    std::process::abort();
+                }
+            }));
+        }
+        if is_wrong("loses_panics") {
+            std::panic::set_hook(Box::new(|_| PANICS.set(PANICS.get() + 1)));
+        }
+        if is_wrong("takes_sigterm") {
+            // SAFETY: the default action is no function of this program's.
+            unsafe { libc::signal(libc::SIGTERM, libc::SIG_DFL) };
+        }
+        if is_wrong("ignores_sigint") {
+            // SAFETY: as above.
+            unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+        }
+        let shared = Arc::new(Shared {
+            own: thread::current().id(),
+            ended: AtomicBool::new(false),
+            unnoticed: Mutex::default(),
+        });
+        Ok(WrongExecutor { right: ManuallyDrop::new(TokioExecutor::build(threads)?), shared })
+    }
+
+    fn backend(&self) -> Wrong {
+        Wrong { right: self.right.backend(), shared: self.shared.clone() }
+    }
+}
+
+impl BlockOn for WrongExecutor {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.right.block_on(future)
+    }
+}
+
+impl Shutdown for WrongExecutor {
+    async fn shutdown(mut self, within: Duration) -> Result<(), Unfinished> {
+        self.shared.ended.store(true, SeqCst);
+        if is_wrong("never_drops") {
+            return Ok(());
+        }
+        // SAFETY: it is not used again.
+        let right = unsafe { ManuallyDrop::take(&mut self.right) };
+        if is_wrong("ends_too_soon") {
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(200));
+                drop(right);
+            });
+            return Ok(());
+        }
+        if is_wrong("waits_for_ever") {
+            drop(right);
+            return Ok(());
+        }
+        right.shutdown(within).await
+    }
+}
