@@ -1285,8 +1285,17 @@ fn expected_fire(scopes: &[Seen], index: usize, known: &mut HashMap<usize, [u64;
     fire
 }
 
+/// 2,000 cases, unless `PROPTEST_CASES` says how many.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig { cases: 2_000, ..default },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// Nothing is late: every time is what the order of the tree makes it, to the millisecond.
     #[test]

@@ -688,7 +688,9 @@ fn what_is_cut_off_is_dropped_before_an_attached_program_returns() {
     within_a_minute("what_is_cut_off_is_dropped", || {
         for _ in 0..20 {
             let log = Log::default();
-            let program = Program::new(Config::TokioAttached).timeout(millis(100));
+            let program = Program::new(Config::TokioAttached)
+                .timeout(millis(2_100))
+                .closing_reserve(millis(2_000));
             let (stopper, dropped) = (program.stopper(), log.on_drop("dropped"));
             let exit = program.run(async move {
                 drop(spawn_shielded(async move {

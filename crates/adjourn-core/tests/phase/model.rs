@@ -189,8 +189,14 @@ impl Sim {
                 assert_eq!(phase, scope.phase);
             }
             scope.phase = phase;
-            scope.drain_limit = self.machine.drain_limit(scope.id).or(scope.drain_limit);
-            scope.level_limit = self.machine.level_limit(scope.id).or(scope.level_limit);
+            let (drain, level) =
+                (self.machine.drain_limit(scope.id), self.machine.level_limit(scope.id));
+            assert!(drain <= level, "graceful tasks outlast the level: {scope:?}");
+            for (before, now) in [(scope.drain_limit, drain), (scope.level_limit, level)] {
+                assert!(before.is_none() || now.is_none() || now <= before, "more time: {scope:?}");
+            }
+            scope.drain_limit = drain.or(scope.drain_limit);
+            scope.level_limit = level.or(scope.level_limit);
         }
     }
 
