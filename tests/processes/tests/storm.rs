@@ -228,7 +228,8 @@ fn interrupts(bounds: &BTreeMap<i32, (u64, u64)>) -> (u64, u64) {
     bounds.get(&libc::SIGINT).copied().unwrap_or_default()
 }
 
-fn weather(seed: u64) {
+/// One run; returns how many signals were delivered.
+fn weather(seed: u64) -> u64 {
     let plan = Plan::of(seed);
     let mut rng = Rng::with_seed(!seed);
     let mut storm = Storm::start(seed);
@@ -266,6 +267,7 @@ fn weather(seed: u64) {
         })
     });
     let over: Value = serde_json::from_str(&over).unwrap();
+    let mut delivered = 0;
     for kind in kinds() {
         let (least, most) = storm.bounds.get(&kind).copied().unwrap_or_default();
         let count = |of: &str| over[of][kind.to_string()].as_u64().unwrap();
@@ -276,6 +278,7 @@ fn weather(seed: u64) {
             assert_eq!(heard, count("witnessed"), "signal {kind}: {over}");
         }
         assert!(count("told") <= heard, "signal {kind}: {over}");
+        delivered += heard;
     }
 
     // The storm goes on while the program ends: it must not be in the way. SIGINT would force.
@@ -327,6 +330,7 @@ fn weather(seed: u64) {
             assert_eq!(status.code(), Some(code), "{status}: {report}");
         }
     }
+    delivered
 }
 
 /// The phases advance to the end; every task is accounted for, and nothing went wrong.
@@ -360,13 +364,13 @@ fn number(variable: &str) -> Option<u64> {
 fn nothing_is_lost_in_a_storm_of_signals() {
     let start = number("ADJOURN_STORM_SEED").unwrap_or(0);
     let runs = number("ADJOURN_STORM_RUNS").unwrap_or(24);
+    let mut delivered = 0;
     for seed in start..start + runs {
-        let run = std::panic::catch_unwind(|| weather(seed));
-        if run.is_err() {
+        delivered += std::panic::catch_unwind(|| weather(seed)).unwrap_or_else(|_| {
             let again = format!("ADJOURN_STORM_SEED={seed} ADJOURN_STORM_RUNS=1");
             let plan = Plan { acts: Vec::new(), ..Plan::of(seed) };
             panic!("{plan:?}\nto run it again: {again}");
-        }
+        });
     }
-    println!("{runs} runs");
+    println!("{runs} runs, {delivered} signals");
 }
