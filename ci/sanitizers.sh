@@ -81,7 +81,6 @@ for sanitizer in $sanitizers; do
     # The library's own symbolizer is not compiled with the sanitizer either.
     export RUST_BACKTRACE=0
     export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1"
-    export LSAN_OPTIONS="suppressions=$PWD/ci/sanitizers/leaks.supp:print_suppressions=0"
     export TSAN_OPTIONS="suppressions=$PWD/ci/sanitizers/threads.supp:exitcode=66:die_after_fork=0"
     test=(cargo +nightly test --target "$target" --no-fail-fast)
     some=(stop:: tasks:: shield::)
