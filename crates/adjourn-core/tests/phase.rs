@@ -487,6 +487,19 @@ fn a_scope_that_is_closing_by_itself_is_waited_for_by_a_stop() {
 }
 
 #[test]
+fn a_scope_that_is_closing_by_itself_has_its_limit_from_the_stop_on() {
+    let (mut m, root) = machine();
+    let db = open(&mut m, root, &[]);
+    let pool = open(&mut m, db, &[]);
+    let http = open(&mut m, root, &[db]);
+    assert_eq!(tell(&mut m, 0, Event::Left(pool)), [Action::Close(pool)]);
+    // Its parent waits for http, but it waits for nobody: a third of the time, beside http's.
+    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(http)]);
+    assert_eq!(m.level_limit(pool), Some(ms(8_000)));
+    assert_eq!(m.level_limit(db), None);
+}
+
+#[test]
 fn slots_are_used_again_and_stale_ids_are_told() {
     let (mut m, root) = machine();
     let mut last = None;
