@@ -1,199 +1,407 @@
 //! What the running thread is doing: the task that it polls, and the program that it belongs to.
 //!
-//! The task's reference is moved here for the time of a poll and back after it, so that neither a
-//! reference count nor a pointer without a lifetime is needed.
+//! Two thread-locals. What each poll changes is plain data without a destructor, so that it costs
+//! a few moves and is there to the thread's very end; the rest is rarely set.
 
-use std::cell::{OnceCell, RefCell};
-use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use crate::node::Node;
 use crate::shield::Guard;
-use crate::table::{TaskRef, flag};
+use crate::table::{Chunk, Mark, TaskRef, flag};
 
-/// What is being polled on this thread.
-#[derive(Default)]
-pub(crate) struct Current {
-    pub(crate) task: Option<TaskRef>,
-    /// The scope given by `in_scope`, over the task's own.
-    pub(crate) scope: Option<Arc<Node>>,
-    /// The innermost cleanup around what is polled.
-    pub(crate) guard: Option<Arc<Guard>>,
-    /// The task's own waker, by its parts.
-    waker: Option<(*const (), usize)>,
-    /// How many shields are around what is polled.
-    pub(crate) shields: u32,
-    /// The future is being dropped by the lifecycle, not by the user's code.
-    pub(crate) ending: bool,
+/// What every poll changes.
+///
+/// Single words, and those that are copied from one place are not side by side here: a processor
+/// that reads two words at once which were written one by one just before has to wait.
+#[repr(C)]
+struct Hot {
+    /// The task's own waker: its data, and below its vtable.
+    data: Cell<usize>,
+    /// The task that is polled, by its parts.
+    mark: Cell<Option<&'static Mark>>,
+    vtable: Cell<usize>,
+    chunk: Cell<Option<&'static Chunk>>,
+    state: Cell<State>,
+    id: Cell<u64>,
+    seat: Cell<Option<&'static AtomicUsize>>,
+    /// The chunk that this thread spawned into last, and the number of its scope.
+    roomy: Cell<Option<&'static Chunk>>,
+    roomy_of: Cell<u32>,
 }
 
-struct Local {
-    current: RefCell<Current>,
+/// What is around what is polled, in one word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct State(u32);
+
+impl State {
+    const NONE: State = State(0);
+    /// The future is being dropped by the lifecycle, not by the user's code.
+    const ENDING: u32 = 1;
+    /// `Cold` has a scope or a guard for what is polled.
+    const FURNISHED: u32 = 2;
+    /// One shield; their number is above the flags.
+    const SHIELD: u32 = 4;
+
+    fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+}
+
+struct Cold {
+    /// The scope given by `in_scope`, over the task's own.
+    scope: RefCell<Option<Arc<Node>>>,
+    /// The innermost cleanup around what is polled.
+    guard: RefCell<Option<Arc<Guard>>>,
     root: RefCell<Option<ThreadRoot>>,
     seat: OnceCell<Seat>,
+    /// Polls that are interrupted by others, the innermost last.
+    outer: RefCell<Vec<Outer>>,
 }
-
-/// Where a thread says which task it polls, for the report: scope (32), slot (32), 0 for none.
-struct Seat(Arc<AtomicU64>);
 
 /// The root of the program that owns a thread; set once the program has one, which may be after
 /// its threads have started.
 pub(crate) type ThreadRoot = Arc<OnceLock<Weak<Node>>>;
 
-static SEATS: Mutex<Vec<Arc<AtomicU64>>> = Mutex::new(Vec::new());
+/// A waker by its parts, for comparing with one that is kept elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WakerId {
+    data: usize,
+    vtable: usize,
+}
+
+impl WakerId {
+    pub(crate) const NONE: WakerId = WakerId { data: 0, vtable: 0 };
+
+    #[inline]
+    pub(crate) fn of(waker: &Waker) -> WakerId {
+        WakerId { data: waker.data().addr(), vtable: std::ptr::from_ref(waker.vtable()).addr() }
+    }
+}
 
 thread_local! {
-    static LOCAL: Local = const {
-        Local {
-            current: RefCell::new(Current {
-                task: None,
-                scope: None,
-                guard: None,
-                waker: None,
-                shields: 0,
-                ending: false,
-            }),
+    static HOT: Hot = const {
+        Hot {
+            data: Cell::new(0),
+            mark: Cell::new(None),
+            vtable: Cell::new(0),
+            chunk: Cell::new(None),
+            state: Cell::new(State::NONE),
+            id: Cell::new(0),
+            seat: Cell::new(None),
+            roomy: Cell::new(None),
+            roomy_of: Cell::new(0),
+        }
+    };
+    static COLD: Cold = const {
+        Cold {
+            scope: RefCell::new(None),
+            guard: RefCell::new(None),
             root: RefCell::new(None),
             seat: OnceCell::new(),
+            outer: RefCell::new(Vec::new()),
         }
     };
 }
 
+// No destructor: it is never registered for one, and never gone.
+const _: () = assert!(!std::mem::needs_drop::<Hot>());
+
+/// Where a thread says which task it polls, for the report; 0 for none. Used again by other
+/// threads once this one has ended.
+struct Seat(&'static AtomicUsize);
+
+/// All seats, and those that no thread has.
+static SEATS: Mutex<(Vec<&'static AtomicUsize>, Vec<&'static AtomicUsize>)> =
+    Mutex::new((Vec::new(), Vec::new()));
+
 impl Seat {
     fn new() -> Seat {
-        let seat = Arc::new(AtomicU64::new(0));
-        SEATS.lock().unwrap_or_else(PoisonError::into_inner).push(seat.clone());
-        Seat(seat)
+        let mut seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, free) = &mut *seats;
+        Seat(free.pop().unwrap_or_else(|| {
+            let seat: &'static AtomicUsize = Box::leak(Box::default());
+            all.push(seat);
+            seat
+        }))
+    }
+
+    /// Gives this thread one, unless it is at its end.
+    #[cold]
+    fn take() -> Option<&'static AtomicUsize> {
+        let seat = COLD.try_with(|cold| cold.seat.get_or_init(Seat::new).0).ok();
+        HOT.with(|hot| hot.seat.set(seat));
+        seat
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
-        seats.retain(|seat| !Arc::ptr_eq(seat, &self.0));
+        HOT.with(|hot| hot.seat.set(None));
+        self.0.store(0, Relaxed);
+        SEATS.lock().unwrap_or_else(PoisonError::into_inner).1.push(self.0);
     }
 }
 
-fn parts(waker: &Waker) -> (*const (), usize) {
-    (waker.data(), std::ptr::from_ref(waker.vtable()).addr())
+/// Returns the seats of the tasks that are inside a poll now, for a report.
+pub(crate) fn polling() -> Vec<usize> {
+    let seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
+    seats.0.iter().map(|seat| seat.load(Relaxed)).filter(|seat| *seat != 0).collect()
 }
 
-impl Current {
-    pub(crate) fn of_task(task: TaskRef, waker: Option<&Waker>) -> Current {
-        Current { task: Some(task), waker: waker.map(parts), ..Current::default() }
-    }
-
-    /// Whether `waker` is the one that wakes the task itself, not a part of it.
-    pub(crate) fn is_own_waker(&self, waker: &Waker) -> bool {
-        self.waker == Some(parts(waker))
-    }
-
-    /// The scope that a spawn goes to.
-    fn node(&self) -> Option<&Arc<Node>> {
-        self.scope.as_ref().or_else(|| self.task.as_ref().map(TaskRef::node))
-    }
-
-    /// Whether shielded work may still be spawned while the scope is cancelling.
-    fn is_privileged(&self) -> bool {
-        self.shields > 0 || self.task.as_ref().is_some_and(|task| task.word().has(flag::PRIVILEGED))
-    }
+/// A poll that goes on. Ends when it is dropped.
+pub(crate) struct Entered {
+    /// It interrupts another one: a program may run inside a task of another.
+    nested: bool,
 }
 
-/// Runs `poll` with `current` in place and returns both.
-pub(crate) fn enter<R>(current: Current, poll: impl FnOnce() -> R) -> (R, Current) {
-    let id = current
-        .task
-        .as_ref()
-        .map_or(0, |task| u64::from(task.node().uid) << 32 | u64::from(task.index()));
-    let mut work = Some((current, poll));
-    let done = LOCAL.try_with(|local| {
-        let (current, poll) = work.take()?;
-        let seat = &local.seat.get_or_init(Seat::new).0;
-        // Relaxed: read for a report only, of a poll that has lasted until the cut-off.
-        let seated = seat.load(Relaxed);
-        seat.store(id, Relaxed);
-        let outer = local.current.replace(current);
-        let result = poll();
-        seat.store(seated, Relaxed);
-        Some((result, local.current.replace(outer)))
-    });
-    match (done, work) {
-        (Ok(Some(done)), _) => done,
-        // A destructor of another thread-local polls or drops a task at the thread's end.
-        (_, Some((current, poll))) => (poll(), current),
-        (_, None) => unreachable!("taken only where a result is returned"),
+/// What a poll interrupts.
+struct Outer {
+    task: Option<TaskRef>,
+    waker: WakerId,
+    state: State,
+    scope: Option<Arc<Node>>,
+    guard: Option<Arc<Guard>>,
+}
+
+/// Says that a task is polled, until what is returned is dropped; `waker` is the task's own.
+#[inline]
+pub(crate) fn enter(task: TaskRef, waker: WakerId) -> Entered {
+    let nested = HOT.with(|hot| hot.mark.get().is_some() || hot.state.get() != State::NONE);
+    if nested {
+        Outer::save();
     }
+    HOT.with(|hot| hot.put(task, waker));
+    sit(task.seat());
+    Entered { nested }
 }
 
-/// Looks at or changes what is being polled. `look` must run no code but ours.
-pub(crate) fn with<R>(look: impl FnOnce(&mut Current) -> R) -> R {
-    // A destructor of another thread-local may call when this one is gone: nothing is polled then.
-    let mut look = Some(look);
-    let result =
-        LOCAL.try_with(|local| look.take().map(|look| look(&mut local.current.borrow_mut())));
-    match (result, look) {
-        (Ok(Some(result)), _) => result,
-        (_, Some(look)) => look(&mut Current::default()),
-        (_, None) => unreachable!("taken only where a result is returned"),
-    }
-}
-
-/// Changes a field of what is being polled until the guard is dropped, by a panic too.
-pub(crate) struct Restore<T: 'static> {
-    field: fn(&mut Current) -> &mut T,
-    old: Option<T>,
-}
-
-pub(crate) fn replace<T>(field: fn(&mut Current) -> &mut T, value: T) -> Restore<T> {
-    let old = with(|current| mem::replace(field(current), value));
-    Restore { field, old: Some(old) }
-}
-
-impl<T> Drop for Restore<T> {
+impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(old) = self.old.take() {
-            let inner = with(|current| mem::replace((self.field)(current), old));
-            drop(inner); // outside the borrow: it may be a scope's last reference
+        HOT.with(|hot| {
+            hot.mark.set(None);
+            hot.state.set(State::NONE);
+        });
+        sit(0);
+        if self.nested {
+            Outer::put_back();
         }
     }
 }
 
-/// Returns the scope that a spawn goes to, and whether shielded work is accepted to the last.
-pub(crate) fn scope() -> Option<(Arc<Node>, bool)> {
-    with(|current| current.node().cloned().map(|node| (node, current.is_privileged())))
-        .or_else(|| thread_root().map(|node| (node, false)))
+/// Says on this thread's seat which task it polls.
+#[inline]
+fn sit(task: usize) {
+    if let Some(seat) = HOT.with(|hot| hot.seat.get()).or_else(Seat::take) {
+        seat.store(task, Relaxed); // relaxed: read for a report only, long after
+    }
 }
 
-/// Whether the running code may still spawn shielded work while a scope is cancelling.
+impl Hot {
+    #[inline]
+    fn put(&self, task: TaskRef, waker: WakerId) {
+        self.mark.set(Some(task.mark()));
+        self.chunk.set(Some(task.chunk()));
+        self.id.set(task.id());
+        self.data.set(waker.data);
+        self.vtable.set(waker.vtable);
+    }
+
+    #[inline]
+    fn task(&self) -> Option<TaskRef> {
+        match (self.mark.get(), self.chunk.get()) {
+            (Some(mark), Some(chunk)) => Some(TaskRef::new(mark, chunk, self.id.get())),
+            _ => None,
+        }
+    }
+}
+
+impl Outer {
+    #[cold]
+    fn save() {
+        let (task, waker, state) = HOT.with(|hot| {
+            let waker = WakerId { data: hot.data.get(), vtable: hot.vtable.get() };
+            (hot.task(), waker, hot.state.replace(State::NONE))
+        });
+        // At the thread's end there is no place for it: what is polled then hides the rest.
+        _ = COLD.try_with(|cold| {
+            let (scope, guard) = (cold.scope.take(), cold.guard.take());
+            cold.outer.borrow_mut().push(Outer { task, waker, state, scope, guard });
+        });
+    }
+
+    #[cold]
+    fn put_back() {
+        let outer = COLD.try_with(|cold| cold.outer.borrow_mut().pop());
+        let Ok(Some(Outer { task, waker, state, scope, guard })) = outer else { return };
+        _ = COLD.try_with(|cold| (cold.scope.replace(scope), cold.guard.replace(guard)));
+        HOT.with(|hot| hot.state.set(state));
+        if let Some(task) = task {
+            HOT.with(|hot| hot.put(task, waker));
+            sit(task.seat());
+        }
+    }
+}
+
+/// Says that from here on the lifecycle drops the task's future.
+pub(crate) fn begin_ending() {
+    HOT.with(|hot| hot.state.set(State(hot.state.get().0 | State::ENDING)));
+}
+
+pub(crate) fn is_ending() -> bool {
+    HOT.with(|hot| hot.state.get().has(State::ENDING))
+}
+
+/// Returns the task that is polled on this thread.
+#[inline]
+pub(crate) fn task() -> Option<TaskRef> {
+    HOT.with(Hot::task)
+}
+
+/// Whether `waker` is the one that wakes the task itself, not a part of it.
+#[inline]
+pub(crate) fn is_own_waker(waker: &Waker) -> bool {
+    let WakerId { data, vtable } = WakerId::of(waker);
+    HOT.with(|hot| hot.data.get() == data && hot.vtable.get() == vtable)
+}
+
+/// Returns the chunk of the task that is polled, unless `in_scope` gives another scope.
+#[inline]
+pub(crate) fn own_chunk() -> Option<&'static Chunk> {
+    HOT.with(|hot| {
+        let own = hot.mark.get().is_some() && !hot.state.get().has(State::FURNISHED);
+        if own { hot.chunk.get() } else { None }
+    })
+}
+
+/// Whether there is a shield around what is polled.
+#[inline]
+pub(crate) fn is_shielded() -> bool {
+    HOT.with(|hot| hot.state.get().0 >= State::SHIELD)
+}
+
+#[inline]
+fn is_furnished() -> bool {
+    HOT.with(|hot| hot.state.get().has(State::FURNISHED))
+}
+
+/// Whether a scope given by `in_scope` is over the task's own.
+#[inline]
+pub(crate) fn is_in_scope() -> bool {
+    is_furnished() && COLD.try_with(|cold| cold.scope.borrow().is_some()).unwrap_or(false)
+}
+
+/// Returns the innermost cleanup around what is polled.
+pub(crate) fn guard() -> Option<Arc<Guard>> {
+    if is_furnished() {
+        COLD.try_with(|cold| cold.guard.borrow().clone()).ok().flatten()
+    } else {
+        None
+    }
+}
+
+/// Whether shielded work may still be spawned while the scope is cancelling.
 pub(crate) fn is_privileged() -> bool {
-    with(|current| current.is_privileged())
+    is_shielded() || task().is_some_and(|task| task.word().has(flag::PRIVILEGED))
 }
 
-/// Whether a task of some program is being polled on this thread.
-pub(crate) fn is_in_task() -> bool {
-    with(|current| current.task.is_some())
+/// Returns the scope that a spawn goes to.
+pub(crate) fn scope() -> Option<Arc<Node>> {
+    if is_in_scope() {
+        return COLD.try_with(|cold| cold.scope.borrow().clone()).ok().flatten();
+    }
+    match task() {
+        Some(task) => task.node(),
+        None => thread_root(),
+    }
 }
 
 /// Returns the scope that tracks the task that is being polled, whatever `in_scope` says.
 pub(crate) fn task_node() -> Option<Arc<Node>> {
-    with(|current| current.task.as_ref().map(|task| task.node().clone()))
+    task()?.node()
 }
 
 /// Says that this thread belongs to a program: its free functions use the root scope.
 pub(crate) fn mark_thread(root: Option<ThreadRoot>) -> Option<ThreadRoot> {
-    LOCAL.try_with(|local| local.root.replace(root)).ok().flatten()
+    COLD.try_with(|cold| cold.root.replace(root)).ok().flatten()
 }
 
 fn thread_root() -> Option<Arc<Node>> {
-    let root = |local: &Local| local.root.borrow().as_ref()?.get()?.upgrade();
-    LOCAL.try_with(root).ok().flatten()
+    let root = |cold: &Cold| cold.root.borrow().as_ref()?.get()?.upgrade();
+    COLD.try_with(root).ok().flatten()
 }
 
-/// Returns the tasks that are inside a poll now, as scope and slot, for a report.
-pub(crate) fn polling() -> Vec<(u32, u32)> {
-    let seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
-    let ids = seats.iter().map(|seat| seat.load(Relaxed)).filter(|id| *id != 0);
-    ids.map(|id| ((id >> 32) as u32, id as u32)).collect()
+/// Returns the chunk into which this thread last spawned, if it is the scope's.
+#[inline]
+pub(crate) fn chunk_of(uid: u32) -> Option<&'static Chunk> {
+    HOT.with(|hot| if hot.roomy_of.get() == uid { hot.roomy.get() } else { None })
+}
+
+pub(crate) fn set_chunk(uid: u32, chunk: &'static Chunk) {
+    HOT.with(|hot| {
+        hot.roomy.set(Some(chunk));
+        hot.roomy_of.set(uid);
+    });
+}
+
+/// Shields what is polled until it is dropped, by a panic too.
+pub(crate) struct Shielded(());
+
+#[inline]
+pub(crate) fn inside_shield() -> Shielded {
+    HOT.with(|hot| hot.state.set(State(hot.state.get().0 + State::SHIELD)));
+    Shielded(())
+}
+
+impl Drop for Shielded {
+    #[inline]
+    fn drop(&mut self) {
+        HOT.with(|hot| hot.state.set(State(hot.state.get().0 - State::SHIELD)));
+    }
+}
+
+/// Puts a scope or a guard around what is polled until it is dropped, by a panic too.
+pub(crate) struct Inside<T: 'static> {
+    place: fn(&Cold) -> &RefCell<Option<T>>,
+    outer: Option<T>,
+    furnished: bool,
+}
+
+fn set_furnished(furnished: bool) -> bool {
+    HOT.with(|hot| {
+        let state = hot.state.get();
+        let flag = if furnished { State::FURNISHED } else { 0 };
+        hot.state.set(State(state.0 & !State::FURNISHED | flag));
+        state.has(State::FURNISHED)
+    })
+}
+
+pub(crate) fn inside_scope(node: Arc<Node>) -> Inside<Arc<Node>> {
+    Inside::new(|cold| &cold.scope, node)
+}
+
+pub(crate) fn inside_guard(guard: Arc<Guard>) -> Inside<Arc<Guard>> {
+    Inside::new(|cold| &cold.guard, guard)
+}
+
+impl<T> Inside<T> {
+    fn new(place: fn(&Cold) -> &RefCell<Option<T>>, value: T) -> Inside<T> {
+        let mut value = Some(value);
+        // At the thread's end there is no place for it: what is polled then goes without.
+        let outer = COLD.try_with(|cold| place(cold).replace(value.take())).ok().flatten();
+        let furnished = set_furnished(value.is_none());
+        Inside { place, outer, furnished }
+    }
+}
+
+impl<T> Drop for Inside<T> {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        let inner = COLD.try_with(|cold| (self.place)(cold).replace(outer));
+        set_furnished(self.furnished);
+        drop(inner); // outside the borrow: it may be a scope's last reference
+    }
 }

@@ -269,9 +269,8 @@ impl<F: Future> Future for Privileged<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let node = Some(self.1.clone());
-        let _scope = context::replace(|current| &mut current.scope, node);
-        let _shields = context::replace(|current| &mut current.shields, 1);
+        let _scope = context::inside_scope(self.1.clone());
+        let _shields = context::inside_shield();
         self.0.as_mut().poll(cx)
     }
 }

@@ -13,7 +13,9 @@ pub type Payload = Box<dyn Any + Send + 'static>;
 ///
 /// `Send + Sync + 'static`, so `?` carries it into `anyhow` and its kin.
 pub struct JoinError {
-    kind: JoinErrorKind,
+    /// None for the usual one, a task that a stop cancelled, so that a stop of many tasks allocates
+    /// nothing. One word, so that what each poll returns fits into registers.
+    kind: Option<Box<JoinErrorKind>>,
 }
 
 enum JoinErrorKind {
@@ -21,10 +23,8 @@ enum JoinErrorKind {
         message: String,
         payload: Mutex<Payload>,
     },
-    /// Whether by a stop, not by `abort`.
-    Cancelled {
-        stop: bool,
-    },
+    /// By `abort`, or by its executor's end.
+    Aborted,
     Abandoned,
     ExecutorGone,
     Refused,
@@ -32,29 +32,34 @@ enum JoinErrorKind {
 }
 
 impl JoinError {
-    pub(crate) fn panic(payload: Payload) -> JoinError {
-        let message = panic_message(&*payload);
-        JoinError { kind: JoinErrorKind::Panic { message, payload: Mutex::new(payload) } }
+    fn new(kind: JoinErrorKind) -> JoinError {
+        JoinError { kind: Some(Box::new(kind)) }
     }
 
+    pub(crate) fn panic(payload: Payload) -> JoinError {
+        let message = panic_message(&*payload);
+        JoinError::new(JoinErrorKind::Panic { message, payload: Mutex::new(payload) })
+    }
+
+    /// A task that ended before its value; whether by a stop, not by `abort`.
     pub(crate) fn cancelled(stop: bool) -> JoinError {
-        JoinError { kind: JoinErrorKind::Cancelled { stop } }
+        if stop { JoinError { kind: None } } else { JoinError::new(JoinErrorKind::Aborted) }
     }
 
     pub(crate) fn abandoned() -> JoinError {
-        JoinError { kind: JoinErrorKind::Abandoned }
+        JoinError::new(JoinErrorKind::Abandoned)
     }
 
     pub(crate) fn executor_gone() -> JoinError {
-        JoinError { kind: JoinErrorKind::ExecutorGone }
+        JoinError::new(JoinErrorKind::ExecutorGone)
     }
 
     pub(crate) fn unsupported(unsupported: Unsupported) -> JoinError {
-        JoinError { kind: JoinErrorKind::Unsupported(unsupported) }
+        JoinError::new(JoinErrorKind::Unsupported(unsupported))
     }
 
     pub(crate) fn refused() -> JoinError {
-        JoinError { kind: JoinErrorKind::Refused }
+        JoinError::new(JoinErrorKind::Refused)
     }
 
     /// Returns whether the task ended without its value because something stopped it.
@@ -67,23 +72,24 @@ impl JoinError {
 
     /// Returns whether the task panicked.
     pub fn is_panic(&self) -> bool {
-        matches!(self.kind, JoinErrorKind::Panic { .. })
+        matches!(self.kind.as_deref(), Some(JoinErrorKind::Panic { .. }))
     }
 
     /// Returns whether the task was still alive when `run` ended and could not be dropped then.
     pub fn is_abandoned(&self) -> bool {
-        matches!(self.kind, JoinErrorKind::Abandoned)
+        matches!(self.kind.as_deref(), Some(JoinErrorKind::Abandoned))
     }
 
     /// Returns whether the executor went away with the task on it.
     pub fn is_executor_gone(&self) -> bool {
-        matches!(self.kind, JoinErrorKind::ExecutorGone)
+        matches!(self.kind.as_deref(), Some(JoinErrorKind::ExecutorGone))
     }
 
     /// Returns whether it never ran: the scope took no more tasks of its kind when it was spawned,
     /// or the backend lacks what it needs.
     pub fn is_refused(&self) -> bool {
-        matches!(self.kind, JoinErrorKind::Refused | JoinErrorKind::Unsupported(_))
+        let kind = self.kind.as_deref();
+        matches!(kind, Some(JoinErrorKind::Refused | JoinErrorKind::Unsupported(_)))
     }
 
     /// Returns the panic's payload.
@@ -103,20 +109,21 @@ impl JoinError {
     ///
     /// The unchanged error, when the task was cancelled, abandoned or refused.
     pub fn try_into_panic(self) -> Result<Payload, JoinError> {
-        match self.kind {
-            JoinErrorKind::Panic { payload, .. } => {
+        match self.kind.map(|kind| *kind) {
+            Some(JoinErrorKind::Panic { payload, .. }) => {
                 Ok(payload.into_inner().unwrap_or_else(|poison| poison.into_inner()))
             }
-            kind => Err(JoinError { kind }),
+            kind => Err(JoinError { kind: kind.map(Box::new) }),
         }
     }
 }
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
+        let Some(kind) = self.kind.as_deref() else { return f.write_str("task was cancelled") };
+        match kind {
             JoinErrorKind::Panic { message, .. } => write!(f, "task panicked: {message}"),
-            JoinErrorKind::Cancelled { .. } => f.write_str("task was cancelled"),
+            JoinErrorKind::Aborted => f.write_str("task was cancelled"),
             JoinErrorKind::Abandoned => {
                 f.write_str("task was abandoned: it was still alive when the program ended")
             }
@@ -141,10 +148,8 @@ impl Error for JoinError {
     /// A stop request, where it was one that cancelled or refused the task: an `Err` that a task or
     /// `main` returns for that reason counts as cancelled, not as failed.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self.kind {
-            JoinErrorKind::Cancelled { stop: true } | JoinErrorKind::Refused => {
-                Some(&StopRequested)
-            }
+        match self.kind.as_deref() {
+            None | Some(JoinErrorKind::Refused) => Some(&StopRequested),
             _ => None,
         }
     }

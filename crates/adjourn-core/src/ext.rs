@@ -122,8 +122,8 @@ where
 
 fn record(error: &(dyn std::error::Error + 'static), stop: bool, place: Place) {
     let (chain, stop_requested) = error_chain(error);
-    let task = context::with(|current| current.task.clone());
-    let Some((node, _)) = context::scope() else { return };
+    let task = context::task();
+    let Some(node) = context::scope() else { return };
     if stop_requested {
         if let Some(task) = task {
             task.set(flag::STOPPED);
@@ -133,7 +133,7 @@ fn record(error: &(dyn std::error::Error + 'static), stop: bool, place: Place) {
     let origin = match task {
         Some(task) => {
             task.set(flag::FAILED);
-            task.node().describe(&task)
+            task.node().unwrap_or_else(|| node.clone()).describe(&task)
         }
         None => format!("the future at {}", Program::place_text(place)),
     };

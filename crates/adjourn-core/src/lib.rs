@@ -10,6 +10,8 @@ mod driver;
 mod error;
 mod ext;
 mod hook;
+#[cfg(all(test, loom))]
+mod interleavings;
 mod log;
 mod main_output;
 mod node;
@@ -25,6 +27,7 @@ mod shield;
 pub mod signal;
 mod stop;
 mod supervise;
+mod sync;
 mod table;
 mod task;
 

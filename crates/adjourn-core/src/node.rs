@@ -8,12 +8,15 @@
 //! 3. The token fires before its waiters are collected, and a waiter looks at the token after it
 //!    is registered: one of the two sees the other.
 //! 4. Wakers leave the table and the waiters under the lock and are woken or dropped outside it.
+//! 5. Tasks come and go under the lock of their chunk alone. What a scope has to know of that it
+//!    reads from two counts that they change there: of chunks with a live task, of graceful tasks.
+//!    "Nobody is left" is told to the machine before those are read, and a spawn that makes the
+//!    first of them takes it back after: one of the two sees the other.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -25,7 +28,9 @@ use crate::hook::Hook;
 use crate::phase::ScopeId;
 use crate::program::{Program, Wakes};
 use crate::report::{MOST_LISTED, Outcome, Straggler, StragglerState, TaskKind, TaskLabel, Totals};
-use crate::table::{Entry, Name, Table, TaskRef, Word, flag};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::table::{self, Chunk, Entry, Insert, Name, Removed, Slots, TaskRef, Word, flag};
 
 /// What all handles and tasks of a scope share.
 pub(crate) struct Node {
@@ -38,6 +43,12 @@ pub(crate) struct Node {
     pub(crate) depends_on: Box<[ScopeId]>,
     /// The stop token.
     fired: AtomicBool,
+    /// Chunks with a live task.
+    pub(crate) live_chunks: AtomicUsize,
+    /// Live graceful tasks.
+    pub(crate) graceful: AtomicUsize,
+    /// The machine was told that nobody can spawn here any more.
+    told_left: AtomicBool,
     tasks: Mutex<Tasks>,
     /// Woken when the token fires, for blocking code.
     stopped: Condvar,
@@ -45,7 +56,7 @@ pub(crate) struct Node {
 
 /// Which spawns a scope takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Gate {
+pub(crate) enum Gate {
     /// All.
     Open,
     /// Shielded tasks and jobs, from shielded work, cleanups and hooks.
@@ -54,28 +65,35 @@ enum Gate {
     Closed,
 }
 
+impl Gate {
+    /// Whether the running code may spawn a task of this kind.
+    pub(crate) fn takes(self, kind: TaskKind) -> bool {
+        match self {
+            Gate::Open => true,
+            Gate::Shielded => kind.is_shielded() && context::is_privileged(),
+            Gate::Closed => false,
+        }
+    }
+}
+
 /// What a [`Node`]'s lock guards.
 pub(crate) struct Tasks {
     gate: Gate,
-    table: Table,
+    chunks: Vec<&'static Chunk>,
+    /// Those of them in which a slot is free, and some that are full by now.
+    roomy: Vec<&'static Chunk>,
+    /// What was counted outside of the chunks.
     totals: Totals,
-    graceful: u32,
-    /// Live tasks that keep the program alive.
-    foreground: u32,
     handles: u32,
     /// It ends with its tasks, whatever handles there are: a nursery whose future is over.
     sealed: bool,
-    /// The machine was told that nobody can spawn here any more.
-    told_left: bool,
-    /// A stop is under way: the machine is told of changes.
-    watched: bool,
     waiters: Slab<(u64, Waiter)>,
     /// How many of the waiters are for a cancellation: none, nearly always.
     cancel_waiters: usize,
     next_ticket: u64,
     hooks: Vec<Hook>,
-    /// Slots of tasks whose end the report wants, and where it wants it.
-    listed: Vec<(u32, usize)>,
+    /// Tasks whose end the report wants, and where it wants it.
+    listed: Vec<(TaskRef, usize)>,
 }
 
 /// Who waits for something of a scope other than with its task's own waker.
@@ -84,10 +102,8 @@ pub(crate) enum Waiter {
     Stop(Waker),
     /// For the end of the scope.
     End(Waker),
-    /// For a task that may be abandoned.
-    Join(Waker),
-    /// For the cancellation of the task in this slot.
-    Cancel(u32, Waker),
+    /// For the cancellation of this task.
+    Cancel(TaskRef, Waker),
 }
 
 /// Names a waiter; the ticket tells it from a later one in the same slot.
@@ -100,7 +116,7 @@ pub(crate) struct WaitKey {
 /// What is left of a scope that has ended, to be dropped outside the lock.
 pub(crate) struct Ended {
     pub(crate) wakes: Wakes,
-    _table: Table,
+    _nodes: Vec<Arc<Node>>,
     _hooks: Vec<Hook>,
 }
 
@@ -117,8 +133,6 @@ pub(crate) struct Spawn {
     pub(crate) name: Option<Name>,
     pub(crate) place: Place,
     pub(crate) background: bool,
-    /// Shielded work is accepted to the last, since shielded work spawns it.
-    pub(crate) privileged: bool,
 }
 
 impl Node {
@@ -137,16 +151,16 @@ impl Node {
             parent,
             depends_on: depends_on.into(),
             fired: AtomicBool::new(false),
+            live_chunks: AtomicUsize::new(0),
+            graceful: AtomicUsize::new(0),
+            told_left: AtomicBool::new(false),
             tasks: Mutex::new(Tasks {
                 gate: Gate::Open,
-                table: Table::default(),
+                chunks: Vec::new(),
+                roomy: Vec::new(),
                 totals: Totals::default(),
-                graceful: 0,
-                foreground: 0,
                 handles: 0,
                 sealed: false,
-                told_left: false,
-                watched: false,
                 waiters: Slab::new(),
                 cancel_waiters: 0,
                 next_ticket: 0,
@@ -215,82 +229,121 @@ impl Node {
             name: entry.name.as_ref().map(|name| name.to_string()),
             scope: self.path(),
             kind: entry.kind,
-            spawned_at: Program::place_text(entry.place),
+            spawned_at: Program::place_text(entry.place()),
         }
     }
 
     /// Registers a task, or refuses it.
-    pub(crate) fn register(self: &Arc<Node>, spawn: Spawn) -> Option<TaskRef> {
-        let Spawn { kind, name, place, background, privileged } = spawn;
-        let shielded = matches!(kind, TaskKind::Shielded | TaskKind::Blocking);
-        let mut tasks = self.lock();
-        let accepted = match tasks.gate {
-            Gate::Open => true,
-            Gate::Shielded => shielded && privileged,
-            Gate::Closed => false,
-        };
-        if !accepted {
-            tasks.totals.refused += 1;
-            drop(tasks);
-            drop(name);
-            return None;
+    #[inline]
+    pub(crate) fn register(self: &Arc<Node>, mut spawn: Spawn) -> Option<TaskRef> {
+        let chunk = context::chunk_of(self.uid);
+        match chunk.and_then(|chunk| chunk.insert_unnoted(self.uid, &mut spawn)) {
+            Some(task) => Some(task),
+            None => self.register_noted(chunk, spawn),
         }
-        let flags = if shielded { flag::PRIVILEGED } else { 0 };
-        let task = tasks.table.insert(self, kind, name, place, background, flags);
-        tasks.totals.spawned += 1;
-        tasks.totals.live += 1;
-        let mut changed = tasks.totals.live == 1;
-        if kind == TaskKind::Graceful {
-            tasks.graceful += 1;
-            changed |= tasks.graceful == 1;
+    }
+
+    /// The same where others may have to hear of it, or another chunk is needed.
+    #[cold]
+    fn register_noted(
+        self: &Arc<Node>,
+        chunk: Option<&'static Chunk>,
+        mut spawn: Spawn,
+    ) -> Option<TaskRef> {
+        let mut insert = Insert::Full;
+        if let Some(chunk) = chunk {
+            insert = chunk.insert(self.uid, &mut spawn, false);
         }
-        if !background {
-            tasks.foreground += 1;
-            if tasks.foreground == 1 {
-                self.program.keep_alive(true);
-            }
+        if matches!(insert, Insert::Busy | Insert::Full) {
+            insert = self.lock().insert(self, &mut spawn);
         }
-        let told_left = mem::take(&mut tasks.told_left);
-        let tell = changed && (tasks.watched || told_left);
-        drop(tasks);
+        let Insert::Done { task, tell } = insert else { return None };
+        context::set_chunk(self.uid, task.chunk());
         if tell {
             self.program.sync(self);
         }
         Some(task)
     }
 
-    /// Ends a task's tracking.
-    pub(crate) fn deregister(self: &Arc<Node>, task: TaskRef, outcome: Outcome) {
-        let mut tasks = self.lock();
-        let word = task.word();
-        if word.has(flag::ABANDONED) {
-            return; // counted already; the program is over
-        }
-        let Some(entry) = tasks.table.entry(&task) else { return };
+    /// Whether "nobody is left" was told and is taken back by the first task since.
+    pub(crate) fn takes_back_left(&self) -> bool {
+        self.told_left.load(SeqCst) && self.told_left.swap(false, SeqCst)
+    }
+
+    /// Ends a task's tracking, on its executor.
+    pub(crate) fn deregister(task: TaskRef, outcome: Outcome) {
+        let chunk = task.chunk();
+        let mut guard = chunk.lock();
+        let slots = &mut *guard;
+        let Some(entry) = slots.entry(&task) else { return };
         let (kind, background) = (entry.kind, entry.background);
+        let word = task.word();
+        let removed = slots.remove(&task);
+        let alone = chunk.is_empty(slots) || slots.was_full();
+        let last = !background && slots.foreground == 1;
+        if alone || last || kind == TaskKind::Graceful || word.has(flag::MARKED) {
+            return Node::deregister_noted(task, guard, removed, (kind, background, word, outcome));
+        }
+        slots.totals.count(&outcome);
+        slots.foreground -= u32::from(!background);
+        drop(guard);
+        drop(removed);
+    }
+
+    /// The same where others may have to hear of it.
+    #[cold]
+    fn deregister_noted(
+        task: TaskRef,
+        mut guard: MutexGuard<'_, Slots>,
+        removed: Option<Removed>,
+        (kind, background, word, outcome): (TaskKind, bool, Word, Outcome),
+    ) {
+        let chunk = task.chunk();
+        let slots = &mut *guard;
+        if word.has(flag::ABANDONED) {
+            // Counted already; the program is over.
+            let rest = table::give_back(chunk, guard);
+            drop((rest, removed));
+            return;
+        }
         let outcome = match outcome {
             Outcome::Finished if word.has(flag::FAILED) => Outcome::Failed,
             Outcome::Finished if word.has(flag::STOPPED) => Outcome::Cancelled,
             outcome => outcome,
         };
-        let rest = tasks.table.remove(&task);
-        tasks.totals.count(&outcome);
-        let mut changed = tasks.totals.live == 0;
-        if kind == TaskKind::Graceful {
-            tasks.graceful -= 1;
-            changed |= tasks.graceful == 0;
+        slots.totals.count(&outcome);
+        let Some(node) = &slots.node else { return };
+        let graceful = kind == TaskKind::Graceful;
+        let what = Departure {
+            listed: word.has(flag::LISTED),
+            unlisted: slots.was_full() && !slots.listed,
+            cut_off: word.has(flag::FORCE) && kind != TaskKind::Blocking,
+            drained: graceful && node.graceful.fetch_sub(1, SeqCst) == 1 && chunk.is_fired(),
+            emptied: chunk.is_empty(slots) && node.live_chunks.fetch_sub(1, SeqCst) == 1,
+            idle: !background && slots.foreground == 1 && node.program.let_go(),
+        };
+        slots.foreground -= u32::from(!background);
+        slots.listed |= what.unlisted;
+        let node = if what.matters() { Some(node.clone()) } else { None };
+        drop(guard);
+        drop(removed);
+        if let Some(node) = node {
+            node.departed(&task, outcome, what);
         }
-        let mut idle = false;
-        if !background {
-            tasks.foreground -= 1;
-            idle = tasks.foreground == 0 && self.program.keep_alive(false);
+    }
+
+    /// The rest of a task's end, where it matters to others.
+    #[cold]
+    fn departed(self: &Arc<Node>, task: &TaskRef, outcome: Outcome, what: Departure) {
+        let mut tasks = self.lock();
+        if what.unlisted && task.chunk().belongs_to(self.uid) {
+            tasks.roomy.push(task.chunk());
         }
-        let listed = tasks.unlist(word, &task);
-        let tell = tasks.watched && changed || tasks.is_left(self);
-        let folds = tasks.gate == Gate::Closed && tasks.totals.live == 0;
+        let listed = if what.listed { tasks.unlist(task) } else { None };
+        let over = what.emptied && self.live_chunks.load(SeqCst) == 0;
+        let tell = what.drained || what.emptied && self.is_fired() || over && tasks.is_left(self);
+        let folds = over && tasks.gate == Gate::Closed;
         drop(tasks);
-        drop(rest);
-        drop(task);
         if let Some(index) = listed {
             self.program.listed(index, outcome);
         }
@@ -300,73 +353,60 @@ impl Node {
         if folds {
             self.program.fold(self);
         }
-        if word.has(flag::FORCE) && kind != TaskKind::Blocking {
+        if what.cut_off {
             self.program.cut_off_ended();
         }
-        if idle {
+        if what.idle {
             self.program.idle();
         }
     }
 
     /// Stores a task's waker after a poll that was pending. Returns whether to wake it at once:
     /// what it waits for came before there was a waker to wake.
-    pub(crate) fn store_waker(&self, task: &TaskRef, waker: Waker, first: bool) -> bool {
-        let now = first.then(|| self.program.now());
-        let mut tasks = self.lock();
-        let Some(entry) = tasks.table.entry(task) else { return false };
-        let old = entry.waker.replace(waker);
-        if let Some(now) = now {
-            entry.set_born(now);
-        }
-        let word = task.clear_retake();
-        drop(tasks);
+    pub(crate) fn store_waker(task: &TaskRef, waker: Waker, first: bool) -> bool {
+        let born = if first { task.node().map(|node| node.program.now()) } else { None };
+        let Some((word, old)) = task.store_waker(waker, born) else { return false };
         drop(old);
-        word.has(flag::WATCH) && self.is_fired()
+        word.has(flag::WATCH) && task.chunk().is_fired()
     }
 
     /// Notes that a blocking job runs.
-    pub(crate) fn started(&self, task: &TaskRef) {
-        let now = self.program.now();
-        if let Some(entry) = self.lock().table.entry(task) {
-            entry.set_born(now);
+    pub(crate) fn started(task: &TaskRef) {
+        if let Some(node) = task.node() {
+            task.set_born(node.program.now());
         }
     }
 
     /// Asks one task to end at its next yield, unless it is shielded.
-    pub(crate) fn abort(&self, task: &TaskRef) {
-        let mut wakes = Wakes::default();
-        let mut tasks = self.lock();
-        let Some(entry) = tasks.table.entry(task) else { return };
-        if entry.kind == TaskKind::Shielded {
-            return;
-        }
-        let waker = entry.waker.take();
-        task.set(flag::CANCEL | if waker.is_some() { flag::RETAKE } else { 0 });
-        wakes.add(waker);
-        tasks.take_cancel_waiters(&mut wakes, Some(task.index()));
-        drop(tasks);
-        wakes.wake();
+    pub(crate) fn abort(task: &TaskRef) {
+        Node::wake_to_look(task, flag::CANCEL, |kind| kind != TaskKind::Shielded);
     }
 
     /// Wakes a task whose last hold was released from outside its poll.
-    pub(crate) fn wake_released(&self, task: &TaskRef) {
-        let mut wakes = Wakes::default();
-        let mut tasks = self.lock();
-        let Some(entry) = tasks.table.entry(task) else { return };
-        let waker = entry.waker.take();
-        if waker.is_some() {
-            task.set(flag::RETAKE);
+    pub(crate) fn wake_released(task: &TaskRef) {
+        Node::wake_to_look(task, 0, |_| true);
+    }
+
+    /// Sets flags of a live task and wakes it, and who waits for its cancellation.
+    fn wake_to_look(task: &TaskRef, flags: u64, which: impl Fn(TaskKind) -> bool) {
+        let mut slots = task.chunk().lock();
+        let Some(entry) = slots.entry(task) else { return };
+        if !which(entry.kind) {
+            return;
         }
-        wakes.add(waker);
-        tasks.take_cancel_waiters(&mut wakes, Some(task.index()));
-        drop(tasks);
+        let mut wakes = Wakes::default();
+        wakes.add(task.take_waker(&mut slots, flags));
+        let node = slots.node.clone();
+        drop(slots);
+        if let Some(node) = node {
+            node.lock().take_cancel_waiters(&mut wakes, Some(task));
+        }
         wakes.wake();
     }
 
     /// Returns what a report calls this task.
     pub(crate) fn describe(&self, task: &TaskRef) -> String {
-        let mut tasks = self.lock();
-        match tasks.table.entry(task) {
+        match task.chunk().lock().entry(task) {
             Some(entry) => self.label(entry).to_string(),
             None => format!("a task of {}", self.path()),
         }
@@ -438,8 +478,8 @@ impl Node {
         self.fired.store(true, SeqCst);
         let mut wakes = Wakes::default();
         let mut tasks = self.lock();
-        tasks.watched = true;
         tasks.take_waiters(&mut wakes, |waiter| matches!(waiter, Waiter::Stop(_)));
+        tasks.tell(true);
         tasks.take_wakers(&mut wakes, |_, word| word.has(flag::WATCH), 0);
         drop(tasks);
         self.stopped.notify_all();
@@ -450,12 +490,9 @@ impl Node {
     pub(crate) fn cancel(&self) {
         let mut wakes = Wakes::default();
         let mut tasks = self.lock();
-        if tasks.gate == Gate::Open {
-            tasks.gate = Gate::Shielded;
-        }
+        tasks.narrow(self.is_fired());
         tasks.take_cancel_waiters(&mut wakes, None);
-        let cancelled = |kind| matches!(kind, TaskKind::Plain | TaskKind::Graceful);
-        tasks.take_wakers(&mut wakes, |kind, _| cancelled(kind), flag::CANCEL);
+        tasks.take_wakers(&mut wakes, |kind, _| kind.is_cancelled(), flag::CANCEL);
         drop(tasks);
         wakes.wake();
     }
@@ -468,9 +505,7 @@ impl Node {
         let mut tasks = self.lock();
         let (stragglers, omitted) = tasks.stragglers(self, now);
         tasks.count_cut_off(&self.program);
-        if tasks.gate == Gate::Open {
-            tasks.gate = Gate::Shielded; // hooks that run after this may spawn what they wait for
-        }
+        tasks.narrow(self.is_fired()); // hooks that run after this may spawn what they wait for
         tasks.take_cancel_waiters(&mut wakes, None);
         tasks.take_wakers(&mut wakes, |_, _| true, flag::CANCEL | flag::FORCE);
         drop(tasks);
@@ -513,39 +548,115 @@ impl Node {
     }
 }
 
+/// What a task's end means to others.
+struct Departure {
+    /// The report wants to know.
+    listed: bool,
+    /// Its chunk has room again and is in no list of such.
+    unlisted: bool,
+    /// It was cut off before.
+    cut_off: bool,
+    /// It was the last graceful one of a scope that drains.
+    drained: bool,
+    /// It was the last one of its scope.
+    emptied: bool,
+    /// It was the last one that kept the program alive.
+    idle: bool,
+}
+
+impl Departure {
+    fn matters(&self) -> bool {
+        self.listed | self.unlisted | self.cut_off | self.drained | self.emptied | self.idle
+    }
+}
+
 impl Tasks {
-    pub(crate) fn counts(&mut self) -> Counts {
-        let left = (self.handles == 0 || self.sealed) && self.totals.live == 0;
-        self.told_left |= left;
-        Counts { graceful: self.graceful > 0, live: self.totals.live > 0, left }
+    /// Registers a task in a chunk with room, or in a new one.
+    fn insert(&mut self, node: &Arc<Node>, spawn: &mut Spawn) -> Insert {
+        if self.gate == Gate::Closed {
+            self.totals.refused += 1;
+            return Insert::Refused;
+        }
+        // A chunk whose lock is taken is passed over for another, so that threads that spawn at
+        // the same time come to have chunks of their own; within bounds, and not in small scopes.
+        for index in (0..self.roomy.len()).rev() {
+            let chunk = self.roomy[index];
+            let wait = chunk.is_small() || (index == 0 && self.roomy.len() >= MOST_ROOMY);
+            match chunk.insert(node.uid, spawn, wait) {
+                Insert::Busy => {}
+                Insert::Full => _ = self.roomy.swap_remove(index),
+                done => return done,
+            }
+        }
+        let chunk = table::new_chunk(node, self.gate, self.chunks.is_empty());
+        self.chunks.push(chunk);
+        self.roomy.push(chunk);
+        chunk.lock().listed = true;
+        chunk.insert(node.uid, spawn, true)
+    }
+
+    /// Has all chunks repeat the gate and the token.
+    fn tell(&self, fired: bool) {
+        for chunk in &self.chunks {
+            chunk.tell(&mut chunk.lock(), self.gate, fired);
+        }
+    }
+
+    /// Takes no more plain and graceful tasks.
+    fn narrow(&mut self, fired: bool) {
+        if self.gate == Gate::Open {
+            self.gate = Gate::Shielded;
+            self.tell(fired);
+        }
+    }
+
+    /// Calls `each` with every live task, until it returns false.
+    fn each(&self, mut each: impl FnMut(TaskRef, &mut Slots) -> bool) {
+        for chunk in &self.chunks {
+            if !chunk.lock().each(chunk, &mut each) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn counts(&self, node: &Node) -> Counts {
+        // Told first and then looked at: a spawn counts itself first and looks at this then.
+        let untaken = self.handles == 0 || self.sealed;
+        node.told_left.store(untaken, SeqCst);
+        let live = node.live_chunks.load(SeqCst) > 0;
+        let left = untaken && !live;
+        if !left {
+            node.told_left.store(false, SeqCst);
+        }
+        Counts { graceful: node.graceful.load(SeqCst) > 0, live, left }
     }
 
     /// Returns the first tasks that are alive, and how many more there are.
     pub(crate) fn stragglers(&mut self, node: &Node, now: Duration) -> (Vec<Straggler>, u64) {
-        let polling = context::polling();
-        let mut stragglers = Vec::new();
-        for index in 0..self.table.slots() {
-            if stragglers.len() == MOST_LISTED {
-                break;
-            }
-            let Some((entry, live)) = self.table.at(index) else { continue };
-            let state = match (entry.kind, entry.born()) {
-                (TaskKind::Blocking, Some(_)) => StragglerState::Blocking,
-                (TaskKind::Blocking, None) => StragglerState::Queued,
-                _ if polling.contains(&(node.uid, index as u32)) => StragglerState::Polling,
-                (_, None) => StragglerState::NeverPolled,
-                _ if live.word().is_held() => StragglerState::Shielded,
-                _ => StragglerState::Pending,
-            };
-            let age = entry.born().map(|born| now.saturating_sub(born));
-            stragglers.push(Straggler { task: node.label(entry), age, state });
+        let mut listing = Listing::new(now);
+        self.each(|task, slots| listing.add(node, task, slots));
+        listing.end(self.totals().live)
+    }
+
+    /// The same, and the totals, without waiting for a lock: what is locked is left out.
+    pub(crate) fn peek(&self, node: &Node, now: Duration) -> (Vec<Straggler>, u64, Totals) {
+        let mut listing = Listing::new(now);
+        let mut totals = self.totals;
+        for chunk in &self.chunks {
+            let Some(mut slots) = chunk.try_lock() else { continue };
+            totals.add(&slots.totals);
+            slots.each(chunk, |task, slots| listing.add(node, task, slots));
         }
-        let omitted = self.totals.live - stragglers.len() as u64;
-        (stragglers, omitted)
+        let (stragglers, omitted) = listing.end(totals.live);
+        (stragglers, omitted, totals)
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        self.totals
+        let mut totals = self.totals;
+        for chunk in &self.chunks {
+            totals.add(&chunk.lock().totals);
+        }
+        totals
     }
 
     pub(crate) fn has_hooks(&self) -> bool {
@@ -562,7 +673,7 @@ impl Tasks {
 
     fn is_left(&self, node: &Node) -> bool {
         (self.handles == 0 || self.sealed)
-            && self.totals.live == 0
+            && node.live_chunks.load(SeqCst) == 0
             && self.gate != Gate::Closed
             && !node.is_root()
     }
@@ -576,19 +687,16 @@ impl Tasks {
             self.waiters.iter().filter(|(_, (_, w))| which(w)).map(|(key, _)| key).collect();
         for key in keys {
             let waiter = self.remove_waiter(key);
-            let (Waiter::Stop(waker)
-            | Waiter::End(waker)
-            | Waiter::Join(waker)
-            | Waiter::Cancel(_, waker)) = waiter;
+            let (Waiter::Stop(waker) | Waiter::End(waker) | Waiter::Cancel(_, waker)) = waiter;
             wakes.add(Some(waker));
         }
     }
 
     /// Takes those who wait for the cancellation of one task, or of any.
-    fn take_cancel_waiters(&mut self, wakes: &mut Wakes, task: Option<u32>) {
+    fn take_cancel_waiters(&mut self, wakes: &mut Wakes, task: Option<&TaskRef>) {
         if self.cancel_waiters > 0 {
             self.take_waiters(wakes, |waiter| match waiter {
-                Waiter::Cancel(index, _) => task.is_none_or(|task| task == *index),
+                Waiter::Cancel(its, _) => task.is_none_or(|task| task == its),
                 _ => false,
             });
         }
@@ -614,18 +722,12 @@ impl Tasks {
         which: impl Fn(TaskKind, Word) -> bool,
         flags: u64,
     ) {
-        for index in 0..self.table.slots() {
-            let Some((entry, live)) = self.table.at(index) else { continue };
-            if !which(entry.kind, live.word()) {
-                continue;
+        self.each(|task, slots| {
+            if which(slots.at(&task).kind, task.word()) {
+                wakes.add(task.take_waker(slots, flags));
             }
-            let waker = entry.waker.take();
-            let retake = if waker.is_some() { flag::RETAKE } else { 0 };
-            if flags | retake != 0 {
-                live.set(flags | retake);
-            }
-            wakes.add(waker);
-        }
+            true
+        });
     }
 
     /// Marks the first tasks as ones whose end the report wants. Returns how many are alive.
@@ -635,71 +737,122 @@ impl Tasks {
         left: &mut usize,
         mut tell: impl FnMut(TaskLabel) -> usize,
     ) -> u64 {
-        let alive = self.totals.live;
-        for index in 0..self.table.slots() {
+        let mut listed = mem::take(&mut self.listed);
+        self.each(|task, slots| {
             if *left == 0 {
-                break;
+                return false;
             }
-            let Some((entry, live)) = self.table.at(index) else { continue };
             *left -= 1;
-            live.set(flag::LISTED);
-            let label = node.label(entry);
-            self.listed.push((index as u32, tell(label)));
-        }
-        alive
+            task.set(flag::LISTED);
+            listed.push((task, tell(node.label(slots.at(&task)))));
+            true
+        });
+        self.listed = listed;
+        self.totals().live
     }
 
-    fn unlist(&mut self, word: Word, task: &TaskRef) -> Option<usize> {
-        if !word.has(flag::LISTED) {
-            return None;
-        }
-        let at = self.listed.iter().position(|(index, _)| *index == task.index())?;
+    fn unlist(&mut self, task: &TaskRef) -> Option<usize> {
+        let at = self.listed.iter().position(|(listed, _)| listed == task)?;
         Some(self.listed.swap_remove(at).1)
     }
 
     /// Counts what is about to be cut off and was not before. Jobs are not: nothing drops those.
     fn count_cut_off(&mut self, program: &Program) {
         let mut count = 0;
-        for index in 0..self.table.slots() {
-            let Some((entry, live)) = self.table.at(index) else { continue };
-            let new = entry.kind != TaskKind::Blocking && !live.word().has(flag::FORCE);
-            count += usize::from(new);
-        }
+        self.each(|task, slots| {
+            let job = slots.at(&task).kind == TaskKind::Blocking;
+            count += usize::from(!job && !task.word().has(flag::FORCE));
+            true
+        });
         program.cut_off(count);
     }
 
-    /// Counts all that is alive as abandoned: it is not tracked any more.
-    pub(crate) fn abandon(&mut self) {
-        for index in 0..self.table.slots() {
-            if let Some((_, live)) = self.table.at(index) {
-                live.set(flag::ABANDONED | flag::CANCEL | flag::FORCE);
+    /// Counts all that is alive as abandoned: it is not tracked any more. Who waits for it is told.
+    pub(crate) fn abandon(&mut self, wakes: &mut Wakes) {
+        let mut abandoned = 0;
+        self.each(|task, slots| {
+            if task.word().has(flag::ABANDONED) {
+                return true;
             }
-        }
-        self.totals.abandoned += mem::take(&mut self.totals.live);
+            let flags = flag::ABANDONED | flag::CANCEL | flag::FORCE;
+            wakes.add(task.take_waker(slots, flags));
+            wakes.add(slots.at(&task).take_join_waker());
+            slots.totals.live -= 1;
+            abandoned += 1;
+            true
+        });
+        self.totals.abandoned += abandoned;
     }
 
     /// Ends the scope though some tasks are alive: they are dropped at their next yield, and who
     /// waits for the scope is told.
     pub(crate) fn end_with_stragglers(&mut self, program: &Program, wakes: &mut Wakes) {
         self.gate = Gate::Closed;
+        self.tell(true);
         self.count_cut_off(program);
-        self.take_waiters(wakes, |waiter| !matches!(waiter, Waiter::Join(_)));
+        self.take_waiters(wakes, |_| true);
         self.take_wakers(wakes, |_, _| true, flag::CANCEL | flag::FORCE);
     }
 
-    /// Ends the scope.
+    /// Ends the scope: nothing of it is alive, or all of that is abandoned.
     pub(crate) fn close(&mut self) -> Ended {
         self.gate = Gate::Closed;
         let mut wakes = Wakes::default();
         self.take_waiters(&mut wakes, |_| true);
-        self.take_wakers(&mut wakes, |_, _| true, 0);
-        Ended { wakes, _table: self.table.take(), _hooks: mem::take(&mut self.hooks) }
+        let mut nodes = Vec::new();
+        for chunk in mem::take(&mut self.chunks) {
+            let (totals, node) = chunk.detach();
+            self.totals.add(&totals);
+            nodes.extend(node);
+        }
+        self.roomy = Vec::new();
+        Ended { wakes, _nodes: nodes, _hooks: mem::take(&mut self.hooks) }
+    }
+}
+
+/// The most chunks of a scope that are kept apart for threads that spawn at the same time.
+const MOST_ROOMY: usize = 64;
+
+/// The first tasks that are alive, as the report tells of them.
+struct Listing {
+    now: Duration,
+    polling: Vec<usize>,
+    stragglers: Vec<Straggler>,
+}
+
+impl Listing {
+    fn new(now: Duration) -> Listing {
+        Listing { now, polling: context::polling(), stragglers: Vec::new() }
+    }
+
+    /// Adds a task; false once no more are wanted.
+    fn add(&mut self, node: &Node, task: TaskRef, slots: &mut Slots) -> bool {
+        if self.stragglers.len() == MOST_LISTED {
+            return false;
+        }
+        let entry = slots.at(&task);
+        let state = match (entry.kind, entry.born()) {
+            (TaskKind::Blocking, Some(_)) => StragglerState::Blocking,
+            (TaskKind::Blocking, None) => StragglerState::Queued,
+            _ if self.polling.contains(&task.seat()) => StragglerState::Polling,
+            (_, None) => StragglerState::NeverPolled,
+            _ if task.word().is_held() => StragglerState::Shielded,
+            _ => StragglerState::Pending,
+        };
+        let age = entry.born().map(|born| self.now.saturating_sub(born));
+        self.stragglers.push(Straggler { task: node.label(entry), age, state });
+        true
+    }
+
+    fn end(self, live: u64) -> (Vec<Straggler>, u64) {
+        let omitted = live.saturating_sub(self.stragglers.len() as u64);
+        (self.stragglers, omitted)
     }
 }
 
 impl Spawn {
     pub(crate) fn new(kind: TaskKind, place: Place) -> Spawn {
-        Spawn { kind, name: None, place, background: false, privileged: context::is_privileged() }
+        Spawn { kind, name: None, place, background: false }
     }
 }
 

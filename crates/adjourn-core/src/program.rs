@@ -11,8 +11,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -27,12 +26,17 @@ use crate::report::{At, Failure, FailureKind, Outcome, Reason, Report, TaskRepor
 use crate::report::{MOST_LISTED, PhaseSpan, Straggler, Totals};
 use crate::rt::{AnyBackend, Timer};
 use crate::signal::Signal;
-use crate::table::{TaskId, TaskRef};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use crate::sync::{Mutex, MutexGuard, StaticUsize};
+use crate::table::TaskRef;
 
 /// The most scope names that a report tells apart.
 const MOST_NAMES: usize = 256;
 /// Where the totals of all further scope names go.
 const OTHER: &str = "(other names)";
+
+/// Programs with actions that wait for their driver.
+static WAITING: StaticUsize = StaticUsize::new(0);
 
 /// Wakers that were collected under a lock, to be woken outside it.
 #[derive(Default)]
@@ -68,7 +72,7 @@ pub(crate) struct Program {
     epoch: Instant,
     /// The same instant by the host's clock, for the thread that asks no backend.
     host_epoch: Instant,
-    /// Scopes that have a task which keeps the program alive.
+    /// Groups of tasks (the chunks of scopes' tables) with one that keeps the program alive.
     busy: AtomicUsize,
     /// There are actions that wait for the driver.
     waiting: AtomicBool,
@@ -82,7 +86,7 @@ pub(crate) struct Program {
     summoned: AtomicBool,
     hands_over: bool,
     on_failure: Option<FailureSink>,
-    main: OnceLock<TaskId>,
+    main: OnceLock<TaskRef>,
     pub(crate) supervisor: OnceLock<Arc<dyn Supervisor>>,
     state: Mutex<State>,
 }
@@ -182,11 +186,11 @@ impl Program {
     }
 
     pub(crate) fn set_main(&self, task: &TaskRef) {
-        _ = self.main.set(task.id());
+        _ = self.main.set(*task);
     }
 
     pub(crate) fn is_main(&self, task: &TaskRef) -> bool {
-        self.main.get() == Some(&task.id())
+        self.main.get() == Some(task)
     }
 
     // Readiness.
@@ -215,8 +219,8 @@ impl Program {
     /// Returns a number that no other scope of the process has (until it wraps): which task a
     /// thread polls is told by it, and programs may share their threads.
     pub(crate) fn next_uid() -> u32 {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        NEXT.fetch_add(1, SeqCst)
+        static NEXT: StaticUsize = StaticUsize::new(1);
+        NEXT.fetch_add(1, SeqCst) as u32
     }
 
     /// Opens a scope; one below an ended scope is born ended and refuses everything.
@@ -239,12 +243,13 @@ impl Program {
         node
     }
 
-    /// Counts a scope that began (or ceased) to keep the program alive.
-    pub(crate) fn keep_alive(&self, begins: bool) -> bool {
-        if begins {
-            self.busy.fetch_add(1, SeqCst);
-            return false;
-        }
+    /// Counts a group of tasks that began to keep the program alive.
+    pub(crate) fn keep_alive(&self) {
+        self.busy.fetch_add(1, SeqCst);
+    }
+
+    /// Counts one that ceased to; returns whether it was the last.
+    pub(crate) fn let_go(&self) -> bool {
         self.busy.fetch_sub(1, SeqCst) == 1
     }
 
@@ -381,7 +386,7 @@ impl Program {
     pub(crate) fn sync(self: &Arc<Program>, node: &Arc<Node>) {
         let now = self.now();
         let mut state = self.lock();
-        let counts = node.lock().counts();
+        let counts = node.lock().counts(node);
         state.machine.handle(now, Event::Graceful(node.id, counts.graceful));
         state.machine.handle(now, Event::Live(node.id, counts.live));
         if counts.left {
@@ -409,7 +414,7 @@ impl Program {
         }
         let pending = !state.actions.is_empty() && !state.acting;
         if pending {
-            self.waiting.store(true, SeqCst);
+            self.set_waiting(true);
             wakes.add(state.driver.take());
         }
         drop(state);
@@ -421,6 +426,22 @@ impl Program {
         }
         wakes.wake();
         drop(dropped);
+    }
+
+    /// Whether any program's driver has to come to run; for most it is the answer.
+    pub(crate) fn is_any_waiting() -> bool {
+        WAITING.load(SeqCst) > 0
+    }
+
+    fn set_waiting(&self, waiting: bool) {
+        // Under the state's lock: the count is right.
+        if self.waiting.swap(waiting, SeqCst) != waiting {
+            if waiting {
+                WAITING.fetch_add(1, SeqCst);
+            } else {
+                WAITING.fetch_sub(1, SeqCst);
+            }
+        }
     }
 
     /// Whether the driver has to come to run: a task that never yields would keep it from that
@@ -448,7 +469,7 @@ impl Program {
         }
         state.machine.handle(now, Event::Tick);
         state.acting = true;
-        self.waiting.store(false, SeqCst);
+        self.set_waiting(false);
         let mut now = now;
         loop {
             let mut entered = Vec::new();
@@ -657,7 +678,7 @@ impl Program {
             // Whoever reads a token from here on is told.
             node.set_fired();
             let mut tasks = node.lock();
-            tasks.abandon();
+            tasks.abandon(&mut wakes);
             let totals = tasks.totals();
             dropped.push(tasks.close());
             drop(tasks);
@@ -669,6 +690,7 @@ impl Program {
         }
         let hooks = mem::take(&mut state.on_stop);
         state.actions.clear();
+        self.set_waiting(false);
         for origin in mem::take(&mut state.hooks).into_iter().map(|(_, origin)| origin) {
             let messages = vec!["it was cut off before it was over".to_owned()];
             let kind = FailureKind::HookOverdue;
@@ -693,12 +715,11 @@ impl Program {
         let mut report = state.report.clone();
         let listed = !report.stragglers.is_empty();
         for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
-            let Some(mut tasks) = node.try_lock() else { continue };
+            let Some(tasks) = node.try_lock() else { continue };
+            let (stragglers, omitted, mut totals) = tasks.peek(node, self.host_epoch.elapsed());
             if !listed {
-                let (stragglers, omitted) = tasks.stragglers(node, self.host_epoch.elapsed());
                 report.add_stragglers(stragglers, omitted);
             }
-            let mut totals = tasks.totals();
             totals.abandoned += mem::take(&mut totals.live);
             drop(tasks);
             report.add_totals(&node.name, &totals);

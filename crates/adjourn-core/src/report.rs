@@ -73,6 +73,18 @@ pub enum TaskKind {
     Blocking,
 }
 
+impl TaskKind {
+    /// Whether it is dropped once its scope is cancelling.
+    pub(crate) fn is_cancelled(self) -> bool {
+        matches!(self, TaskKind::Plain | TaskKind::Graceful)
+    }
+
+    /// Whether it is waited for then.
+    pub(crate) fn is_shielded(self) -> bool {
+        !self.is_cancelled()
+    }
+}
+
 /// How a task or job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

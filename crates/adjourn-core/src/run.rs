@@ -298,7 +298,7 @@ impl<E: Executor> Runner<E> {
         F::Output: MainOutput,
     {
         self.options.limits()?;
-        if context::is_in_task() {
+        if context::task().is_some() {
             return Err(StartError::nested(
                 "`run` was called inside a task of a running program, whose executor it would \
                  block: spawn the work, open a `scope(..)` for it, or use `attach(..).await`",
@@ -571,7 +571,9 @@ impl Root<std::future::Ready<MainEnd>> {
                     MainEnd::Failed(_) => flag::FAILED,
                     MainEnd::Stopped => flag::STOPPED,
                 };
-                context::with(|current| current.task.as_ref().map(|task| task.set(mark)));
+                if let Some(task) = context::task().filter(|_| mark != 0) {
+                    task.set(mark);
+                }
                 end
             })
         });

@@ -55,7 +55,7 @@ impl Scope {
     ///
     /// [`NoScope`], with advice, where there is neither.
     pub fn try_current() -> Result<Scope, NoScope> {
-        let (node, _) = context::scope().ok_or(NoScope)?;
+        let node = context::scope().ok_or(NoScope)?;
         let backend = node.program.backend.clone();
         Ok(Scope::from_node(node, backend))
     }
@@ -398,8 +398,7 @@ impl<F: Future> Future for InScope<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let node = Some(this.scope.node.clone());
-        let _restore = context::replace(|current| &mut current.scope, node);
+        let _inside = context::inside_scope(this.scope.node.clone());
         this.future.poll(cx)
     }
 }

@@ -17,7 +17,7 @@ use pin_project_lite::pin_project;
 
 use crate::context;
 use crate::error::Place;
-use crate::node::{WaitKey, Waiter};
+use crate::node::{Node, WaitKey, Waiter};
 use crate::program::Program;
 use crate::report::FailureKind;
 use crate::table::{TaskRef, Word, flag};
@@ -44,11 +44,8 @@ impl Drop for Hold {
             return;
         }
         // In its own poll the task looks by itself; from elsewhere it has to be woken to look.
-        let own = context::with(|current| {
-            current.task.as_ref().is_some_and(|task| task.is_same(&self.task))
-        });
-        if !own {
-            self.task.node().wake_released(&self.task);
+        if context::task() != Some(self.task) {
+            Node::wake_released(&self.task);
         }
     }
 }
@@ -63,50 +60,42 @@ struct Around {
 /// Whether a stop that was asked for has yet to be carried out, by a driver that may need this
 /// very thread.
 fn is_stop_waiting() -> bool {
-    context::with(|current| {
-        let task = current.task.as_ref().filter(|_| current.shields == 0);
-        task.is_some_and(|task| task.node().program.is_waiting())
-    })
+    if !Program::is_any_waiting() || context::is_shielded() {
+        return false;
+    }
+    let node = context::task().and_then(|task| task.node());
+    node.is_some_and(|node| node.program.is_waiting())
 }
 
 impl Around {
     /// Looks without holding. `None` outside of tasks.
     fn look() -> Option<Around> {
-        context::with(|current| {
-            let task = current.task.as_ref()?;
-            Some(Around { word: task.word(), shielded: current.shields > 0 })
-        })
+        let task = context::task()?;
+        Some(Around { word: task.word(), shielded: context::is_shielded() })
     }
 
     /// Makes `hold` one of the task and cleanup that poll now.
     fn hold(hold: &mut Option<Hold>) -> Option<Around> {
-        let mut old = None;
-        let around = context::with(|current| {
-            let Some(task) = &current.task else {
-                old = hold.take();
-                return None;
-            };
-            let shielded = current.shields > 0;
-            let same_guard = |a: &Option<Arc<Guard>>, b: &Option<Arc<Guard>>| match (a, b) {
-                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-                (None, None) => true,
-                _ => false,
-            };
-            if let Some(held) = hold {
-                if held.task.is_same(task) && same_guard(&held.guard, &current.guard) {
-                    return Some(Around { word: task.word(), shielded });
-                }
-            }
-            let word = task.hold();
-            if let Some(guard) = &current.guard {
-                guard.holds.fetch_add(1, SeqCst);
-            }
-            let new = Hold { task: task.clone(), guard: current.guard.clone() };
-            old = hold.replace(new);
-            Some(Around { word, shielded })
-        });
-        drop(old); // may wake the task that polled it before
-        around
+        let Some(task) = context::task() else {
+            drop(hold.take());
+            return None;
+        };
+        let shielded = context::is_shielded();
+        let guard = context::guard();
+        let same_guard = |other: &Option<Arc<Guard>>| match (&guard, other) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        if hold.as_ref().is_some_and(|held| held.task == task && same_guard(&held.guard)) {
+            return Some(Around { word: task.word(), shielded });
+        }
+        let word = task.hold();
+        if let Some(guard) = &guard {
+            guard.holds.fetch_add(1, SeqCst);
+        }
+        drop(hold.replace(Hold { task, guard })); // may wake the task that polled it before
+        Some(Around { word, shielded })
     }
 
     /// Whether the task is to be cancelled and nothing here keeps that from being seen.
@@ -118,10 +107,10 @@ impl Around {
 /// Records a section that the future around it dropped half-way.
 fn record_dropped(hold: &Option<Hold>, what: &str, place: Place) {
     let Some(hold) = hold else { return };
-    if std::thread::panicking() || context::with(|current| current.ending) {
+    if std::thread::panicking() || context::is_ending() {
         return;
     }
-    let node = hold.task.node();
+    let Some(node) = hold.task.node() else { return };
     let origin = format!("{what} at {} in {}", Program::place_text(place), node.path());
     let advice = "the future around it (select!, a timeout) dropped it; spawn_shielded such work";
     node.program.fail(FailureKind::ShieldDropped, origin, vec![advice.to_owned()]);
@@ -173,8 +162,7 @@ impl<F: Future> Future for Shield<F> {
             return Poll::Pending;
         }
         _ = Around::hold(this.hold);
-        let shields = context::with(|current| current.shields);
-        let inside = context::replace(|current| &mut current.shields, shields + 1);
+        let inside = context::inside_shield();
         let polled = this.future.poll(cx);
         drop(inside);
         if polled.is_ready() {
@@ -194,9 +182,15 @@ impl<F> fmt::Debug for Shield<F> {
 struct Section {
     guard: Arc<Guard>,
     hold: Option<Hold>,
-    /// The waiter, and the task in whose scope it is: a section may be polled elsewhere next.
-    listening: Option<(TaskRef, WaitKey)>,
+    listening: Option<Listening>,
     place: Place,
+}
+
+/// The waiter, and the task and scope that it is in: a section may be polled elsewhere next.
+struct Listening {
+    task: TaskRef,
+    node: Arc<Node>,
+    key: WaitKey,
 }
 
 impl Section {
@@ -218,8 +212,7 @@ impl Section {
         let around = Around::hold(&mut self.hold);
         if !self.is_due(around) {
             self.listen(cx);
-            let guard = Some(self.guard.clone());
-            let inside = context::replace(|current| &mut current.guard, guard);
+            let inside = context::inside_guard(self.guard.clone());
             let polled = future.poll(cx);
             drop(inside);
             if let Poll::Ready(output) = polled {
@@ -244,8 +237,7 @@ impl Section {
         let mut cleanup = cleanup;
         let Some(future) = cleanup.as_mut().as_pin_mut() else { return };
         _ = Around::hold(&mut self.hold);
-        let shields = context::with(|current| current.shields);
-        let inside = context::replace(|current| &mut current.shields, shields + 1);
+        let inside = context::inside_shield();
         let polled = future.poll(cx);
         drop(inside);
         if polled.is_ready() {
@@ -261,25 +253,25 @@ impl Section {
     /// A combinator with wakers of its own does not poll this when the task is woken: its waker is
     /// registered. With the task's own nothing is.
     fn listen(&mut self, cx: &mut Context<'_>) {
-        let own = context::with(|current| current.is_own_waker(cx.waker()));
-        let task = self.hold.as_ref().filter(|_| !own).map(|hold| hold.task.clone());
-        let kept = match (&self.listening, &task) {
-            (Some((before, _)), Some(now)) => before.is_same(now),
-            _ => false,
-        };
+        let own = context::is_own_waker(cx.waker());
+        let task = self.hold.as_ref().filter(|_| !own).map(|hold| hold.task);
+        let kept = self.listening.as_ref().is_some_and(|before| Some(before.task) == task);
         if !kept {
             self.unlisten();
         }
         let Some(task) = task else { return };
-        let mut key = self.listening.take().map(|(_, key)| key);
-        let waiter = Waiter::Cancel(task.index(), cx.waker().clone());
-        _ = task.node().wait(&mut key, waiter, |_| false);
-        self.listening = key.map(|key| (task, key));
+        let (node, mut key) = match self.listening.take() {
+            Some(Listening { node, key, .. }) => (Some(node), Some(key)),
+            None => (task.node(), None),
+        };
+        let Some(node) = node else { return };
+        _ = node.wait(&mut key, Waiter::Cancel(task, cx.waker().clone()), |_| false);
+        self.listening = key.map(|key| Listening { task, node, key });
     }
 
     fn unlisten(&mut self) {
-        if let Some((task, key)) = self.listening.take() {
-            task.node().forget(Some(key));
+        if let Some(Listening { node, key, .. }) = self.listening.take() {
+            node.forget(Some(key));
         }
     }
 

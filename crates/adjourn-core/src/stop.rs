@@ -14,7 +14,7 @@ use crate::error::{NoScope, StopRequested};
 use crate::node::{Node, WaitKey, Waiter};
 use crate::program::Program;
 use crate::report::Reason;
-use crate::table::flag;
+use crate::table::{TaskRef, flag};
 
 /// Says whether a scope has been asked to stop.
 ///
@@ -49,7 +49,7 @@ impl StopToken {
     ///
     /// [`NoScope`] outside of a program.
     pub fn try_current() -> Result<StopToken, NoScope> {
-        context::scope().map(|(node, _)| StopToken { node }).ok_or(NoScope)
+        context::scope().map(|node| StopToken { node }).ok_or(NoScope)
     }
 
     /// Returns whether the scope has been asked to stop.
@@ -110,17 +110,7 @@ impl Future for Requested {
         if self.node.is_fired() {
             return Poll::Ready(());
         }
-        let watched = context::with(|current| match &current.task {
-            Some(task)
-                if Arc::ptr_eq(task.node(), &self.node) && current.is_own_waker(cx.waker()) =>
-            {
-                if !task.word().has(flag::WATCH) {
-                    task.set(flag::WATCH);
-                }
-                true
-            }
-            _ => false,
-        });
+        let watched = watch(|task| task.chunk().belongs_to(self.node.uid), cx);
         if watched {
             // Set before it is looked at again: the stop fires first and collects then.
             return if self.node.is_fired() { Poll::Ready(()) } else { Poll::Pending };
@@ -133,6 +123,18 @@ impl Future for Requested {
             Poll::Ready(())
         }
     }
+}
+
+/// Notes on the task that is polled, if `which` names it and the waker is its own, that it is to be
+/// woken when its scope is asked to stop. Returns whether it is noted.
+#[inline]
+fn watch(which: impl FnOnce(&TaskRef) -> bool, cx: &Context<'_>) -> bool {
+    let task = context::task().filter(|task| which(task) && context::is_own_waker(cx.waker()));
+    let Some(task) = task else { return false };
+    if !task.word().has(flag::WATCH) {
+        task.set(flag::WATCH);
+    }
+    true
 }
 
 impl Drop for Requested {
@@ -155,6 +157,7 @@ pin_project! {
     pub struct UntilStop<F> {
         #[pin]
         future: Option<F>,
+        // None while the task's own waker serves.
         stop: Option<Requested>,
     }
 }
@@ -170,20 +173,41 @@ impl<F: Future> Future for UntilStop<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if this.stop.is_none() {
-            // Outside of a program nobody can ask: it waits for the future alone.
-            *this.stop = StopToken::try_current().ok().map(|token| token.requested());
-        }
-        if let Some(stop) = this.stop.as_mut() {
-            if Pin::new(stop).poll(cx).is_ready() {
+        // The scope of the task that is polled needs no token, and the task no second waker.
+        let own = if this.stop.is_none() { context::own_chunk() } else { None };
+        let stopped = match own {
+            Some(chunk) => chunk.is_fired(),
+            None => poll_stop(this.stop, cx),
+        };
+        if !stopped {
+            let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending };
+            if let Poll::Ready(output) = future.poll(cx) {
                 this.future.set(None);
-                return Poll::Ready(Err(StopRequested));
+                return Poll::Ready(Ok(output));
+            }
+            let Some(chunk) = own else { return Poll::Pending };
+            // Noted before it is looked at again: the stop fires first and collects then.
+            let stopped =
+                if watch(|_| true, cx) { chunk.is_fired() } else { poll_stop(this.stop, cx) };
+            if !stopped {
+                return Poll::Pending;
             }
         }
-        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending };
-        let output = std::task::ready!(future.poll(cx));
         this.future.set(None);
-        Poll::Ready(Ok(output))
+        Poll::Ready(Err(StopRequested))
+    }
+}
+
+/// Returns whether the current scope was asked to stop, by a token of it made at the first call.
+#[cold]
+fn poll_stop(stop: &mut Option<Requested>, cx: &mut Context<'_>) -> bool {
+    if stop.is_none() {
+        *stop = StopToken::try_current().ok().map(|token| token.requested());
+    }
+    match stop {
+        Some(stop) => Pin::new(stop).poll(cx).is_ready(),
+        // Outside of a program nobody can ask: it waits for the future alone.
+        None => false,
     }
 }
 

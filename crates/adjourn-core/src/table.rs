@@ -1,33 +1,49 @@
 //! The side table of a scope: what is known of each task, beside the future itself.
 //!
-//! A task's future holds a [`TaskRef`]; the table holds an [`Entry`], under the scope's lock, and a
-//! [`Mark`], one atomic word that the task reads at each poll without a lock.
+//! It consists of [`Chunk`]s of up to 64 slots. A task's future holds a [`TaskRef`]; its slot has a
+//! [`Mark`], one atomic word that the task reads at each poll without a lock, and an [`Entry`],
+//! under the lock of its chunk. A thread spawns into a chunk that it used before, so that threads
+//! that spawn into one scope do not wait for each other, and a spawn takes one lock that nobody
+//! else wants.
+//!
+//! Chunks are never freed: a scope takes them from a pool and gives them back at its end. So a
+//! `TaskRef` is a plain reference, free to copy, and what it names may be over: the serial tells.
+//! The process keeps as many chunks as it once needed together.
 //!
 //! Invariants of a mark:
-//! 1. Its serial changes only under the scope's lock, when its slot is freed: who holds the lock
+//! 1. Its serial changes only under its chunk's lock, when its slot is freed: who holds the lock
 //!    and has compared serials may set flags without looking again.
 //! 2. Holds are added only by the task's own poll; they are released from anywhere, by a
 //!    compare-exchange that includes the serial, so that a late release never reaches the slot's
 //!    next task.
-//! 3. All operations on a mark are SeqCst: a flag set by a stop and a hold added by a poll are
-//!    seen in one order by both.
+//! 3. What is done to the mark of a live task is SeqCst: a flag that a stop sets and a hold that a
+//!    poll adds are seen in one order by both. The two stores that begin and end a serial are
+//!    Release: the one is published by the executor that gets the future and by the chunk's lock,
+//!    and after the other nobody may do anything.
+//!
+//! Invariants of a chunk:
+//! 4. `owner`, `gate` and `fired` repeat what its scope says. They change under the chunk's lock, by
+//!    who holds the scope's: a spawn that comes before the change is seen by whoever makes it, one
+//!    that comes after it sees the change.
+//! 5. A chunk in the pool has no owner and no live slot.
+//! 6. Locks are taken in the order program, scope, chunk, pool.
 
 use std::borrow::Cow;
-use std::mem;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::task::Waker;
 use std::time::Duration;
 
 use crate::error::Place;
-use crate::node::Node;
-use crate::report::TaskKind;
+use crate::node::{Gate, Node, Spawn};
+use crate::report::{TaskKind, Totals};
+use crate::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A task's name, in one word and without an allocation for those that have none.
 pub(crate) type Name = Box<Cow<'static, str>>;
 
 /// The state that a task shares with those who stop it: serial (32), flags (10), holds (22).
-#[derive(Default)]
 pub(crate) struct Mark(AtomicU64);
 
 pub(crate) mod flag {
@@ -49,6 +65,9 @@ pub(crate) mod flag {
     pub(crate) const PRIVILEGED: u64 = 1 << 29;
     /// It returned an error that a stop request caused: it counts as cancelled.
     pub(crate) const STOPPED: u64 = 1 << 30;
+
+    /// Its end is not a plain one.
+    pub(crate) const MARKED: u64 = FORCE | LISTED | FAILED | ABANDONED | STOPPED;
 }
 
 const HOLDS: u64 = flag::CANCEL - 1;
@@ -58,102 +77,138 @@ const HOLDS: u64 = flag::CANCEL - 1;
 pub(crate) struct Word(u64);
 
 impl Word {
+    #[inline]
     pub(crate) fn has(self, flags: u64) -> bool {
         self.0 & flags != 0
     }
 
+    #[inline]
     pub(crate) fn is_held(self) -> bool {
         self.0 & HOLDS != 0
     }
 
+    #[inline]
     fn serial(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
     /// Whether the task is to be dropped at this yield.
+    #[inline]
     pub(crate) fn is_doomed(self) -> bool {
-        self.has(flag::FORCE) || (self.has(flag::CANCEL) && !self.is_held())
+        self.has(flag::CANCEL | flag::FORCE) && (self.has(flag::FORCE) || !self.is_held())
     }
 }
 
 impl Mark {
+    #[inline]
     fn load(&self) -> Word {
         Word(self.0.load(SeqCst))
     }
+
+    /// Begins the life of a task, or ends it by the next serial.
+    fn begin(&self, serial: u32, flags: u64) {
+        let word = u64::from(serial) << 32 | flags;
+        if cfg!(loom) {
+            // A late release that succeeds directly follows, in the mark's modification order, the
+            // value that it read, so this store comes after it. Loom does not know that of stores.
+            self.0.swap(word, SeqCst);
+        } else {
+            self.0.store(word, Release);
+        }
+    }
 }
 
-/// Some slots' marks, at an address that a task keeps.
-pub(crate) struct Chunk<M: ?Sized = [Mark]> {
-    pub(crate) node: Arc<Node>,
-    base: u32,
-    marks: M,
-}
-
-/// Names one task of one scope. What it names may be over: the serial tells.
-#[derive(Clone)]
+/// Names one task of the process. What it names may be over: the serial tells.
+#[derive(Clone, Copy)]
 pub(crate) struct TaskRef {
-    chunk: Arc<Chunk>,
-    index: u32,
-    serial: u32,
+    mark: &'static Mark,
+    chunk: &'static Chunk,
+    /// Serial (32) and slot (32).
+    id: u64,
 }
 
-/// Names one task of one process, for comparing: scope, slot and serial.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TaskId(u32, u32, u32);
+impl PartialEq for TaskRef {
+    fn eq(&self, other: &TaskRef) -> bool {
+        self.id == other.id && std::ptr::eq(self.mark, other.mark)
+    }
+}
 
 impl TaskRef {
-    pub(crate) fn id(&self) -> TaskId {
-        TaskId(self.chunk.node.uid, self.index, self.serial)
+    #[inline]
+    pub(crate) fn new(mark: &'static Mark, chunk: &'static Chunk, id: u64) -> TaskRef {
+        TaskRef { mark, chunk, id }
     }
 
-    pub(crate) fn node(&self) -> &Arc<Node> {
-        &self.chunk.node
+    #[inline]
+    pub(crate) fn chunk(&self) -> &'static Chunk {
+        self.chunk
     }
 
-    pub(crate) fn index(&self) -> u32 {
-        self.index
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
-    fn mark(&self) -> &Mark {
-        &self.chunk.marks[(self.index - self.chunk.base) as usize]
+    #[inline]
+    fn slot(&self) -> usize {
+        self.id as u32 as usize
+    }
+
+    #[inline]
+    fn serial(&self) -> u32 {
+        (self.id >> 32) as u32
+    }
+
+    /// Tells the task from all others that are alive, for a thread's seat: never zero.
+    #[inline]
+    pub(crate) fn seat(&self) -> usize {
+        std::ptr::from_ref(self.mark).addr()
+    }
+
+    #[inline]
+    pub(crate) fn mark(&self) -> &'static Mark {
+        self.mark
     }
 
     /// Reads the mark; only for a task that is known to be alive (its own poll, or the lock).
+    #[inline]
     pub(crate) fn word(&self) -> Word {
-        self.mark().load()
+        self.mark.load()
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.word().serial() != self.serial
+    /// Reads the mark, unless the task is over.
+    #[inline]
+    pub(crate) fn live_word(&self) -> Option<Word> {
+        Some(self.word()).filter(|word| word.serial() == self.serial())
     }
 
-    pub(crate) fn is_same(&self, other: &TaskRef) -> bool {
-        self.index == other.index
-            && self.serial == other.serial
-            && Arc::ptr_eq(&self.chunk, &other.chunk)
-    }
-
-    /// Sets flags; from the task's own poll or under the scope's lock.
+    /// Sets flags; from the task's own poll or under the chunk's lock.
+    #[inline]
     pub(crate) fn set(&self, flags: u64) {
-        self.mark().0.fetch_or(flags, SeqCst);
+        self.mark.0.fetch_or(flags, SeqCst);
     }
 
-    /// Notes that the waker is stored again, under the scope's lock; returns what the mark was.
-    pub(crate) fn clear_retake(&self) -> Word {
-        Word(self.mark().0.fetch_and(!flag::RETAKE, SeqCst))
+    /// Notes that the waker is stored again, under the chunk's lock; returns what the mark was.
+    fn clear_retake(&self) -> Word {
+        let word = self.word();
+        if word.has(flag::RETAKE) {
+            self.mark.0.fetch_and(!flag::RETAKE, SeqCst);
+        }
+        word
     }
 
     /// Adds a hold from the task's own poll and returns what the mark was before.
+    #[inline]
     pub(crate) fn hold(&self) -> Word {
-        Word(self.mark().0.fetch_add(1, SeqCst))
+        Word(self.mark.0.fetch_add(1, SeqCst))
     }
 
     /// Releases a hold, from anywhere; returns what is left if the task is still alive.
     pub(crate) fn release(&self) -> Option<Word> {
-        let mark = &self.mark().0;
+        let mark = &self.mark.0;
         let mut word = mark.load(SeqCst);
         loop {
-            if Word(word).serial() != self.serial || !Word(word).is_held() {
+            if Word(word).serial() != self.serial() || !Word(word).is_held() {
                 return None;
             }
             match mark.compare_exchange_weak(word, word - 1, SeqCst, SeqCst) {
@@ -162,148 +217,437 @@ impl TaskRef {
             }
         }
     }
+
+    /// Returns the scope that tracks it, unless it is over.
+    pub(crate) fn node(&self) -> Option<Arc<Node>> {
+        let mut slots = self.chunk.lock();
+        slots.entry(self)?;
+        slots.node.clone()
+    }
+
+    /// Takes the waker and sets `flags`, so that whoever wakes it has the task look at them.
+    pub(crate) fn take_waker(&self, slots: &mut Slots, flags: u64) -> Option<Waker> {
+        let waker = slots.entries[self.slot()].waker.take();
+        let retake = if waker.is_some() { flag::RETAKE } else { 0 };
+        if flags | retake != 0 {
+            self.set(flags | retake);
+        }
+        waker
+    }
+
+    /// Stores the task's waker after a poll that was pending. Returns what the mark was, and the
+    /// waker to drop.
+    pub(crate) fn store_waker(
+        &self,
+        waker: Waker,
+        born: Option<Duration>,
+    ) -> Option<(Word, Option<Waker>)> {
+        let mut slots = self.chunk.lock();
+        let entry = slots.entry(self)?;
+        let old = entry.waker.replace(waker);
+        if let Some(born) = born {
+            entry.set_born(born);
+        }
+        Some((self.clear_retake(), old))
+    }
+
+    /// Stores the waker of the handle, for the case that the executor never resolves it. False if
+    /// the task is abandoned.
+    pub(crate) fn store_join_waker(&self, waker: Waker) -> bool {
+        let mut slots = self.chunk.lock();
+        let Some(entry) = slots.entry(self) else { return true };
+        let old = entry.join.replace(waker);
+        let abandoned = self.word().has(flag::ABANDONED);
+        drop(slots);
+        drop(old);
+        !abandoned
+    }
+
+    pub(crate) fn forget_join_waker(&self) {
+        let mut slots = self.chunk.lock();
+        let old = slots.entry(self).and_then(|entry| entry.join.take());
+        drop(slots);
+        drop(old);
+    }
+
+    /// Notes when a blocking job began to run.
+    pub(crate) fn set_born(&self, now: Duration) {
+        if let Some(entry) = self.chunk.lock().entry(self) {
+            entry.set_born(now);
+        }
+    }
 }
 
 /// What is known of a task. `None` wakers: never pending yet, or taken to be woken.
 pub(crate) struct Entry {
-    pub(crate) waker: Option<Waker>,
+    waker: Option<Waker>,
+    /// The handle's.
+    join: Option<Waker>,
     pub(crate) name: Option<Name>,
-    pub(crate) place: Place,
-    /// Nanoseconds from the program's epoch to the first poll that was pending (for a job: to its
-    /// start), plus one; 0 before that. A trivial task never reads the clock.
-    born: u64,
+    place: Option<Place>,
+    /// Microseconds from the program's epoch to the first poll that was pending (for a job: to its
+    /// start), plus one; 0 before that. A trivial task never reads the clock. 48 bits: nine years.
+    born_low: u32,
+    born_high: u16,
     pub(crate) kind: TaskKind,
     pub(crate) background: bool,
-    live: bool,
 }
 
 impl Entry {
-    pub(crate) fn set_born(&mut self, now: Duration) {
-        if self.born == 0 {
-            self.born = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+    const VACANT: Entry = Entry {
+        waker: None,
+        join: None,
+        name: None,
+        place: None,
+        born_low: 0,
+        born_high: 0,
+        kind: TaskKind::Plain,
+        background: false,
+    };
+
+    fn set_born(&mut self, now: Duration) {
+        if self.born().is_none() {
+            let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
+            let micros = micros.min((1 << 48) - 1);
+            (self.born_low, self.born_high) = (micros as u32, (micros >> 32) as u16);
         }
     }
 
+    fn take(&mut self) -> Removed {
+        Removed { _wakers: [self.waker.take(), self.join.take()], _name: self.name.take() }
+    }
+
+    pub(crate) fn take_join_waker(&mut self) -> Option<Waker> {
+        self.join.take()
+    }
+
     pub(crate) fn born(&self) -> Option<Duration> {
-        self.born.checked_sub(1).map(Duration::from_nanos)
+        let micros = u64::from(self.born_high) << 32 | u64::from(self.born_low);
+        micros.checked_sub(1).map(Duration::from_micros)
+    }
+
+    /// Where it was spawned.
+    pub(crate) fn place(&self) -> Place {
+        self.place.unwrap_or_else(std::panic::Location::caller)
     }
 }
 
-/// The slots of one scope.
-#[derive(Default)]
-pub(crate) struct Table {
-    entries: Vec<Entry>,
-    chunks: Vec<Arc<Chunk>>,
-    free: Vec<u32>,
+// The budget of the side table for a task: its entry and its mark.
+const _: () = assert!(size_of::<Entry>() + size_of::<Mark>() <= 64);
+
+/// The slots in a scope's first chunk, so that a scope of one task is small.
+const FEW: usize = 4;
+/// The slots in each further chunk: the bits of `Slots::free`.
+const MANY: usize = 64;
+
+/// Up to 64 tasks of one scope. Aligned, so that no two share a cache line.
+#[repr(align(64))]
+pub(crate) struct Chunk {
+    /// The scope's number; 0 in the pool and once the scope has ended.
+    owner: AtomicU32,
+    /// The scope's stop token.
+    fired: AtomicBool,
+    marks: Box<[Mark]>,
+    slots: Mutex<Slots>,
 }
 
-// The budget of the side table for a task: its entry, its mark and its place in the free list.
-const _: () = assert!(size_of::<Entry>() + size_of::<Mark>() + size_of::<u32>() <= 64);
-
-const FIRST: usize = 4;
-const NEXT: usize = 60;
-const REST: usize = 64;
-
-/// Which chunk a slot is in: 4 slots, then 60, then 64 each, so that a scope of one task is small.
-fn chunk_of(index: usize) -> usize {
-    if index < FIRST { 0 } else { index / REST + 1 }
+/// What a [`Chunk`]'s lock guards.
+pub(crate) struct Slots {
+    /// None in the pool. After the scope's end still there, until the last straggler is gone.
+    pub(crate) node: Option<Arc<Node>>,
+    gate: Gate,
+    /// A bit for each slot.
+    free: u64,
+    /// The same when all are free.
+    all: u64,
+    /// The scope has it in its list of chunks with room; it may be full all the same.
+    pub(crate) listed: bool,
+    /// Live tasks that keep the program alive.
+    pub(crate) foreground: u32,
+    pub(crate) totals: Totals,
+    entries: Box<[Entry]>,
 }
 
-impl Table {
-    /// Takes a slot; `flags` are the mark's first.
-    pub(crate) fn insert(
-        &mut self,
-        node: &Arc<Node>,
-        kind: TaskKind,
-        name: Option<Name>,
-        place: Place,
-        background: bool,
-        flags: u64,
-    ) -> TaskRef {
-        let entry = Entry { waker: None, name, place, born: 0, kind, background, live: true };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.entries[index as usize] = entry;
-                index
-            }
-            None => {
-                let index = self.entries.len();
-                if chunk_of(index) == self.chunks.len() {
-                    self.chunks.push(new_chunk(node.clone(), index));
-                }
-                self.entries.push(entry);
-                index as u32
-            }
+/// What became of a spawn at one chunk.
+pub(crate) enum Insert {
+    /// It is registered; `tell` if the machine has to know.
+    Done { task: TaskRef, tell: bool },
+    /// The scope takes no more of its kind.
+    Refused,
+    /// Somebody else has the lock.
+    Busy,
+    /// No room, or another scope's by now.
+    Full,
+}
+
+/// What was in a slot that was freed: to be dropped outside the lock.
+pub(crate) struct Removed {
+    _wakers: [Option<Waker>; 2],
+    _name: Option<Name>,
+}
+
+impl Chunk {
+    fn new(slots: usize) -> &'static Chunk {
+        Box::leak(Box::new(Chunk {
+            owner: AtomicU32::new(0),
+            fired: AtomicBool::new(false),
+            marks: (0..slots).map(|_| Mark(AtomicU64::new(0))).collect(),
+            slots: Mutex::new(Slots {
+                node: None,
+                gate: Gate::Closed,
+                free: u64::MAX >> (MANY - slots),
+                all: u64::MAX >> (MANY - slots),
+                listed: false,
+                foreground: 0,
+                totals: Totals::default(),
+                entries: (0..slots).map(|_| Entry::VACANT).collect(),
+            }),
+        }))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Slots>> {
+        match self.slots.try_lock() {
+            Ok(slots) => Some(slots),
+            Err(TryLockError::Poisoned(poison)) => Some(poison.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    pub(crate) fn is_small(&self) -> bool {
+        self.marks.len() < MANY
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self, slots: &Slots) -> bool {
+        slots.free == slots.all
+    }
+
+    /// Whether it belongs to the scope of this number. Relaxed: a hint to others, certain for a
+    /// live task of the scope itself, as nothing changes it while that is alive.
+    #[inline]
+    pub(crate) fn belongs_to(&self, uid: u32) -> bool {
+        self.owner.load(Relaxed) == uid
+    }
+
+    #[inline]
+    pub(crate) fn is_fired(&self) -> bool {
+        self.fired.load(SeqCst)
+    }
+
+    /// Repeats what the scope says, under its lock.
+    pub(crate) fn tell(&self, slots: &mut Slots, gate: Gate, fired: bool) {
+        slots.gate = gate;
+        self.fired.store(fired, SeqCst);
+    }
+
+    /// Gives it to a scope, whose lock is held.
+    fn attach(&self, node: &Arc<Node>, gate: Gate) {
+        let mut slots = self.lock();
+        slots.node = Some(node.clone());
+        self.owner.store(node.uid, Relaxed);
+        self.tell(&mut slots, gate, node.is_fired());
+    }
+
+    /// Takes it from a scope that has ended, whose lock is held, and returns what it counted. It
+    /// goes to the pool, at once or with the last straggler.
+    pub(crate) fn detach(&'static self) -> (Totals, Option<Arc<Node>>) {
+        let mut slots = self.lock();
+        self.owner.store(0, Relaxed);
+        self.tell(&mut slots, Gate::Closed, true);
+        (slots.listed, slots.foreground) = (false, 0);
+        let totals = std::mem::take(&mut slots.totals);
+        let empty = self.is_empty(&slots);
+        let node = if empty { slots.node.take() } else { None };
+        drop(slots);
+        if empty {
+            pool::put(self);
+        }
+        (totals, node)
+    }
+
+    /// Registers a task of the scope `uid`, if nobody else has the lock, there is room, and nobody
+    /// has to hear of it: neither the first task of the chunk nor a graceful one.
+    #[inline]
+    pub(crate) fn insert_unnoted(&'static self, uid: u32, spawn: &mut Spawn) -> Option<TaskRef> {
+        let mut slots = self.slots.try_lock().ok()?;
+        let open = self.belongs_to(uid) && slots.gate == Gate::Open;
+        let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
+        if !open || noted || slots.free == 0 {
+            return None;
+        }
+        Some(slots.put(self, spawn))
+    }
+
+    /// The same for a task of the scope of a live task in this chunk. Returns the scope too.
+    pub(crate) fn insert_beside(&'static self, spawn: &mut Spawn) -> Option<(TaskRef, Arc<Node>)> {
+        let mut slots = self.slots.try_lock().ok()?;
+        let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
+        if slots.gate != Gate::Open || noted || slots.free == 0 {
+            return None;
+        }
+        let node = slots.node.clone()?;
+        Some((slots.put(self, spawn), node))
+    }
+
+    /// Registers a task of the scope `uid`, if there is room. With `wait` a lock is waited for.
+    pub(crate) fn insert(&'static self, uid: u32, spawn: &mut Spawn, wait: bool) -> Insert {
+        let Some(mut slots) = (if wait { Some(self.lock()) } else { self.try_lock() }) else {
+            return Insert::Busy;
         };
-        let chunk = self.chunks[chunk_of(index as usize)].clone();
-        let mark = &chunk.marks[(index - chunk.base) as usize];
-        let serial = mark.load().serial();
-        mark.0.store(u64::from(serial) << 32 | flags, SeqCst);
-        TaskRef { chunk, index, serial }
+        let slots = &mut *slots;
+        if !self.belongs_to(uid) {
+            return Insert::Full;
+        }
+        let Some(node) = &slots.node else { return Insert::Full };
+        if !slots.gate.takes(spawn.kind) {
+            slots.totals.refused += 1;
+            return Insert::Refused;
+        }
+        if slots.free == 0 {
+            slots.listed = false;
+            return Insert::Full;
+        }
+        // Others hear of a chunk's first task and of the first graceful one.
+        let mut changed = false;
+        if self.is_empty(slots) {
+            changed = node.live_chunks.fetch_add(1, SeqCst) == 0;
+        }
+        if spawn.kind == TaskKind::Graceful {
+            changed |= node.graceful.fetch_add(1, SeqCst) == 0;
+        }
+        if !spawn.background && slots.foreground == 0 {
+            node.program.keep_alive();
+        }
+        let tell = changed && (self.fired.load(Relaxed) || node.takes_back_left());
+        Insert::Done { task: slots.put(self, spawn), tell }
+    }
+}
+
+impl Slots {
+    /// Takes a free slot for a task.
+    #[inline]
+    fn put(&mut self, chunk: &'static Chunk, spawn: &mut Spawn) -> TaskRef {
+        let slot = self.free.trailing_zeros();
+        self.free &= self.free - 1;
+        self.foreground += u32::from(!spawn.background);
+        self.totals.spawned += 1;
+        self.totals.live += 1;
+        let entry = &mut self.entries[slot as usize];
+        if spawn.name.is_some() {
+            entry.name = spawn.name.take();
+        }
+        entry.place = Some(spawn.place);
+        (entry.kind, entry.background) = (spawn.kind, spawn.background);
+        (entry.born_low, entry.born_high) = (0, 0);
+        let mark = &chunk.marks[slot as usize];
+        let serial = Word(mark.0.load(Relaxed)).serial();
+        mark.begin(serial, if spawn.kind.is_shielded() { flag::PRIVILEGED } else { 0 });
+        TaskRef { mark, chunk, id: u64::from(serial) << 32 | u64::from(slot) }
     }
 
     /// Returns the task's entry, unless it is over.
     pub(crate) fn entry(&mut self, task: &TaskRef) -> Option<&mut Entry> {
-        if task.is_over() {
-            return None;
+        task.live_word()?;
+        self.entries.get_mut(task.slot())
+    }
+
+    /// Frees the slot of a live task; what it returns is to be dropped outside the lock.
+    pub(crate) fn remove(&mut self, task: &TaskRef) -> Option<Removed> {
+        let entry = &mut self.entries[task.slot()];
+        let bare = entry.waker.is_none() && entry.join.is_none() && entry.name.is_none();
+        let removed = if bare { None } else { Some(entry.take()) };
+        task.mark.begin(task.serial().wrapping_add(1), 0);
+        self.free |= 1 << task.slot();
+        removed
+    }
+
+    /// Whether one slot is free, which was not before.
+    pub(crate) fn was_full(&self) -> bool {
+        self.free.is_power_of_two()
+    }
+
+    /// Calls `each` with every live task.
+    pub(crate) fn each(
+        &mut self,
+        chunk: &'static Chunk,
+        mut each: impl FnMut(TaskRef, &mut Slots) -> bool,
+    ) -> bool {
+        let mut live = self.all & !self.free;
+        while live != 0 {
+            let slot = live.trailing_zeros();
+            live &= live - 1;
+            let mark = &chunk.marks[slot as usize];
+            let id = u64::from(mark.load().serial()) << 32 | u64::from(slot);
+            if !each(TaskRef { mark, chunk, id }, self) {
+                return false;
+            }
         }
-        self.entries.get_mut(task.index as usize).filter(|entry| entry.live)
+        true
     }
 
-    /// Frees a task's slot. Returns its last word and what is to be dropped outside the lock.
-    pub(crate) fn remove(&mut self, task: &TaskRef) -> (Word, Option<Waker>, Option<Name>) {
-        let word = task.word();
-        debug_assert_eq!(word.serial(), task.serial);
-        let entry = &mut self.entries[task.index as usize];
-        entry.live = false;
-        let (waker, name) = (entry.waker.take(), entry.name.take());
-        task.mark().0.store(u64::from(task.serial.wrapping_add(1)) << 32, SeqCst);
-        self.free.push(task.index);
-        (word, waker, name)
-    }
-
-    /// How many slots there are, live or free.
-    pub(crate) fn slots(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Returns the live task in a slot.
-    pub(crate) fn at(&mut self, index: usize) -> Option<(&mut Entry, Live<'_>)> {
-        let entry = self.entries.get_mut(index).filter(|entry| entry.live)?;
-        let chunk = &self.chunks[chunk_of(index)];
-        Some((entry, Live { mark: &chunk.marks[index - chunk.base as usize] }))
-    }
-
-    /// Returns all storage, to be dropped outside the lock; what is alive keeps its own chunk.
-    pub(crate) fn take(&mut self) -> Table {
-        mem::take(self)
+    /// The entry of a task that [`each`](Slots::each) gave.
+    pub(crate) fn at(&mut self, task: &TaskRef) -> &mut Entry {
+        &mut self.entries[task.slot()]
     }
 }
 
-/// The mark of a task that is alive while the scope's lock is held.
-pub(crate) struct Live<'a> {
-    mark: &'a Mark,
+/// Takes a chunk for a scope, whose lock is held.
+pub(crate) fn new_chunk(node: &Arc<Node>, gate: Gate, first: bool) -> &'static Chunk {
+    let slots = if first { FEW } else { MANY };
+    let chunk = pool::take(slots).unwrap_or_else(|| Chunk::new(slots));
+    chunk.attach(node, gate);
+    chunk
 }
 
-impl Live<'_> {
-    /// Sets flags and returns what the mark was before.
-    pub(crate) fn set(&self, flags: u64) -> Word {
-        Word(self.mark.0.fetch_or(flags, SeqCst))
+/// Gives back the chunk of a scope that has ended if this was its last straggler. What it returns is
+/// to be dropped outside the lock.
+pub(crate) fn give_back(
+    chunk: &'static Chunk,
+    mut slots: MutexGuard<'_, Slots>,
+) -> Option<Arc<Node>> {
+    if !chunk.is_empty(&slots) || !chunk.belongs_to(0) {
+        return None;
+    }
+    let node = slots.node.take();
+    drop(slots);
+    pool::put(chunk);
+    node
+}
+
+/// The chunks that no scope has.
+#[cfg(not(loom))]
+mod pool {
+    use super::{Chunk, FEW};
+    use std::sync::{Mutex, PoisonError};
+
+    static SMALL: Mutex<Vec<&'static Chunk>> = Mutex::new(Vec::new());
+    static LARGE: Mutex<Vec<&'static Chunk>> = Mutex::new(Vec::new());
+
+    fn of(slots: usize) -> &'static Mutex<Vec<&'static Chunk>> {
+        if slots == FEW { &SMALL } else { &LARGE }
     }
 
-    pub(crate) fn word(&self) -> Word {
-        self.mark.load()
+    pub(super) fn take(slots: usize) -> Option<&'static Chunk> {
+        of(slots).lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    pub(super) fn put(chunk: &'static Chunk) {
+        of(chunk.marks.len()).lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
     }
 }
 
-fn new_chunk(node: Arc<Node>, base: usize) -> Arc<Chunk> {
-    fn sized<const N: usize>(node: Arc<Node>, base: usize) -> Arc<Chunk> {
-        let marks: [Mark; N] = std::array::from_fn(|_| Mark::default());
-        Arc::new(Chunk { node, base: base as u32, marks })
+/// Loom's objects belong to one execution: none is used again.
+#[cfg(loom)]
+mod pool {
+    use super::Chunk;
+
+    pub(super) fn take(_: usize) -> Option<&'static Chunk> {
+        None
     }
-    match chunk_of(base) {
-        0 => sized::<FIRST>(node, base),
-        1 => sized::<NEXT>(node, base),
-        _ => sized::<REST>(node, base),
-    }
+
+    pub(super) fn put(_: &'static Chunk) {}
 }

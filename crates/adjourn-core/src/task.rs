@@ -11,9 +11,9 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::context::{self, Current};
-use crate::error::{JoinError, NoScope, Payload, drop_quietly, panic_message};
-use crate::node::{Node, Spawn, WaitKey, Waiter};
+use crate::context::{self, WakerId};
+use crate::error::{JoinError, NoScope, Payload, drop_quietly, forget_payload, panic_message};
+use crate::node::{Node, Spawn};
 use crate::report::{FailureKind, Outcome, Reason, TaskKind};
 use crate::rt::{AnyBackend, SpawnBlocking, Spawner};
 use crate::scope::Scope;
@@ -23,15 +23,17 @@ use crate::table::{TaskRef, flag};
 pin_project! {
     /// The user's future, tracked: what a backend is given to run.
     ///
-    /// 48 bytes beside the future: the reference (24), the waker (16), and what the option's tag
-    /// rounds up to. Never unwinds: panics of polls and destructors are caught and reported.
+    /// At most 48 bytes beside the future: the reference (24), the waker's parts (16), and what the
+    /// option's tag rounds up to. Never unwinds: panics of polls and destructors are caught and
+    /// reported.
     pub(crate) struct Tracked<F: Future> {
         #[pin]
         future: Option<F>,
         // None once it is over.
         task: Option<TaskRef>,
-        // The waker that the table has, to compare with.
-        waker: Option<Waker>,
+        // The parts of the waker that the table has, to compare with. The table's clone keeps them
+        // from being another waker's; where it is taken, RETAKE says so.
+        waker: WakerId,
     }
 
     impl<F: Future> PinnedDrop for Tracked<F> {
@@ -39,7 +41,7 @@ pin_project! {
             // The executor drops it: it ended with the task on it.
             let this = this.project();
             if let Some(task) = this.task.take() {
-                _ = end(this.future, task, Outcome::Cancelled, None);
+                _ = cancelled(this.future, task);
             }
         }
     }
@@ -47,7 +49,7 @@ pin_project! {
 
 impl<F: Future> Tracked<F> {
     pub(crate) fn new(task: TaskRef, future: F) -> Tracked<F> {
-        Tracked { future: Some(future), task: Some(task), waker: None }
+        Tracked { future: Some(future), task: Some(task), waker: WakerId::NONE }
     }
 }
 
@@ -56,88 +58,113 @@ impl<F: Future> Future for Tracked<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some(task) = this.task.take() else { return Poll::Pending };
+        let Some(task) = *this.task else { return Poll::Pending };
         if task.word().is_doomed() {
-            return Poll::Ready(Err(end(this.future, task, Outcome::Cancelled, None)));
+            *this.task = None;
+            return Poll::Ready(Err(cancelled(this.future, task)));
         }
-        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending };
-        let current = Current::of_task(task, Some(cx.waker()));
-        let (polled, current) =
-            context::enter(current, || catch_unwind(AssertUnwindSafe(|| future.poll(cx))));
-        let Some(task) = current.task else { return Poll::Pending };
-        match polled {
-            Ok(Poll::Pending) => {
-                let word = task.word();
-                if word.is_doomed() {
-                    return Poll::Ready(Err(end(this.future, task, Outcome::Cancelled, None)));
+        let (mut polled, mut dropped) = (Poll::Pending, None);
+        let caught;
+        {
+            let _entered = context::enter(task, WakerId::of(cx.waker()));
+            caught = catch_unwind(AssertUnwindSafe(|| {
+                if let Some(future) = this.future.as_mut().as_pin_mut() {
+                    polled = future.poll(cx);
                 }
-                let stored = this.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
-                if !stored || word.has(flag::RETAKE) {
-                    let first = this.waker.is_none();
-                    if !stored {
-                        *this.waker = Some(cx.waker().clone());
-                    }
-                    let missed = task.node().store_waker(&task, cx.waker().clone(), first);
-                    // A stop that came before the waker was there found none to wake.
-                    if missed || task.word().has(flag::CANCEL | flag::FORCE) {
-                        cx.waker().wake_by_ref();
-                    }
-                }
-                *this.task = Some(task);
-                Poll::Pending
+            }));
+            if caught.is_err() || polled.is_ready() {
+                dropped = drop_in_task(this.future.as_mut());
             }
-            Ok(Poll::Ready(output)) => {
-                *this.waker = None;
-                _ = end(this.future, task, Outcome::Finished, None);
+        }
+        if caught.is_ok() && polled.is_pending() {
+            let asked = task.word().has(flag::CANCEL | flag::FORCE | flag::RETAKE);
+            if (asked || *this.waker != WakerId::of(cx.waker()))
+                && !stays(task, this.waker, cx.waker())
+            {
+                *this.task = None;
+                return Poll::Ready(Err(cancelled(this.future, task)));
+            }
+            return Poll::Pending;
+        }
+        *this.task = None;
+        match (caught, polled) {
+            (Ok(()), Poll::Ready(output)) => {
+                if let Some(payload) = dropped {
+                    // What it returned is kept; the panic is in the report.
+                    panicked(&task, FailureKind::DestructorPanic, &*payload);
+                    forget_payload(payload);
+                }
+                Node::deregister(task, Outcome::Finished);
                 Poll::Ready(Ok(output))
             }
-            Err(payload) => {
-                Poll::Ready(Err(end(this.future, task, Outcome::Panicked, Some(payload))))
+            (Err(payload), _) => {
+                drop_quietly(dropped);
+                Poll::Ready(Err(end_panicked(task, FailureKind::TaskPanic, payload)))
             }
+            (Ok(()), Poll::Pending) => Poll::Pending,
         }
     }
 }
 
+/// After a poll that was pending: has the waker stored, where it is new or was taken. Returns
+/// whether the task lives on.
+#[cold]
+fn stays(task: TaskRef, stored: &mut WakerId, waker: &Waker) -> bool {
+    if task.word().is_doomed() {
+        return false;
+    }
+    let own = WakerId::of(waker);
+    if *stored != own || task.word().has(flag::RETAKE) {
+        let first = *stored == WakerId::NONE;
+        *stored = own;
+        let missed = Node::store_waker(&task, waker.clone(), first);
+        // A stop that came before the waker was there found none to wake.
+        if missed || task.word().has(flag::CANCEL | flag::FORCE) {
+            waker.wake_by_ref();
+        }
+    }
+    true
+}
+
+/// Drops the future of the task that is entered; returns the panic of its destructor.
+fn drop_in_task<F>(mut future: Pin<&mut Option<F>>) -> Option<Payload> {
+    if !std::mem::needs_drop::<F>() {
+        future.set(None);
+        return None;
+    }
+    context::begin_ending();
+    catch_unwind(AssertUnwindSafe(|| future.set(None))).err()
+}
+
 /// Drops a task's future, in its context, then ends its tracking.
-fn end<F>(
-    mut future: Pin<&mut Option<F>>,
-    task: TaskRef,
-    outcome: Outcome,
-    panic: Option<Payload>,
-) -> JoinError {
-    let mut current = Current::of_task(task, None);
-    current.ending = true;
-    let (dropped, current) =
-        context::enter(current, || catch_unwind(AssertUnwindSafe(|| future.set(None))));
-    let Some(task) = current.task else { return JoinError::cancelled(false) };
-    let node = task.node().clone();
-    let (outcome, kind, payload) = match (outcome, panic, dropped.err()) {
-        (_, Some(payload), second) => {
-            drop_quietly(second);
-            (Outcome::Panicked, FailureKind::TaskPanic, Some(payload))
+#[cold]
+fn cancelled<F>(future: Pin<&mut Option<F>>, task: TaskRef) -> JoinError {
+    let entered = context::enter(task, WakerId::NONE);
+    let dropped = drop_in_task(future);
+    drop(entered);
+    match dropped {
+        None => {
+            let stop = task.chunk().is_fired();
+            Node::deregister(task, Outcome::Cancelled);
+            JoinError::cancelled(stop)
         }
-        // What it returned is kept; the panic is in the report.
-        (Outcome::Finished, None, Some(payload)) => {
-            (Outcome::Finished, FailureKind::DestructorPanic, Some(payload))
-        }
-        (_, None, Some(payload)) => {
-            (Outcome::Panicked, FailureKind::DestructorPanic, Some(payload))
-        }
-        (outcome, None, None) => {
-            let stop = node.is_fired();
-            node.deregister(task, outcome);
-            return JoinError::cancelled(stop);
-        }
-    };
+        Some(payload) => end_panicked(task, FailureKind::DestructorPanic, payload),
+    }
+}
+
+/// Ends the tracking of a task whose future has panicked and is dropped.
+#[cold]
+fn end_panicked(task: TaskRef, kind: FailureKind, payload: Payload) -> JoinError {
     // The failure is recorded before the scope can be found ended.
-    let payload = payload.expect("the arms above that come here have one");
-    panicked(&node, &task, kind, &*payload);
-    node.deregister(task, outcome);
+    panicked(&task, kind, &*payload);
+    Node::deregister(task, Outcome::Panicked);
     JoinError::panic(payload)
 }
 
 /// Records a panic, and stops the program where the options ask for that.
-fn panicked(node: &Arc<Node>, task: &TaskRef, kind: FailureKind, payload: &(dyn Any + Send)) {
+#[cold]
+fn panicked(task: &TaskRef, kind: FailureKind, payload: &(dyn Any + Send)) {
+    let Some(node) = task.node() else { return };
     let program = &node.program;
     let origin = node.describe(task);
     let message = panic_message(payload);
@@ -163,9 +190,8 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let Some(task) = node.register(spawn) else { return JoinHandle::refused() };
-    let handle = backend.spawn(Tracked::new(task.clone(), future));
-    JoinHandle { inner: Some(handle), task: Some(task), key: None, refusal: None }
+    let Some(task) = node.register(spawn) else { return JoinHandle::refused(JoinError::refused()) };
+    JoinHandle::of(task, backend.spawn(Tracked::new(task, future)))
 }
 
 pub(crate) fn start_blocking<B, F, T>(
@@ -180,13 +206,11 @@ where
     T: Send + 'static,
 {
     if let Err(unsupported) = backend.can_block() {
-        let refusal = Some(JoinError::unsupported(unsupported));
-        return JoinHandle { inner: None, task: None, key: None, refusal };
+        return JoinHandle::refused(JoinError::unsupported(unsupported));
     }
-    let Some(task) = node.register(spawn) else { return JoinHandle::refused() };
-    let job = Job { job: Some(job), task: Some(task.clone()) };
-    let handle = backend.spawn_blocking(move || job.run());
-    JoinHandle { inner: Some(handle), task: Some(task), key: None, refusal: None }
+    let Some(task) = node.register(spawn) else { return JoinHandle::refused(JoinError::refused()) };
+    let job = Job { job: Some(job), task: Some(task) };
+    JoinHandle::of(task, backend.spawn_blocking(move || job.run()))
 }
 
 /// A tracked blocking job.
@@ -205,19 +229,18 @@ impl<F> Job<F> {
         };
         if task.word().is_doomed() {
             let job = std::pin::pin!(Some(job));
-            return Err(end(job, task, Outcome::Cancelled, None)); // aborted while it was queued
+            return Err(cancelled(job, task)); // aborted while it was queued
         }
-        task.node().started(&task);
-        let current = Current::of_task(task, None);
-        let (done, current) = context::enter(current, || catch_unwind(AssertUnwindSafe(job)));
-        let Some(task) = current.task else { return Err(JoinError::cancelled(false)) };
-        let gone = std::pin::pin!(None::<F>);
+        Node::started(&task);
+        let entered = context::enter(task, WakerId::NONE);
+        let done = catch_unwind(AssertUnwindSafe(job));
+        drop(entered);
         match done {
             Ok(output) => {
-                _ = end(gone, task, Outcome::Finished, None);
+                Node::deregister(task, Outcome::Finished);
                 Ok(output)
             }
-            Err(payload) => Err(end(gone, task, Outcome::Panicked, Some(payload))),
+            Err(payload) => Err(end_panicked(task, FailureKind::TaskPanic, payload)),
         }
     }
 }
@@ -227,7 +250,7 @@ impl<F> Drop for Job<F> {
         // The pool dropped it unrun.
         if let Some(task) = self.task.take() {
             let job = std::pin::pin!(self.job.take());
-            _ = end(job, task, Outcome::Cancelled, None);
+            _ = cancelled(job, task);
         }
     }
 }
@@ -238,15 +261,27 @@ impl<F> Drop for Job<F> {
 ///
 /// Awaiting it by reference (`&mut handle`) loses nothing when the await is dropped.
 pub struct JoinHandle<T: Send + 'static, B: Spawner = AnyBackend> {
-    inner: Option<B::Handle<Result<T, JoinError>>>,
-    task: Option<TaskRef>,
-    key: Option<WaitKey>,
-    refusal: Option<JoinError>,
+    state: State<B::Handle<Result<T, JoinError>>>,
+}
+
+enum State<H> {
+    Spawned {
+        handle: H,
+        task: TaskRef,
+        joining: bool,
+    },
+    Refused(JoinError),
+    /// Its result was taken.
+    Over,
 }
 
 impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
-    fn refused() -> JoinHandle<T, B> {
-        JoinHandle { inner: None, task: None, key: None, refusal: Some(JoinError::refused()) }
+    fn of(task: TaskRef, handle: B::Handle<Result<T, JoinError>>) -> JoinHandle<T, B> {
+        JoinHandle { state: State::Spawned { handle, task, joining: false } }
+    }
+
+    fn refused(refusal: JoinError) -> JoinHandle<T, B> {
+        JoinHandle { state: State::Refused(refusal) }
     }
 
     /// Asks the task to end: it is dropped at its next yield, once no shield holds it.
@@ -254,15 +289,15 @@ impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
     /// Before its first poll its body is never entered; once it is finished its value stays. A
     /// shielded task is not cancelled by this, a blocking job only while it is queued.
     pub fn abort(&self) {
-        if let Some(task) = &self.task {
-            task.node().abort(task);
+        if let State::Spawned { task, .. } = &self.state {
+            Node::abort(task);
         }
     }
 
     /// Returns whether the task is over, so that awaiting it takes no time worth naming.
     pub fn is_finished(&self) -> bool {
-        let over = |task: &TaskRef| task.is_over() || task.word().has(flag::ABANDONED);
-        self.task.as_ref().is_none_or(over)
+        let State::Spawned { task, .. } = &self.state else { return true };
+        task.live_word().is_none_or(|word| word.has(flag::ABANDONED))
     }
 }
 
@@ -270,38 +305,36 @@ impl<T: Send + 'static, B: Spawner> Future for JoinHandle<T, B> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Some(refusal) = this.refusal.take() {
-            return Poll::Ready(Err(refusal));
-        }
-        // Fused: awaited again it stays pending.
-        let Some(inner) = this.inner.as_mut() else { return Poll::Pending };
-        let result = match Pin::new(inner).poll(cx) {
-            Poll::Ready(Ok(result)) => result,
-            Poll::Ready(Err(_)) => Err(JoinError::executor_gone()),
-            Poll::Pending => {
-                // An executor may never resolve the handle of a task that it cannot drop.
-                let Some(task) = &this.task else { return Poll::Pending };
-                let waiter = Waiter::Join(cx.waker().clone());
-                let node = task.node();
-                let waits = node.wait(&mut this.key, waiter, |tasks| {
-                    tasks.is_closed() && task.word().has(flag::ABANDONED)
-                });
-                if waits {
-                    return Poll::Pending;
+        let result = match &mut self.state {
+            State::Spawned { handle, task, joining } => match Pin::new(handle).poll(cx) {
+                Poll::Ready(Ok(result)) => result,
+                Poll::Ready(Err(_)) => Err(JoinError::executor_gone()),
+                Poll::Pending => {
+                    // An executor may never resolve the handle of a task that it cannot drop.
+                    *joining = true;
+                    if task.store_join_waker(cx.waker().clone()) {
+                        return Poll::Pending;
+                    }
+                    Err(JoinError::abandoned())
                 }
-                Err(JoinError::abandoned())
-            }
+            },
+            // Fused: awaited again it stays pending.
+            State::Over => return Poll::Pending,
+            refused @ State::Refused(_) => match std::mem::replace(refused, State::Over) {
+                State::Refused(refusal) => return Poll::Ready(Err(refusal)),
+                _ => return Poll::Pending,
+            },
         };
-        this.inner = None;
+        // The task is over, or at its end, and its waker gone with its entry.
+        self.state = State::Over;
         Poll::Ready(result)
     }
 }
 
 impl<T: Send + 'static, B: Spawner> Drop for JoinHandle<T, B> {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.node().forget(self.key);
+        if let State::Spawned { task, joining: true, .. } = &self.state {
+            task.forget_join_waker();
         }
     }
 }
@@ -396,7 +429,7 @@ impl<B: SpawnBlocking> Task<B> {
 #[track_caller]
 fn current() -> Arc<Node> {
     match context::scope() {
-        Some((node, _)) => node,
+        Some(node) => node,
         None => panic!("{NoScope}"),
     }
 }
@@ -416,8 +449,13 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    let mut spawn = Spawn::new(TaskKind::Plain, Location::caller());
+    // Beside the task that spawns it there is mostly room.
+    if let Some((task, node)) = context::own_chunk().and_then(|own| own.insert_beside(&mut spawn)) {
+        return JoinHandle::of(task, node.program.backend.spawn(Tracked::new(task, future)));
+    }
     let node = current();
-    start(&node, &node.program.backend, Spawn::new(TaskKind::Plain, Location::caller()), future)
+    start(&node, &node.program.backend, spawn, future)
 }
 
 /// Spawns a graceful task into the current scope: told at draining through its token, cancelled at

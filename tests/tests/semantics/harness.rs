@@ -154,6 +154,12 @@ impl Program {
         each!(self, runner => runner.timeout(span))
     }
 
+    /// Cuts off after `span`; on a slow machine what is cut off still has the time to be dropped.
+    pub fn cut_off_after(self, span: Duration) -> Program {
+        let reserve = Duration::from_secs(20);
+        self.timeout(span + reserve).closing_reserve(reserve)
+    }
+
     pub fn drain_limit(self, span: Duration) -> Program {
         each!(self, runner => runner.drain_limit(span))
     }

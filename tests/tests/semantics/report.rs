@@ -53,7 +53,7 @@ fn totals_add_up_whatever_happens(config: Config) {
 }
 
 fn stragglers_have_their_name_and_line(config: Config) {
-    let program = Program::new(config).timeout(millis(200));
+    let program = Program::new(config).cut_off_after(millis(200));
     let stopper = program.stopper();
     let mut line = 0;
     let exit = program.run(async {
@@ -126,7 +126,7 @@ fn tasks_alive_at_the_stop_are_listed_with_their_outcome(config: Config) {
 }
 
 fn lists_are_bounded_and_count_what_they_leave_out(config: Config) {
-    let program = Program::new(config).timeout(millis(500));
+    let program = Program::new(config).cut_off_after(millis(500));
     let stopper = program.stopper();
     let exit = program.run(async move {
         for _ in 0..150 {

@@ -300,7 +300,7 @@ fn a_hold_belongs_to_the_task_that_last_polled_it(config: Config) {
 
 fn a_shield_is_bounded_by_the_cut_off(config: Config) {
     let log = Log::default();
-    let program = Program::new(config).timeout(millis(200));
+    let program = Program::new(config).cut_off_after(millis(200));
     let (stopper, said) = (program.stopper(), log.clone());
     let exit = program.run(async move {
         drop(spawn(async move {
@@ -662,7 +662,7 @@ fn a_cleanup_dropped_by_select_is_recorded(config: Config) {
 
 fn a_cleanup_is_bounded_by_the_cut_off(config: Config) {
     let log = Log::default();
-    let program = Program::new(config).timeout(millis(200));
+    let program = Program::new(config).cut_off_after(millis(200));
     let (stopper, said) = (program.stopper(), log.clone());
     let exit = program.run(async move {
         drop(spawn(async move {
@@ -688,9 +688,7 @@ fn what_is_cut_off_is_dropped_before_an_attached_program_returns() {
     within_a_minute("what_is_cut_off_is_dropped", || {
         for _ in 0..20 {
             let log = Log::default();
-            let program = Program::new(Config::TokioAttached)
-                .timeout(millis(2_100))
-                .closing_reserve(millis(2_000));
+            let program = Program::new(Config::TokioAttached).cut_off_after(millis(100));
             let (stopper, dropped) = (program.stopper(), log.on_drop("dropped"));
             let exit = program.run(async move {
                 drop(spawn_shielded(async move {

@@ -705,7 +705,7 @@ fn sleeps_are_never_early(config: Config) {
 }
 
 fn the_deadline_comes_beside_a_sibling_that_is_always_ready(config: Config) {
-    let program = Program::new(config).timeout(millis(200));
+    let program = Program::new(config).cut_off_after(millis(200));
     let stopper = program.stopper();
     let exit = program.run(async move {
         drop(adjourn::spawn_shielded(async {

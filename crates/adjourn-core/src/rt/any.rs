@@ -1,12 +1,13 @@
 //! A backend with its type erased, at one allocation a spawn.
 //!
 //! The one allocation is the box that holds the future. It is also what brings the output back:
-//! finished, the box itself is posted in a slot that the handle reads, and opened there by whoever
-//! knows the output's type.
+//! finished, the box itself is put into a slot that the handle reads, and opened there by whoever
+//! knows the output's type. Slots are used again and never freed; each thread keeps some at hand.
 //!
-//! Invariants of [`Post`]:
-//! 1. A slot is owned by its letter and its handle together and freed by whichever ends last.
-//! 2. Nothing is dropped or woken while the lock is held: what leaves a slot is returned first.
+//! Invariants of [`Slot`]:
+//! 1. It is owned by its letter and its handle together and given back by whichever ends last, as
+//!    `Waiting(None)`.
+//! 2. Nothing is dropped or woken while its lock is held: what leaves it is returned first.
 
 use std::any::Any;
 use std::fmt;
@@ -14,15 +15,15 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
-use slab::Slab;
 
 use super::{Backend, SpawnBlocking, Spawner, Timer};
 use crate::error::{ExecutorGone, Unsupported};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Any backend, its type erased: what [`Scope`](crate::Scope) uses unless told otherwise.
 ///
@@ -30,13 +31,12 @@ use crate::error::{ExecutorGone, Unsupported};
 #[derive(Clone)]
 pub struct AnyBackend {
     backend: Arc<dyn Erased>,
-    post: Arc<Post>,
 }
 
 /// Resolves to the output of a future spawned on [`AnyBackend`]. Dropped, it detaches.
 pub struct AnyHandle<T> {
-    post: Arc<Post>,
-    key: usize,
+    /// None once it is over.
+    slot: Option<&'static Slot>,
     output: PhantomData<fn() -> T>,
 }
 
@@ -60,12 +60,10 @@ trait Erased: Send + Sync {
 struct Plain<B>(B, &'static str);
 struct WithBlocking<B>(B, &'static str);
 
-/// The slots in which finished boxes wait for their handles.
-struct Post {
-    slots: Mutex<Slab<Slot>>,
-}
+/// Where a finished box waits for its handle.
+struct Slot(Mutex<State>);
 
-enum Slot {
+enum State {
     /// The future is not over; the handle's waker, once it has been polled.
     Waiting(Option<Waker>),
     /// The future is over and its box is here.
@@ -93,33 +91,24 @@ pin_project! {
 /// What the executor runs: one boxed future on its way to its slot.
 struct Letter {
     parcel: Option<Pin<Box<dyn Parcel>>>,
-    post: Arc<Post>,
-    key: usize,
+    /// None once it is delivered.
+    slot: Option<&'static Slot>,
 }
 
 impl AnyBackend {
     /// Erases a backend that has no blocking pool.
     pub fn new<B: Spawner + Timer>(name: &'static str, backend: B) -> AnyBackend {
-        AnyBackend::from_erased(Arc::new(Plain(backend, name)))
+        AnyBackend { backend: Arc::new(Plain(backend, name)) }
     }
 
     /// Erases a backend that has a blocking pool.
     pub fn with_blocking<B: SpawnBlocking + Timer>(name: &'static str, backend: B) -> AnyBackend {
-        AnyBackend::from_erased(Arc::new(WithBlocking(backend, name)))
-    }
-
-    fn from_erased(backend: Arc<dyn Erased>) -> AnyBackend {
-        AnyBackend { backend, post: Arc::new(Post { slots: Mutex::new(Slab::new()) }) }
+        AnyBackend { backend: Arc::new(WithBlocking(backend, name)) }
     }
 
     /// Returns the backend's name: `"tokio"`.
     pub fn name(&self) -> &'static str {
         self.backend.name()
-    }
-
-    fn handle<T>(&self) -> AnyHandle<T> {
-        let key = self.post.lock().insert(Slot::Waiting(None));
-        AnyHandle { post: self.post.clone(), key, output: PhantomData }
     }
 }
 
@@ -131,14 +120,10 @@ impl Spawner for AnyBackend {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let handle = self.handle();
+        let slot = Some(free::take());
         let parcel: Pin<Box<dyn Parcel>> = Box::pin(Packed { future: Some(future), output: None });
-        self.backend.spawn(Letter {
-            parcel: Some(parcel),
-            post: self.post.clone(),
-            key: handle.key,
-        });
-        handle
+        self.backend.spawn(Letter { parcel: Some(parcel), slot });
+        AnyHandle { slot, output: PhantomData }
     }
 }
 
@@ -154,15 +139,15 @@ impl SpawnBlocking for AnyBackend {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let handle = self.handle();
-        let mut letter = Letter { parcel: None, post: self.post.clone(), key: handle.key };
+        let slot = Some(free::take());
+        let mut letter = Letter { parcel: None, slot };
         self.backend.spawn_blocking(Box::new(move || {
             let output = job();
             let packed = Packed::<std::future::Ready<T>> { future: None, output: Some(output) };
             letter.parcel = Some(Box::pin(packed));
             letter.deliver();
         }));
-        handle
+        AnyHandle { slot, output: PhantomData }
     }
 }
 
@@ -250,30 +235,96 @@ impl<B: SpawnBlocking + Timer> Erased for WithBlocking<B> {
     }
 }
 
-impl Post {
-    fn lock(&self) -> MutexGuard<'_, Slab<Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+impl Slot {
+    fn new() -> Slot {
+        Slot(Mutex::new(State::Waiting(None)))
     }
 
-    /// Ends a letter's half of a slot; what it returns is to be dropped or woken by the caller.
-    fn settle(&self, key: usize, end: Slot) -> (Option<Slot>, Option<Waker>) {
-        let mut slots = self.lock();
-        match mem::replace(&mut slots[key], end) {
-            Slot::Waiting(waker) => (None, waker),
-            Slot::Detached => (Some(slots.remove(key)), None),
-            slot @ (Slot::Arrived(_) | Slot::Gone) => (Some(slot), None),
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the letter's half; what it returns is to be dropped or woken by the caller.
+    fn deliver(&'static self, end: State) -> (Option<State>, Option<Waker>) {
+        let mut state = self.lock();
+        match mem::replace(&mut *state, State::Waiting(None)) {
+            State::Waiting(waker) => {
+                *state = end;
+                (None, waker)
+            }
+            _ => {
+                drop(state);
+                free::give_back(self);
+                (Some(end), None)
+            }
+        }
+    }
+}
+
+/// Slots that nobody owns. (Loom's objects belong to one execution: none is used again there.)
+mod free {
+    use std::cell::RefCell;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::Slot;
+
+    /// What a thread keeps at hand at the most.
+    const MOST: usize = 128;
+
+    static REST: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
+
+    #[derive(Default)]
+    struct AtHand(Vec<&'static Slot>);
+
+    impl Drop for AtHand {
+        fn drop(&mut self) {
+            REST.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.0);
+        }
+    }
+
+    thread_local! {
+        static AT_HAND: RefCell<AtHand> = const { RefCell::new(AtHand(Vec::new())) };
+    }
+
+    pub(super) fn take() -> &'static Slot {
+        let taken = AT_HAND.try_with(|slots| {
+            let slots = &mut slots.borrow_mut().0;
+            slots.pop().or_else(|| {
+                let mut rest = REST.lock().unwrap_or_else(PoisonError::into_inner);
+                let some = rest.len().saturating_sub(MOST / 2);
+                slots.extend(rest.drain(some..));
+                slots.pop()
+            })
+        });
+        taken.ok().flatten().unwrap_or_else(|| Box::leak(Box::new(Slot::new())))
+    }
+
+    pub(super) fn give_back(slot: &'static Slot) {
+        if cfg!(loom) {
+            return;
+        }
+        let kept = AT_HAND.try_with(|slots| {
+            let slots = &mut slots.borrow_mut().0;
+            slots.push(slot);
+            if slots.len() > MOST {
+                let mut rest = REST.lock().unwrap_or_else(PoisonError::into_inner);
+                rest.extend(slots.drain(MOST / 2..));
+            }
+        });
+        if kept.is_err() {
+            REST.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
         }
     }
 }
 
 impl Letter {
     fn deliver(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
         let end = match self.parcel.take() {
-            Some(parcel) => Slot::Arrived(parcel),
-            None => Slot::Gone,
+            Some(parcel) => State::Arrived(parcel),
+            None => State::Gone,
         };
-        let (rest, waker) = self.post.settle(self.key, end);
-        self.key = usize::MAX;
+        let (rest, waker) = slot.deliver(end);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -296,7 +347,7 @@ impl Future for Letter {
 
 impl Drop for Letter {
     fn drop(&mut self) {
-        if self.key != usize::MAX {
+        if self.slot.is_some() {
             // The executor dropped it: its future first, then the handle hears of it.
             drop(self.parcel.take());
             self.deliver();
@@ -333,24 +384,28 @@ impl<T: Send + 'static> Future for AnyHandle<T> {
     type Output = Result<T, ExecutorGone>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.key == usize::MAX {
-            return Poll::Pending; // taken already; as a fused future
-        }
-        let waker = cx.waker().clone();
-        let mut slots = self.post.lock();
-        match &mut slots[self.key] {
-            Slot::Waiting(stored) => {
+        // Fused: once it is over it stays pending.
+        let Some(slot) = self.slot else { return Poll::Pending };
+        let mut state = slot.lock();
+        if let State::Waiting(stored) = &mut *state {
+            if stored.as_ref().is_some_and(|stored| stored.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            drop(state);
+            let waker = cx.waker().clone(); // the executor's code, as is the drop: not under the lock
+            state = slot.lock();
+            if let State::Waiting(stored) = &mut *state {
                 let old = stored.replace(waker);
-                drop(slots);
+                drop(state);
                 drop(old);
                 return Poll::Pending;
             }
-            Slot::Arrived(_) | Slot::Gone | Slot::Detached => {}
         }
-        let slot = slots.remove(self.key);
-        drop(slots);
-        self.key = usize::MAX;
-        let Slot::Arrived(mut parcel) = slot else { return Poll::Ready(Err(ExecutorGone)) };
+        let arrived = mem::replace(&mut *state, State::Waiting(None));
+        drop(state);
+        self.slot = None;
+        free::give_back(slot);
+        let State::Arrived(mut parcel) = arrived else { return Poll::Ready(Err(ExecutorGone)) };
         let mut output: Option<T> = None;
         parcel.as_mut().open(&mut output);
         Poll::Ready(output.ok_or(ExecutorGone))
@@ -359,18 +414,19 @@ impl<T: Send + 'static> Future for AnyHandle<T> {
 
 impl<T> Drop for AnyHandle<T> {
     fn drop(&mut self) {
-        if self.key == usize::MAX {
-            return;
-        }
-        let mut slots = self.post.lock();
-        let rest = match mem::replace(&mut slots[self.key], Slot::Detached) {
-            waiting @ Slot::Waiting(_) => waiting,
-            slot @ (Slot::Arrived(_) | Slot::Gone | Slot::Detached) => {
-                slots.remove(self.key);
-                slot
+        let Some(slot) = self.slot else { return };
+        let mut state = slot.lock();
+        let rest = match mem::replace(&mut *state, State::Detached) {
+            waiting @ State::Waiting(_) => waiting,
+            arrived => {
+                *state = State::Waiting(None);
+                drop(state);
+                free::give_back(slot);
+                drop(arrived);
+                return;
             }
         };
-        drop(slots);
+        drop(state);
         drop(rest);
     }
 }
