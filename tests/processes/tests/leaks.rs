@@ -346,8 +346,16 @@ fn runs(backend: &str, failed: &mut Vec<String>, run: &dyn Fn() -> Exit) {
     let name = format!("{backend}: programs");
     let (process, held) = (Process::now(), Held::now());
     all();
+    // A thread that was joined may be there a moment longer, for the system.
+    let mut now = Process::now();
+    for _ in 0..1000 {
+        if now.threads <= process.threads && now.descriptors <= process.descriptors {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        now = Process::now();
+    }
     let kept = flat(&name, count, held, Held::now());
-    let now = Process::now();
     println!("{name}: {process:?}, then {now:?}");
     // Resident memory also moves with what the allocator keeps: a page a run would be a leak.
     let grown = now.kilobytes - process.kilobytes;
