@@ -78,8 +78,8 @@ for sanitizer in $sanitizers; do
     fi
     export RUSTFLAGS="$flags" CARGO_TARGET_DIR="$into/$sanitizer"
     export CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_PROFILE_TEST_DEBUG=line-tables-only
-    # The library's own symbolizer is not compiled with the sanitizer either.
-    export RUST_BACKTRACE=0
+    # Backtraces and captured output are the library's too, which is not compiled with it.
+    export RUST_BACKTRACE=0 RUST_TEST_NOCAPTURE=1
     export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1"
     export TSAN_OPTIONS="suppressions=$PWD/ci/sanitizers/threads.supp:exitcode=66:die_after_fork=0"
     test=(cargo +nightly test --target "$target" --no-fail-fast)
