@@ -194,16 +194,34 @@ fn the_deadline_ends_hooks_that_hang() {
 
 #[test]
 fn a_clock_that_comes_after_the_deadline_closes_nothing() {
-    let (mut m, root) = machine();
-    let db = open(&mut m, root, &[]);
-    let http = open(&mut m, root, &[db]);
-    tell(&mut m, 0, Event::Stop(root));
-    let late = tell(&mut m, 60_000, Event::Tick);
-    assert!(!late.iter().any(|action| matches!(action, Action::Close(_))), "{late:?}");
-    for id in [http, db] {
-        assert!(late.contains(&Action::CutOff(id)) && late.contains(&Action::End(id)));
+    for late in [25_000, 60_000] {
+        let (mut m, root) = machine();
+        let db = open(&mut m, root, &[]);
+        let http = open(&mut m, root, &[db]);
+        tell(&mut m, 0, Event::Stop(root));
+        let late = tell(&mut m, late, Event::Tick);
+        assert!(!late.iter().any(|action| matches!(action, Action::Close(_))), "{late:?}");
+        for id in [http, db] {
+            assert!(late.contains(&Action::CutOff(id)) && late.contains(&Action::End(id)));
+        }
+        assert_eq!(late.last(), Some(&Action::Finish));
     }
-    assert_eq!(late.last(), Some(&Action::Finish));
+}
+
+#[test]
+fn a_stop_that_takes_the_place_of_another_has_limits_of_its_own() {
+    let mut sim = Sim::new(limits(), IDLE);
+    let short = sim.open(0, &[], IDLE).unwrap();
+    let [long, later] = [(); 2].map(|()| sim.open(0, &[], STUCK).unwrap());
+    // Two stops of one instant: one is over at once, and its limits stay noted beside the other's.
+    sim.stop(long);
+    sim.stop(short);
+    assert_eq!(sim.end_at(short), Some(0));
+    sim.advance(ms(500));
+    sim.stop(later);
+    sim.advance(ms(60_000));
+    assert_eq!(sim.scopes[long].cut, Some(ms(24_000)));
+    assert_eq!(sim.scopes[later].cut, Some(ms(24_500)));
 }
 
 #[test]
