@@ -1,21 +1,18 @@
 //! The phase machine over its public API: every transition, the order of a tree, the times of
 //! levels, and properties over random trees, events and times.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+#![allow(missing_docs, missing_debug_implementations, unreachable_pub)] // a test has no API
+
+#[path = "phase/model.rs"]
+mod model;
+
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use adjourn_core::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
 use proptest::prelude::*;
 
-const NEVER: u64 = u64::MAX;
-
-fn ms(millis: u64) -> Duration {
-    match millis {
-        NEVER => Duration::MAX,
-        _ => Duration::from_millis(millis),
-    }
-}
+use model::{IDLE, Load, NEVER, Nonsense, Plan, STUCK, Seen, Sim, Step, ms};
 
 /// Drain 12 s, cut-off 24 s, deadline 25 s, unless told otherwise.
 fn limits() -> Limits {
@@ -53,389 +50,6 @@ fn actions(machine: &mut Machine) -> Vec<Action> {
 fn tell(machine: &mut Machine, at: u64, event: Event) -> Vec<Action> {
     machine.handle(ms(at), event);
     actions(machine)
-}
-
-// ---------------------------------------------------------------------------------------------
-// A driver with made-up tasks, which checks every action against what it told.
-
-/// What is in a scope, in milliseconds; `NEVER` hangs.
-#[derive(Clone, Copy, Debug)]
-struct Load {
-    /// Graceful tasks end so long after `Fire`; 0: there are none.
-    graceful: u64,
-    /// Whether there are plain tasks, which go on until they are cancelled.
-    plain: bool,
-    /// Cancelled tasks end so long after `Cancel`.
-    cleanup: u64,
-    /// Hooks end so long after `Close`.
-    hooks: u64,
-}
-
-const IDLE: Load = Load { graceful: 0, plain: false, cleanup: 0, hooks: 0 };
-/// One plain task that never yields.
-const STUCK: Load = Load { plain: true, cleanup: NEVER, ..IDLE };
-
-#[derive(Debug)]
-struct Seen {
-    id: ScopeId,
-    parent: Option<usize>,
-    needs: Vec<usize>,
-    load: Load,
-    graceful: bool,
-    live: bool,
-    fire: Option<Duration>,
-    cancel: Option<Duration>,
-    cut: Option<Duration>,
-    close: Option<Duration>,
-    closed: bool,
-    end: Option<Duration>,
-    left: bool,
-    /// Opened into a parent that was Cancelling or Closing.
-    late: bool,
-    /// Opened after a stop had begun.
-    fresh: bool,
-    phase: Phase,
-    drain_limit: Option<Duration>,
-    level_limit: Option<Duration>,
-}
-
-/// What the driver does later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Later {
-    Drained(usize),
-    Cleaned(usize),
-    Closed(usize),
-}
-
-#[derive(Debug)]
-struct Sim {
-    machine: Machine,
-    limits: Limits,
-    now: Duration,
-    scopes: Vec<Seen>,
-    by_id: HashMap<ScopeId, usize>,
-    later: BinaryHeap<Reverse<(Duration, Later)>>,
-    log: Vec<(Duration, Action)>,
-    /// The first stop of anything.
-    first_stop: Option<Duration>,
-    /// The host said that a cut-off or a deadline has come.
-    host_cut: bool,
-    forced: bool,
-    finished: Option<Duration>,
-    /// Dependencies make no cycle with the tree, so that their order is kept strictly.
-    ordered: bool,
-    /// Look at every scope after every event: too slow for large trees.
-    watch: bool,
-}
-
-impl Sim {
-    fn new(limits: Limits, load: Load) -> Sim {
-        let machine = Machine::new(limits);
-        let root = machine.root();
-        let mut sim = Sim {
-            machine,
-            limits,
-            now: Duration::ZERO,
-            scopes: Vec::new(),
-            by_id: HashMap::new(),
-            later: BinaryHeap::new(),
-            log: Vec::new(),
-            first_stop: None,
-            host_cut: false,
-            forced: false,
-            finished: None,
-            ordered: true,
-            watch: true,
-        };
-        sim.add(root, None, &[], load);
-        sim
-    }
-
-    fn add(&mut self, id: ScopeId, parent: Option<usize>, needs: &[usize], load: Load) -> usize {
-        let index = self.scopes.len();
-        self.by_id.insert(id, index);
-        self.scopes.push(Seen {
-            id,
-            parent,
-            needs: needs.to_vec(),
-            load,
-            graceful: load.graceful > 0,
-            live: load.graceful > 0 || load.plain,
-            fire: None,
-            cancel: None,
-            cut: None,
-            close: None,
-            closed: false,
-            end: None,
-            left: false,
-            late: false,
-            fresh: false,
-            phase: Phase::Running,
-            drain_limit: None,
-            level_limit: None,
-        });
-        index
-    }
-
-    fn open(&mut self, parent: usize, needs: &[usize], load: Load) -> Option<usize> {
-        let ids: Vec<_> = needs.iter().map(|&need| self.scopes[need].id).collect();
-        let parent_id = self.scopes[parent].id;
-        let Some(id) = self.machine.open(self.now, parent_id, &ids) else {
-            assert!(self.scopes[parent].end.is_some() || self.finished.is_some() || self.forced);
-            return None;
-        };
-        let at_work = |&&need: &&usize| self.scopes[need].fire.is_none();
-        let needs: Vec<_> = needs.iter().filter(at_work).copied().collect();
-        let index = self.add(id, Some(parent), &needs, load);
-        let above = &self.scopes[parent];
-        let late = above.cancel.is_some() || above.close.is_some();
-        let fresh = self.first_stop.is_some();
-        (self.scopes[index].late, self.scopes[index].fresh) = (late, fresh);
-        self.act();
-        Some(index)
-    }
-
-    fn stop(&mut self, index: usize) {
-        self.first_stop.get_or_insert(self.now);
-        self.tell(Event::Stop(self.scopes[index].id));
-    }
-
-    fn tell(&mut self, event: Event) {
-        self.say(event);
-        self.act();
-    }
-
-    fn say(&mut self, event: Event) {
-        match event {
-            Event::CutOff => self.host_cut |= self.machine.is_stopping(),
-            Event::Deadline => self.host_cut = true,
-            Event::Force => self.forced = true,
-            _ => {}
-        }
-        self.machine.handle(self.now, event);
-        if self.watch {
-            self.look();
-        }
-    }
-
-    /// Phases only advance; limits are noted for later.
-    fn look(&mut self) {
-        for scope in &mut self.scopes {
-            let phase = self.machine.phase(scope.id);
-            assert!(phase >= scope.phase, "{scope:?} went back to {phase}");
-            if scope.phase >= Phase::Stopped {
-                assert_eq!(phase, scope.phase);
-            }
-            scope.phase = phase;
-            scope.drain_limit = self.machine.drain_limit(scope.id).or(scope.drain_limit);
-            scope.level_limit = self.machine.level_limit(scope.id).or(scope.level_limit);
-        }
-    }
-
-    fn act(&mut self) {
-        while let Some(action) = self.machine.next_action() {
-            if let Action::End(id) = action {
-                self.machine.ended(id);
-            }
-            assert_eq!(self.finished, None, "{action:?} after the end");
-            self.log.push((self.now, action));
-            match action {
-                Action::LameDuck => assert!(!self.limits.lame_duck.is_zero()),
-                Action::Fire(id) => self.fire(self.by_id[&id]),
-                Action::Cancel(id) => self.cancel(self.by_id[&id]),
-                Action::CutOff(id) => self.cut_off(self.by_id[&id]),
-                Action::Close(id) => self.close(self.by_id[&id]),
-                Action::End(id) => self.end(self.by_id[&id]),
-                Action::Finish => self.finish(),
-            }
-        }
-    }
-
-    /// Nothing waits for this scope any longer, as far as can be seen from here.
-    fn went(&self, scope: &Seen) -> bool {
-        scope.end.is_some()
-            || scope.level_limit.is_some_and(|limit| self.now >= limit)
-            || self.cut_off_came()
-    }
-
-    /// It was opened during the stop and has had no task, or is over but for such scopes in it.
-    fn idle(&self, scope: &Seen) -> bool {
-        let index = self.by_id[&scope.id];
-        let mut inside = self.scopes.iter().filter(|other| other.parent == Some(index));
-        (scope.fresh || scope.closed)
-            && !scope.live
-            && inside.all(|inner| self.went(inner) || self.idle(inner))
-    }
-
-    fn cut_off_came(&self) -> bool {
-        self.host_cut
-            || (self.first_stop).is_some_and(|stop| {
-                self.now >= stop.saturating_add(self.limits.cut_off.min(self.limits.deadline))
-            })
-    }
-
-    fn deadline_came(&self) -> bool {
-        self.host_cut
-            || (self.first_stop)
-                .is_some_and(|stop| self.now >= stop.saturating_add(self.limits.deadline))
-    }
-
-    fn fire(&mut self, index: usize) {
-        let scope = &self.scopes[index];
-        assert_eq!((scope.fire, scope.cancel, scope.close, scope.end), (None, None, None, None));
-        if self.watch && self.ordered {
-            for dependent in self.scopes.iter().filter(|other| other.needs.contains(&index)) {
-                let went = self.went(dependent) || self.idle(dependent);
-                assert!(went, "{scope:?} before {dependent:?}");
-            }
-        }
-        let (id, load) = (scope.id, scope.load);
-        self.scopes[index].fire = Some(self.now);
-        if load.graceful > 0 {
-            self.at(load.graceful, Later::Drained(index));
-        }
-        let scope = &self.scopes[index];
-        let (graceful, live) = (scope.graceful, scope.live);
-        self.say(Event::Graceful(id, graceful));
-        self.say(Event::Live(id, live));
-    }
-
-    fn cancel(&mut self, index: usize) {
-        let scope = &self.scopes[index];
-        assert!(scope.fire.is_some());
-        assert_eq!((scope.cancel, scope.close, scope.end), (None, None, None));
-        if self.watch {
-            let late = scope.late || scope.drain_limit.is_some_and(|limit| self.now >= limit);
-            let parent = |other: &&Seen| other.parent == Some(index);
-            if scope.graceful {
-                assert!(late || self.cut_off_came(), "graceful tasks cancelled: {scope:?}");
-            }
-            for child in self.scopes.iter().filter(parent) {
-                assert!(self.went(child) || self.idle(child), "{scope:?} before {child:?}");
-            }
-        }
-        let cleanup = scope.load.cleanup;
-        let (id, live) = (scope.id, scope.live);
-        self.scopes[index].cancel = Some(self.now);
-        if live && cleanup == 0 {
-            self.scopes[index].live = false;
-            self.say(Event::Live(id, false));
-        } else if live {
-            self.at(cleanup, Later::Cleaned(index));
-        }
-    }
-
-    fn cut_off(&mut self, index: usize) {
-        let scope = &self.scopes[index];
-        assert!(scope.cancel.is_some() || scope.close.is_some());
-        assert_eq!((scope.cut, scope.end), (None, None));
-        assert!(self.cut_off_came(), "cut off early: {scope:?}");
-        self.scopes[index].cut = Some(self.now);
-    }
-
-    fn close(&mut self, index: usize) {
-        let scope = &self.scopes[index];
-        assert_eq!((scope.close, scope.end), (None, None));
-        assert!(scope.cancel.is_some() || scope.left, "closed in full life: {scope:?}");
-        assert!(!scope.live || scope.cut.is_some(), "closed with tasks: {scope:?}");
-        let (id, hooks) = (scope.id, scope.load.hooks);
-        self.scopes[index].close = Some(self.now);
-        if hooks == 0 {
-            self.scopes[index].closed = true;
-            self.say(Event::Closed(id));
-        } else {
-            self.at(hooks, Later::Closed(index));
-        }
-    }
-
-    fn end(&mut self, index: usize) {
-        let scope = &self.scopes[index];
-        assert_eq!(scope.end, None);
-        if self.watch {
-            for child in self.scopes.iter().filter(|other| other.parent == Some(index)) {
-                assert!(child.end.is_some(), "{scope:?} ended before {child:?}");
-            }
-        }
-        if !self.deadline_came() {
-            assert!(scope.closed, "ended with hooks: {scope:?}");
-            assert!(!scope.live || scope.cut.is_some(), "ended with tasks: {scope:?}");
-        }
-        self.scopes[index].end = Some(self.now);
-    }
-
-    fn finish(&mut self) {
-        self.finished = Some(self.now);
-        if self.forced {
-            assert_eq!(self.machine.phase(self.machine.root()), Phase::Forced);
-            return;
-        }
-        assert_eq!(self.machine.phase(self.machine.root()), Phase::Stopped);
-        for scope in &self.scopes[1..] {
-            assert!(scope.end.is_some(), "finished without {scope:?}");
-        }
-        assert!(self.scopes[0].closed || self.deadline_came());
-        assert_eq!(self.machine.next_limit(), None);
-    }
-
-    fn at(&mut self, after: u64, what: Later) {
-        if after != NEVER {
-            self.later.push(Reverse((self.now + ms(after), what)));
-        }
-    }
-
-    /// Goes on to `until`: tasks end at their times, ticks come at the machine's.
-    fn advance(&mut self, until: Duration) {
-        loop {
-            let next = self.later.peek().map(|Reverse((at, _))| *at);
-            let limit = self.machine.next_limit();
-            match [next, limit].into_iter().flatten().min() {
-                Some(at) if at <= until => self.now = self.now.max(at),
-                _ => break,
-            }
-            match next {
-                Some(at) if at <= self.now => {
-                    let Reverse((_, what)) = self.later.pop().unwrap();
-                    self.happen(what);
-                }
-                _ => self.tell(Event::Tick),
-            }
-        }
-        self.now = self.now.max(until);
-    }
-
-    fn happen(&mut self, what: Later) {
-        let (Later::Drained(index) | Later::Cleaned(index) | Later::Closed(index)) = what;
-        let scope = &mut self.scopes[index];
-        let id = scope.id;
-        match what {
-            Later::Drained(_) if scope.cancel.is_none() => {
-                scope.graceful = false;
-                scope.live = scope.load.plain;
-                let live = scope.live;
-                self.say(Event::Graceful(id, false));
-                self.tell(Event::Live(id, live));
-            }
-            Later::Drained(_) => {}
-            Later::Cleaned(_) => {
-                scope.live = false;
-                self.tell(Event::Live(id, false));
-            }
-            Later::Closed(_) => {
-                scope.closed = true;
-                self.tell(Event::Closed(id));
-            }
-        }
-    }
-
-    fn end_at(&self, index: usize) -> Option<u64> {
-        self.scopes[index].end.map(|at| at.as_millis() as u64)
-    }
-
-    /// The times of `Fire`, `Cancel` and `Close`.
-    fn times(&self, index: usize) -> [Option<u64>; 3] {
-        let scope = &self.scopes[index];
-        [scope.fire, scope.cancel, scope.close].map(|at| at.map(|at| at.as_millis() as u64))
-    }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -595,16 +209,34 @@ fn the_deadline_ends_hooks_that_hang() {
 
 #[test]
 fn a_clock_that_comes_after_the_deadline_closes_nothing() {
-    let (mut m, root) = machine();
-    let db = open(&mut m, root, &[]);
-    let http = open(&mut m, root, &[db]);
-    tell(&mut m, 0, Event::Stop(root));
-    let late = tell(&mut m, 60_000, Event::Tick);
-    assert!(!late.iter().any(|action| matches!(action, Action::Close(_))), "{late:?}");
-    for id in [http, db] {
-        assert!(late.contains(&Action::CutOff(id)) && late.contains(&Action::End(id)));
+    for late in [25_000, 60_000] {
+        let (mut m, root) = machine();
+        let db = open(&mut m, root, &[]);
+        let http = open(&mut m, root, &[db]);
+        tell(&mut m, 0, Event::Stop(root));
+        let late = tell(&mut m, late, Event::Tick);
+        assert!(!late.iter().any(|action| matches!(action, Action::Close(_))), "{late:?}");
+        for id in [http, db] {
+            assert!(late.contains(&Action::CutOff(id)) && late.contains(&Action::End(id)));
+        }
+        assert_eq!(late.last(), Some(&Action::Finish));
     }
-    assert_eq!(late.last(), Some(&Action::Finish));
+}
+
+#[test]
+fn a_stop_that_takes_the_place_of_another_has_limits_of_its_own() {
+    let mut sim = Sim::new(limits(), IDLE);
+    let short = sim.open(0, &[], IDLE).unwrap();
+    let [long, later] = [(); 2].map(|()| sim.open(0, &[], STUCK).unwrap());
+    // Two stops of one instant: one is over at once, and its limits stay noted beside the other's.
+    sim.stop(long);
+    sim.stop(short);
+    assert_eq!(sim.end_at(short), Some(0));
+    sim.advance(ms(500));
+    sim.stop(later);
+    sim.advance(ms(60_000));
+    assert_eq!(sim.scopes[long].cut, Some(ms(24_000)));
+    assert_eq!(sim.scopes[later].cut, Some(ms(24_500)));
 }
 
 #[test]
@@ -885,6 +517,19 @@ fn a_scope_that_is_closing_by_itself_is_waited_for_by_a_stop() {
         tell(&mut m, 1, Event::Closed(scope)),
         [Action::End(scope), Action::Cancel(root), Action::Close(root)]
     );
+}
+
+#[test]
+fn a_scope_that_is_closing_by_itself_has_its_limit_from_the_stop_on() {
+    let (mut m, root) = machine();
+    let db = open(&mut m, root, &[]);
+    let pool = open(&mut m, db, &[]);
+    let http = open(&mut m, root, &[db]);
+    assert_eq!(tell(&mut m, 0, Event::Left(pool)), [Action::Close(pool)]);
+    // Its parent waits for http, but it waits for nobody: a third of the time, beside http's.
+    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(http)]);
+    assert_eq!(m.level_limit(pool), Some(ms(8_000)));
+    assert_eq!(m.level_limit(db), None);
 }
 
 #[test]
@@ -1616,9 +1261,6 @@ fn scopes_that_hang_together_share_one_limit() {
 // ---------------------------------------------------------------------------------------------
 // Properties.
 
-/// A scope: which of the earlier ones is its parent, which it needs, what is in it.
-type Plan = (prop::sample::Index, Vec<prop::sample::Index>, Load);
-
 fn span(hang: bool) -> BoxedStrategy<u64> {
     match hang {
         true => prop_oneof![3 => Just(0), 3 => 1..40u64, 1 => Just(NEVER)].boxed(),
@@ -1632,23 +1274,12 @@ fn load(hang: bool) -> impl Strategy<Value = Load> {
 }
 
 fn plan(hang: bool) -> impl Strategy<Value = Plan> {
-    let index = any::<prop::sample::Index>;
+    let index = any::<usize>;
     (index(), prop::collection::vec(index(), 0..3), load(hang))
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Wait(u64),
-    Stop(prop::sample::Index),
-    Left(prop::sample::Index),
-    Open(Plan),
-    CutOff,
-    Deadline,
-    Force,
-}
-
 fn step() -> impl Strategy<Value = Step> {
-    let index = any::<prop::sample::Index>;
+    let index = any::<usize>;
     prop_oneof![
         6 => (0..30u64).prop_map(Step::Wait),
         3 => index().prop_map(Step::Stop),
@@ -1673,78 +1304,19 @@ fn some_limits() -> impl Strategy<Value = Limits> {
         },
     )
 }
-
-/// Whether what the scopes wait for can be put in an order: fire and end of each, as (scope, 0 | 1).
-fn is_ordered(scopes: &[Seen]) -> bool {
-    let count = scopes.len();
-    let mut after: Vec<Vec<usize>> = vec![Vec::new(); 2 * count];
-    for (index, scope) in scopes.iter().enumerate() {
-        let (fire, end) = (2 * index, 2 * index + 1);
-        after[fire].push(end);
-        if let Some(parent) = scope.parent {
-            after[2 * parent].push(fire);
-            after[end].push(2 * parent + 1);
-        }
-        for &need in &scope.needs {
-            if !is_above(scopes, need, index) {
-                after[end].push(2 * need);
-            }
-        }
-    }
-    let mut open = vec![0; 2 * count];
-    for &next in after.iter().flatten() {
-        open[next] += 1;
-    }
-    let mut ready: Vec<usize> = (0..2 * count).filter(|&at| open[at] == 0).collect();
-    let mut done = 0;
-    while let Some(at) = ready.pop() {
-        done += 1;
-        for &next in &after[at] {
-            open[next] -= 1;
-            if open[next] == 0 {
-                ready.push(next);
-            }
-        }
-    }
-    done == 2 * count
-}
-
-fn is_above(scopes: &[Seen], above: usize, mut index: usize) -> bool {
-    while let Some(parent) = scopes[index].parent {
-        if parent == above {
-            return true;
-        }
-        index = parent;
-    }
-    false
-}
-
-/// Opens a scope; its needs are reduced to real ones.
-fn open_plan(sim: &mut Sim, (parent, needs, load): &Plan) {
-    let count = sim.scopes.len();
-    let parent = parent.index(count);
-    let mut needs: Vec<_> = needs.iter().map(|need| need.index(count)).collect();
-    if let Some(index) = sim.open(parent, &needs, *load) {
-        needs = std::mem::take(&mut sim.scopes[index].needs);
-        needs.retain(|&need| !is_above(&sim.scopes, need, index));
-        sim.scopes[index].needs = needs;
-        sim.ordered &= is_ordered(&sim.scopes);
-    }
-}
-
 /// Opens the scopes of some plans; one that would make a cycle needs nothing.
 fn open_in_order(limits: Limits, root: Load, plans: &[Plan]) -> Sim {
     let mut kept: Vec<Plan> = Vec::new();
     for plan in plans {
         kept.push(plan.clone());
         let mut sim = Sim::new(limits, root);
-        kept.iter().for_each(|plan| open_plan(&mut sim, plan));
+        kept.iter().for_each(|plan| sim.open_plan(plan));
         if !sim.ordered {
             kept.last_mut().unwrap().1.clear();
         }
     }
     let mut sim = Sim::new(limits, root);
-    kept.iter().for_each(|plan| open_plan(&mut sim, plan));
+    kept.iter().for_each(|plan| sim.open_plan(plan));
     assert!(sim.ordered);
     sim
 }
@@ -1787,8 +1359,17 @@ fn expected_fire(scopes: &[Seen], index: usize, known: &mut HashMap<usize, [u64;
     fire
 }
 
+/// 2,000 cases, unless `PROPTEST_CASES` says how many.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig { cases: 2_000, ..default },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// Nothing is late: every time is what the order of the tree makes it, to the millisecond.
     #[test]
@@ -1823,36 +1404,10 @@ proptest! {
     ) {
         let mut sim = Sim::new(limits, root);
         for plan in &plans {
-            open_plan(&mut sim, plan);
+            sim.open_plan(plan);
         }
-        for step in &steps {
-            let count = sim.scopes.len();
-            match step {
-                Step::Wait(millis) => sim.advance(sim.now + ms(*millis)),
-                Step::Stop(at) => sim.stop(at.index(count)),
-                Step::Left(at) => {
-                    let scope = &mut sim.scopes[at.index(count)];
-                    // Only an empty scope is left.
-                    if !scope.live && scope.parent.is_some() {
-                        scope.left = true;
-                        let id = scope.id;
-                        sim.tell(Event::Left(id));
-                    }
-                }
-                Step::Open(plan) => open_plan(&mut sim, plan),
-                Step::CutOff => sim.tell(Event::CutOff),
-                Step::Deadline => sim.tell(Event::Deadline),
-                Step::Force => sim.tell(Event::Force),
-            }
-        }
-        sim.stop(0);
-        sim.advance(sim.now + ms(20_000));
-        let finished = sim.finished.expect("it never finished");
-        if let (Some(deadline), false) = (sim.machine.deadline(), sim.host_cut) {
-            prop_assert!(finished <= deadline);
-        }
-        let finishes = sim.log.iter().filter(|(_, action)| *action == Action::Finish);
-        prop_assert_eq!(finishes.count(), 1);
+        steps.iter().for_each(|step| sim.step(step));
+        sim.run_to_the_end();
     }
 
     /// Stopping again changes nothing, whenever it comes.
@@ -1868,7 +1423,7 @@ proptest! {
         let run = |again: Option<u64>| {
             let mut sim = Sim::new(limits, root);
             for plan in &plans {
-                open_plan(&mut sim, plan);
+                sim.open_plan(plan);
             }
             sim.stop(0);
             if let Some(again) = again {
@@ -1894,50 +1449,13 @@ proptest! {
         slow in any::<bool>(),
     ) {
         let [lame_duck, drain, cut_off, deadline] = spans.map(ms);
-        let mut m = Machine::new(Limits { lame_duck, drain, cut_off, deadline });
-        let root = m.root();
-        let mut ids = vec![root];
-        let mut ranks: HashMap<ScopeId, u8> = HashMap::new();
-        let mut phases: HashMap<ScopeId, Phase> = HashMap::new();
-        let mut finished = false;
-        let mut take = |m: &mut Machine, count: usize| {
-            for _ in 0..count {
-                let Some(action) = m.next_action() else { break };
-                if let Action::End(id) = action {
-                    m.ended(id);
-                }
-                assert!(!finished, "{action:?} after the end");
-                let (id, rank) = match action {
-                    Action::LameDuck => (root, 1),
-                    Action::Fire(id) => (id, 2),
-                    Action::Cancel(id) => (id, 3),
-                    Action::CutOff(id) => {
-                        // Anywhere between Cancel (or a natural Close) and the end, once.
-                        let rank = ranks.entry(id).or_default();
-                        assert!(*rank & 15 >= 3 && *rank < 16, "{action:?} after {rank}");
-                        *rank += 16;
-                        continue;
-                    }
-                    Action::Close(id) => (id, 4),
-                    Action::End(id) => (id, 5),
-                    Action::Finish => {
-                        finished = true;
-                        continue;
-                    }
-                };
-                let last = ranks.entry(id).or_default();
-                assert!(*last & 15 < rank, "{action:?} after {last}");
-                *last = (*last & 16) + rank;
-            }
-        };
+        let mut driver = Nonsense::new(Limits { lame_duck, drain, cut_off, deadline });
         for (what, a, b, time) in steps {
-            let (a, b) = (*a.get(&ids), *b.get(&ids));
+            let (a, b) = (*a.get(&driver.ids), *b.get(&driver.ids));
             let now = ms(if time == 119 { NEVER } else { time });
             let event = match what {
                 0 | 1 => {
-                    if let Some(id) = m.open(now, a, &[b, a, b]) {
-                        ids.push(id);
-                    }
+                    driver.open(now, a, &[b, a, b]);
                     Event::Tick
                 }
                 2 => Event::Stop(a),
@@ -1950,24 +1468,10 @@ proptest! {
                 12 if time < 10 => Event::Force,
                 _ => Event::Tick,
             };
-            m.handle(now, event);
-            for &id in &ids {
-                let phase = m.phase(id);
-                let before = phases.insert(id, phase).unwrap_or(Phase::Running);
-                prop_assert!(before <= phase, "{id:?}: from {before} to {phase}");
-                prop_assert!(before < Phase::Stopped || before == phase);
-            }
-            if let Some(limit) = m.next_limit() {
-                prop_assert!(limit > Duration::ZERO && limit < Duration::MAX);
-            }
+            driver.say(now, event);
             // A driver that lags behind takes one action at a time.
-            take(&mut m, if slow { 1 } else { usize::MAX });
+            driver.take(if slow { 1 } else { usize::MAX });
         }
-        take(&mut m, usize::MAX);
-        m.handle(ms(500), Event::Deadline);
-        take(&mut m, usize::MAX);
-        prop_assert!(finished);
-        prop_assert!(m.phase(root) >= Phase::Stopped);
-        prop_assert_eq!(m.next_limit(), None);
+        driver.run_to_the_end(ms(500));
     }
 }

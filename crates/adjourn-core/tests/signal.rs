@@ -1186,10 +1186,8 @@ isolated! {
 isolated! {
     fn every_raise_is_counted_exactly_once_by_several_readers() {
         const ROUNDS: u64 = 5_000;
+        let (done, barrier) = (&AtomicU64::new(3), &Barrier::new(6));
         thread::scope(|scope| {
-            let done = AtomicU64::new(3);
-            let done = &*Box::leak(Box::new(done));
-            let barrier = &*Box::leak(Box::new(Barrier::new(6)));
             for _ in 0..3 {
                 let mut listener = listen(&[USR1]);
                 scope.spawn(move || {

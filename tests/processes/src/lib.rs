@@ -1,5 +1,7 @@
 //! A process under test: its lines, its signals, its end.
 
+pub mod storm;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};

@@ -113,7 +113,11 @@ fn plain_tasks_are_cancelled_at_once(config: Config) {
     assert_eq!(exit.report().main, Some(Outcome::Cancelled));
     assert_eq!(exit.report().alive_at_stop, 101);
     assert_eq!(exit.report().tasks.len(), 100);
-    assert!(exit.report().tasks.iter().all(|task| task.outcome == Outcome::Cancelled));
+    assert!(
+        exit.report().tasks.iter().all(|task| task.outcome == Outcome::Cancelled),
+        "{:?}",
+        exit.report().tasks
+    );
     let phases: Vec<_> = exit.report().phases.iter().map(|span| span.phase).collect();
     use Phase::*;
     assert_eq!(phases, [Running, Draining, Cancelling, Closing, Stopped]);

@@ -1,0 +1,613 @@
+//! A driver with made-up tasks around the machine, which checks every action against what it told.
+//!
+//! [`Sim`] is a driver that says the truth: its checks are the order and the times that the machine
+//! promises. [`Nonsense`] is one that says anything: what is left is one order for each scope and an
+//! end. Both are used by the tests of the machine and by its fuzz target.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+use adjourn_core::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
+
+pub const NEVER: u64 = u64::MAX;
+
+pub fn ms(millis: u64) -> Duration {
+    match millis {
+        NEVER => Duration::MAX,
+        _ => Duration::from_millis(millis),
+    }
+}
+
+/// What is in a scope, in milliseconds; `NEVER` hangs.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Graceful tasks end so long after `Fire`; 0: there are none.
+    pub graceful: u64,
+    /// Whether there are plain tasks, which go on until they are cancelled.
+    pub plain: bool,
+    /// Cancelled tasks end so long after `Cancel`.
+    pub cleanup: u64,
+    /// Hooks end so long after `Close`.
+    pub hooks: u64,
+}
+
+pub const IDLE: Load = Load { graceful: 0, plain: false, cleanup: 0, hooks: 0 };
+/// One plain task that never yields.
+pub const STUCK: Load = Load { plain: true, cleanup: NEVER, ..IDLE };
+
+#[derive(Debug)]
+pub struct Seen {
+    pub id: ScopeId,
+    pub parent: Option<usize>,
+    pub needs: Vec<usize>,
+    pub load: Load,
+    pub graceful: bool,
+    pub live: bool,
+    pub fire: Option<Duration>,
+    pub cancel: Option<Duration>,
+    pub cut: Option<Duration>,
+    pub close: Option<Duration>,
+    pub closed: bool,
+    pub end: Option<Duration>,
+    pub left: bool,
+    /// Opened into a parent that was Cancelling or Closing.
+    pub late: bool,
+    /// Opened after a stop had begun.
+    pub fresh: bool,
+    pub phase: Phase,
+    pub drain_limit: Option<Duration>,
+    pub level_limit: Option<Duration>,
+}
+
+/// What the driver does later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Later {
+    Drained(usize),
+    Cleaned(usize),
+    Closed(usize),
+}
+
+#[derive(Debug)]
+pub struct Sim {
+    pub machine: Machine,
+    pub limits: Limits,
+    pub now: Duration,
+    pub scopes: Vec<Seen>,
+    pub by_id: HashMap<ScopeId, usize>,
+    pub later: BinaryHeap<Reverse<(Duration, Later)>>,
+    pub log: Vec<(Duration, Action)>,
+    /// The first stop of anything.
+    pub first_stop: Option<Duration>,
+    /// The host said that a cut-off or a deadline has come.
+    pub host_cut: bool,
+    pub forced: bool,
+    pub finished: Option<Duration>,
+    /// Dependencies make no cycle with the tree, so that their order is kept strictly.
+    pub ordered: bool,
+    /// Look at every scope after every event: too slow for large trees.
+    pub watch: bool,
+}
+
+impl Sim {
+    pub fn new(limits: Limits, load: Load) -> Sim {
+        let machine = Machine::new(limits);
+        let root = machine.root();
+        let mut sim = Sim {
+            machine,
+            limits,
+            now: Duration::ZERO,
+            scopes: Vec::new(),
+            by_id: HashMap::new(),
+            later: BinaryHeap::new(),
+            log: Vec::new(),
+            first_stop: None,
+            host_cut: false,
+            forced: false,
+            finished: None,
+            ordered: true,
+            watch: true,
+        };
+        sim.add(root, None, &[], load);
+        sim
+    }
+
+    pub fn add(
+        &mut self,
+        id: ScopeId,
+        parent: Option<usize>,
+        needs: &[usize],
+        load: Load,
+    ) -> usize {
+        let index = self.scopes.len();
+        self.by_id.insert(id, index);
+        self.scopes.push(Seen {
+            id,
+            parent,
+            needs: needs.to_vec(),
+            load,
+            graceful: load.graceful > 0,
+            live: load.graceful > 0 || load.plain,
+            fire: None,
+            cancel: None,
+            cut: None,
+            close: None,
+            closed: false,
+            end: None,
+            left: false,
+            late: false,
+            fresh: false,
+            phase: Phase::Running,
+            drain_limit: None,
+            level_limit: None,
+        });
+        index
+    }
+
+    pub fn open(&mut self, parent: usize, needs: &[usize], load: Load) -> Option<usize> {
+        let ids: Vec<_> = needs.iter().map(|&need| self.scopes[need].id).collect();
+        let parent_id = self.scopes[parent].id;
+        let Some(id) = self.machine.open(self.now, parent_id, &ids) else {
+            assert!(self.scopes[parent].end.is_some() || self.finished.is_some() || self.forced);
+            return None;
+        };
+        let at_work = |&&need: &&usize| self.scopes[need].fire.is_none();
+        let needs: Vec<_> = needs.iter().filter(at_work).copied().collect();
+        let index = self.add(id, Some(parent), &needs, load);
+        let above = &self.scopes[parent];
+        let late = above.cancel.is_some() || above.close.is_some();
+        let fresh = self.first_stop.is_some();
+        (self.scopes[index].late, self.scopes[index].fresh) = (late, fresh);
+        self.act();
+        Some(index)
+    }
+
+    pub fn stop(&mut self, index: usize) {
+        self.first_stop.get_or_insert(self.now);
+        self.tell(Event::Stop(self.scopes[index].id));
+    }
+
+    pub fn tell(&mut self, event: Event) {
+        self.say(event);
+        self.act();
+    }
+
+    pub fn say(&mut self, event: Event) {
+        match event {
+            Event::CutOff => self.host_cut |= self.machine.is_stopping(),
+            Event::Deadline => self.host_cut = true,
+            Event::Force => self.forced = true,
+            _ => {}
+        }
+        self.machine.handle(self.now, event);
+        if self.watch {
+            self.look();
+        }
+    }
+
+    /// Phases only advance; limits are noted for later.
+    pub fn look(&mut self) {
+        for scope in &mut self.scopes {
+            let phase = self.machine.phase(scope.id);
+            assert!(phase >= scope.phase, "{scope:?} went back to {phase}");
+            if scope.phase >= Phase::Stopped {
+                assert_eq!(phase, scope.phase);
+            }
+            scope.phase = phase;
+            let (drain, level) =
+                (self.machine.drain_limit(scope.id), self.machine.level_limit(scope.id));
+            assert!(drain <= level, "graceful tasks outlast the level: {scope:?}");
+            for (before, now) in [(scope.drain_limit, drain), (scope.level_limit, level)] {
+                assert!(before.is_none() || now.is_none() || now <= before, "more time: {scope:?}");
+            }
+            scope.drain_limit = drain.or(scope.drain_limit);
+            scope.level_limit = level.or(scope.level_limit);
+        }
+    }
+
+    pub fn act(&mut self) {
+        while let Some(action) = self.machine.next_action() {
+            if let Action::End(id) = action {
+                self.machine.ended(id);
+            }
+            assert_eq!(self.finished, None, "{action:?} after the end");
+            self.log.push((self.now, action));
+            match action {
+                Action::LameDuck => assert!(!self.limits.lame_duck.is_zero()),
+                Action::Fire(id) => self.fire(self.by_id[&id]),
+                Action::Cancel(id) => self.cancel(self.by_id[&id]),
+                Action::CutOff(id) => self.cut_off(self.by_id[&id]),
+                Action::Close(id) => self.close(self.by_id[&id]),
+                Action::End(id) => self.end(self.by_id[&id]),
+                Action::Finish => self.finish(),
+            }
+        }
+    }
+
+    /// Nothing waits for this scope any longer, as far as can be seen from here.
+    pub fn went(&self, scope: &Seen) -> bool {
+        scope.end.is_some()
+            || scope.level_limit.is_some_and(|limit| self.now >= limit)
+            || self.cut_off_came()
+    }
+
+    /// It was opened during the stop and has had no task, or is over but for such scopes in it.
+    fn idle(&self, scope: &Seen) -> bool {
+        let index = self.by_id[&scope.id];
+        let mut inside = self.scopes.iter().filter(|other| other.parent == Some(index));
+        (scope.fresh || scope.closed)
+            && !scope.live
+            && inside.all(|inner| self.went(inner) || self.idle(inner))
+    }
+
+    pub fn cut_off_came(&self) -> bool {
+        self.host_cut
+            || (self.first_stop).is_some_and(|stop| {
+                self.now >= stop.saturating_add(self.limits.cut_off.min(self.limits.deadline))
+            })
+    }
+
+    pub fn deadline_came(&self) -> bool {
+        self.host_cut
+            || (self.first_stop)
+                .is_some_and(|stop| self.now >= stop.saturating_add(self.limits.deadline))
+    }
+
+    pub fn fire(&mut self, index: usize) {
+        let scope = &self.scopes[index];
+        assert_eq!((scope.fire, scope.cancel, scope.close, scope.end), (None, None, None, None));
+        if self.watch && self.ordered {
+            for dependent in self.scopes.iter().filter(|other| other.needs.contains(&index)) {
+                let went = self.went(dependent) || self.idle(dependent);
+                assert!(went, "{scope:?} before {dependent:?}");
+            }
+        }
+        let (id, load) = (scope.id, scope.load);
+        self.scopes[index].fire = Some(self.now);
+        if load.graceful > 0 {
+            self.at(load.graceful, Later::Drained(index));
+        }
+        let scope = &self.scopes[index];
+        let (graceful, live) = (scope.graceful, scope.live);
+        self.say(Event::Graceful(id, graceful));
+        self.say(Event::Live(id, live));
+    }
+
+    pub fn cancel(&mut self, index: usize) {
+        let scope = &self.scopes[index];
+        assert!(scope.fire.is_some());
+        assert_eq!((scope.cancel, scope.close, scope.end), (None, None, None));
+        if self.watch {
+            let late = scope.late || scope.drain_limit.is_some_and(|limit| self.now >= limit);
+            let parent = |other: &&Seen| other.parent == Some(index);
+            if scope.graceful {
+                assert!(late || self.cut_off_came(), "graceful tasks cancelled: {scope:?}");
+            }
+            for child in self.scopes.iter().filter(parent) {
+                assert!(self.went(child) || self.idle(child), "{scope:?} before {child:?}");
+            }
+        }
+        let cleanup = scope.load.cleanup;
+        let (id, live) = (scope.id, scope.live);
+        self.scopes[index].cancel = Some(self.now);
+        if live && cleanup == 0 {
+            self.scopes[index].live = false;
+            self.say(Event::Live(id, false));
+        } else if live {
+            self.at(cleanup, Later::Cleaned(index));
+        }
+    }
+
+    pub fn cut_off(&mut self, index: usize) {
+        let scope = &self.scopes[index];
+        assert!(scope.cancel.is_some() || scope.close.is_some());
+        assert_eq!((scope.cut, scope.end), (None, None));
+        assert!(self.cut_off_came(), "cut off early: {scope:?}");
+        self.scopes[index].cut = Some(self.now);
+    }
+
+    pub fn close(&mut self, index: usize) {
+        let scope = &self.scopes[index];
+        assert_eq!((scope.close, scope.end), (None, None));
+        assert!(scope.cancel.is_some() || scope.left, "closed in full life: {scope:?}");
+        assert!(!scope.live || scope.cut.is_some(), "closed with tasks: {scope:?}");
+        let (id, hooks) = (scope.id, scope.load.hooks);
+        self.scopes[index].close = Some(self.now);
+        if hooks == 0 {
+            self.scopes[index].closed = true;
+            self.say(Event::Closed(id));
+        } else {
+            self.at(hooks, Later::Closed(index));
+        }
+    }
+
+    pub fn end(&mut self, index: usize) {
+        let scope = &self.scopes[index];
+        assert_eq!(scope.end, None);
+        if self.watch {
+            for child in self.scopes.iter().filter(|other| other.parent == Some(index)) {
+                assert!(child.end.is_some(), "{scope:?} ended before {child:?}");
+            }
+        }
+        if !self.deadline_came() {
+            assert!(scope.closed, "ended with hooks: {scope:?}");
+            assert!(!scope.live || scope.cut.is_some(), "ended with tasks: {scope:?}");
+        }
+        self.scopes[index].end = Some(self.now);
+    }
+
+    pub fn finish(&mut self) {
+        self.finished = Some(self.now);
+        if self.forced {
+            assert_eq!(self.machine.phase(self.machine.root()), Phase::Forced);
+            return;
+        }
+        assert_eq!(self.machine.phase(self.machine.root()), Phase::Stopped);
+        for scope in &self.scopes[1..] {
+            assert!(scope.end.is_some(), "finished without {scope:?}");
+        }
+        assert!(self.scopes[0].closed || self.deadline_came());
+        assert_eq!(self.machine.next_limit(), None);
+    }
+
+    pub fn at(&mut self, after: u64, what: Later) {
+        if after != NEVER {
+            self.later.push(Reverse((self.now + ms(after), what)));
+        }
+    }
+
+    /// Goes on to `until`: tasks end at their times, ticks come at the machine's.
+    pub fn advance(&mut self, until: Duration) {
+        loop {
+            let next = self.later.peek().map(|Reverse((at, _))| *at);
+            let limit = self.machine.next_limit();
+            match [next, limit].into_iter().flatten().min() {
+                Some(at) if at <= until => self.now = self.now.max(at),
+                _ => break,
+            }
+            match next {
+                Some(at) if at <= self.now => {
+                    let Reverse((_, what)) = self.later.pop().unwrap();
+                    self.happen(what);
+                }
+                _ => self.tell(Event::Tick),
+            }
+        }
+        self.now = self.now.max(until);
+    }
+
+    pub fn happen(&mut self, what: Later) {
+        let (Later::Drained(index) | Later::Cleaned(index) | Later::Closed(index)) = what;
+        let scope = &mut self.scopes[index];
+        let id = scope.id;
+        match what {
+            Later::Drained(_) if scope.cancel.is_none() => {
+                scope.graceful = false;
+                scope.live = scope.load.plain;
+                let live = scope.live;
+                self.say(Event::Graceful(id, false));
+                self.tell(Event::Live(id, live));
+            }
+            Later::Drained(_) => {}
+            Later::Cleaned(_) => {
+                scope.live = false;
+                self.tell(Event::Live(id, false));
+            }
+            Later::Closed(_) => {
+                scope.closed = true;
+                self.tell(Event::Closed(id));
+            }
+        }
+    }
+
+    pub fn end_at(&self, index: usize) -> Option<u64> {
+        self.scopes[index].end.map(|at| at.as_millis() as u64)
+    }
+
+    /// The times of `Fire`, `Cancel` and `Close`.
+    pub fn times(&self, index: usize) -> [Option<u64>; 3] {
+        let scope = &self.scopes[index];
+        [scope.fire, scope.cancel, scope.close].map(|at| at.map(|at| at.as_millis() as u64))
+    }
+}
+
+/// Whether what the scopes wait for can be put in an order: fire and end of each, as (scope, 0 | 1).
+pub fn is_ordered(scopes: &[Seen]) -> bool {
+    let count = scopes.len();
+    let mut after: Vec<Vec<usize>> = vec![Vec::new(); 2 * count];
+    for (index, scope) in scopes.iter().enumerate() {
+        let (fire, end) = (2 * index, 2 * index + 1);
+        after[fire].push(end);
+        if let Some(parent) = scope.parent {
+            after[2 * parent].push(fire);
+            after[end].push(2 * parent + 1);
+        }
+        for &need in &scope.needs {
+            if !is_above(scopes, need, index) {
+                after[end].push(2 * need);
+            }
+        }
+    }
+    let mut open = vec![0; 2 * count];
+    for &next in after.iter().flatten() {
+        open[next] += 1;
+    }
+    let mut ready: Vec<usize> = (0..2 * count).filter(|&at| open[at] == 0).collect();
+    let mut done = 0;
+    while let Some(at) = ready.pop() {
+        done += 1;
+        for &next in &after[at] {
+            open[next] -= 1;
+            if open[next] == 0 {
+                ready.push(next);
+            }
+        }
+    }
+    done == 2 * count
+}
+
+pub fn is_above(scopes: &[Seen], above: usize, mut index: usize) -> bool {
+    while let Some(parent) = scopes[index].parent {
+        if parent == above {
+            return true;
+        }
+        index = parent;
+    }
+    false
+}
+
+/// A scope to open: which of those that there are is its parent, which it needs, what is in it. The
+/// numbers are taken modulo how many there are.
+pub type Plan = (usize, Vec<usize>, Load);
+
+/// What happens to a program, in the order of time.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Wait(u64),
+    Stop(usize),
+    Left(usize),
+    Open(Plan),
+    CutOff,
+    Deadline,
+    Force,
+}
+
+impl Sim {
+    /// Opens a scope; its needs are reduced to real ones.
+    pub fn open_plan(&mut self, (parent, needs, load): &Plan) {
+        let count = self.scopes.len();
+        let needs: Vec<_> = needs.iter().map(|need| need % count).collect();
+        if let Some(index) = self.open(parent % count, &needs, *load) {
+            let mut needs = std::mem::take(&mut self.scopes[index].needs);
+            needs.retain(|&need| !is_above(&self.scopes, need, index));
+            self.scopes[index].needs = needs;
+            self.ordered &= is_ordered(&self.scopes);
+        }
+    }
+
+    pub fn step(&mut self, step: &Step) {
+        let count = self.scopes.len();
+        match step {
+            Step::Wait(millis) => self.advance(self.now.saturating_add(ms(*millis))),
+            Step::Stop(at) => self.stop(at % count),
+            Step::Left(at) => {
+                let scope = &mut self.scopes[at % count];
+                // Only an empty scope is left.
+                if !scope.live && scope.parent.is_some() {
+                    scope.left = true;
+                    let id = scope.id;
+                    self.tell(Event::Left(id));
+                }
+            }
+            Step::Open(plan) => self.open_plan(plan),
+            Step::CutOff => self.tell(Event::CutOff),
+            Step::Deadline => self.tell(Event::Deadline),
+            Step::Force => self.tell(Event::Force),
+        }
+    }
+
+    /// Stops the program, and checks that it is over by its deadline, once.
+    pub fn run_to_the_end(&mut self) {
+        self.stop(0);
+        self.advance(self.now + self.limits.deadline.min(ms(1 << 40)));
+        let finished = self.finished.expect("it never finished");
+        if let (Some(deadline), false) = (self.machine.deadline(), self.host_cut) {
+            assert!(finished <= deadline, "finished at {finished:?}, not by {deadline:?}");
+        }
+        let finishes = self.log.iter().filter(|(_, action)| *action == Action::Finish);
+        assert_eq!(finishes.count(), 1);
+    }
+}
+
+/// A driver that says anything about any scope at any time.
+#[derive(Debug)]
+pub struct Nonsense {
+    pub machine: Machine,
+    /// Every scope that was ever opened, the root first.
+    pub ids: Vec<ScopeId>,
+    /// The step that each has taken, 1 to 5, and 16 once it was cut off.
+    ranks: HashMap<ScopeId, u8>,
+    phases: HashMap<ScopeId, Phase>,
+    deadline: Option<Duration>,
+    finished: bool,
+}
+
+impl Nonsense {
+    pub fn new(limits: Limits) -> Nonsense {
+        let machine = Machine::new(limits);
+        let ids = vec![machine.root()];
+        let (ranks, phases) = Default::default();
+        Nonsense { machine, ids, ranks, phases, deadline: None, finished: false }
+    }
+
+    pub fn open(&mut self, now: Duration, parent: ScopeId, needs: &[ScopeId]) {
+        self.ids.extend(self.machine.open(now, parent, needs));
+        self.look();
+    }
+
+    pub fn say(&mut self, now: Duration, event: Event) {
+        self.machine.handle(now, event);
+        self.look();
+    }
+
+    /// Takes so many actions; checks that each scope's come once and in their order.
+    pub fn take(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(action) = self.machine.next_action() else { break };
+            if let Action::End(id) = action {
+                self.machine.ended(id);
+            }
+            assert!(!self.finished, "{action:?} after the end");
+            let (id, rank) = match action {
+                Action::LameDuck => (self.ids[0], 1),
+                Action::Fire(id) => (id, 2),
+                Action::Cancel(id) => (id, 3),
+                Action::CutOff(id) => {
+                    // Anywhere between Cancel (or a natural Close) and the end, once.
+                    let rank = self.ranks.entry(id).or_default();
+                    assert!(*rank & 15 >= 3 && *rank < 16, "{action:?} after {rank}");
+                    *rank += 16;
+                    continue;
+                }
+                Action::Close(id) => (id, 4),
+                Action::End(id) => (id, 5),
+                Action::Finish => {
+                    self.finished = true;
+                    continue;
+                }
+            };
+            let last = self.ranks.entry(id).or_default();
+            assert!(*last & 15 < rank, "{action:?} after {last}");
+            *last = (*last & 16) + rank;
+        }
+    }
+
+    /// Phases only advance and limits are instants; the deadline, once set, stays.
+    fn look(&mut self) {
+        for &id in &self.ids {
+            let phase = self.machine.phase(id);
+            let before = self.phases.insert(id, phase).unwrap_or(Phase::Running);
+            assert!(before <= phase, "{id:?}: from {before} to {phase}");
+            assert!(before < Phase::Stopped || before == phase);
+        }
+        if let Some(limit) = self.machine.next_limit() {
+            assert!(limit < Duration::MAX);
+        }
+        let deadline = self.machine.deadline();
+        assert!(self.deadline.is_none() || self.deadline == deadline);
+        assert_eq!(deadline.is_some(), self.machine.is_stopping());
+        assert!(self.machine.cut_off() <= deadline);
+        self.deadline = deadline;
+    }
+
+    /// The deadline ends it, whatever was said.
+    pub fn run_to_the_end(&mut self, now: Duration) {
+        self.take(usize::MAX);
+        self.say(now, Event::Deadline);
+        self.take(usize::MAX);
+        assert!(self.finished);
+        assert!(self.machine.phase(self.ids[0]) >= Phase::Stopped);
+        assert_eq!(self.machine.next_limit(), None);
+        assert_eq!(self.machine.open(now, self.ids[0], &[]), None);
+    }
+}
