@@ -7,14 +7,18 @@ use crate::counts::Counts;
 use crate::paths::{PATHS, Path};
 
 /// Returns whether valgrind can be run here.
-pub(crate) fn is_there() -> bool {
+pub fn is_there() -> bool {
     let mut valgrind = Command::new("valgrind");
     valgrind.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
     valgrind.status().is_ok_and(|status| status.success())
 }
 
 /// Counts every path in every way; `told` hears of each as it is counted.
-pub(crate) fn count_all(mut told: impl FnMut(&Path, &str, f64)) -> io::Result<Counts> {
+///
+/// # Errors
+///
+/// When a process cannot be started, fails, or leaves no counts.
+pub fn count_all(mut told: impl FnMut(&Path, &str, f64)) -> io::Result<Counts> {
     let mut counts = Counts::default();
     for path in PATHS {
         for way in path.ways {

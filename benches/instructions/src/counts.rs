@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+/// Where the baseline is.
+pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../instructions.toml");
+
 /// How far a count may be from the baseline, as a share of it, either way.
 const TOLERANCE: f64 = 0.05;
 /// The same for a count so small that a share of it is less than an instruction or two.
@@ -12,18 +15,21 @@ const OURS: &[&str] = &["typed", "erased", "pinned"];
 
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Counts {
-    pub(crate) rustc: String,
+pub struct Counts {
+    /// The compiler's version.
+    pub rustc: String,
     /// Path, way, instructions a turn.
     rows: Vec<(String, String, f64)>,
 }
 
 impl Counts {
-    pub(crate) fn insert(&mut self, path: &str, way: &str, count: f64) {
+    /// Adds a count.
+    pub fn insert(&mut self, path: &str, way: &str, count: f64) {
         self.rows.push((path.to_owned(), way.to_owned(), count));
     }
 
-    pub(crate) fn count(&self, path: &str, way: &str) -> Option<f64> {
+    /// Returns the instructions of a turn.
+    pub fn count(&self, path: &str, way: &str) -> Option<f64> {
         let row = self.rows.iter().find(|row| row.0 == path && row.1 == way);
         row.map(|row| row.2)
     }
@@ -33,7 +39,7 @@ impl Counts {
     /// # Errors
     ///
     /// The line that is neither a table's name nor a number under one.
-    pub(crate) fn from_toml(text: &str) -> Result<Counts, String> {
+    pub fn from_toml(text: &str) -> Result<Counts, String> {
         let mut counts = Counts::default();
         let mut path = None;
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -55,7 +61,8 @@ impl Counts {
         Ok(counts)
     }
 
-    pub(crate) fn to_toml(&self) -> String {
+    /// Returns the text of the baseline's file.
+    pub fn to_toml(&self) -> String {
         let mut text = String::from(
             "# Instructions a turn, counted by callgrind. Written by ci/instructions.sh --renew.\n",
         );
@@ -76,7 +83,7 @@ impl Counts {
     /// What is expected is the baseline's count, moved by as much as bare Tokio's moved: a count
     /// that a new version of Tokio, of the allocator or of the machine shifts for everybody is no
     /// fault of ours.
-    pub(crate) fn compare(&self, baseline: &Counts) -> Vec<String> {
+    pub fn compare(&self, baseline: &Counts) -> Vec<String> {
         let mut faults = Vec::new();
         for (path, way, count) in &self.rows {
             if !OURS.contains(&way.as_str()) {

@@ -1,22 +1,15 @@
-//! Instruction counts of the core paths, beside bare Tokio and tokio-util, and the guard over them.
+//! Counts every path and compares with `benches/instructions.toml`, as ci/instructions.sh asks.
 //!
-//! `ci/instructions.sh` runs it: every path in a process of its own under callgrind, compared with
-//! `benches/instructions.toml`. With `--renew` that file is written. With `--print` nothing is
-//! compared. Counts repeat to the instruction or nearly, where times on a shared machine do not.
+//! With `--renew` that file is written; with `--print` nothing is compared.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout)] // a program: its figures are what it is for
 
-mod callgrind;
-mod counts;
-mod paths;
-
 use std::process::{Command, ExitCode};
 
-use counts::Counts;
-use paths::{PATHS, Path};
-
-const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../instructions.toml");
+use adjourn_instructions::callgrind;
+use adjourn_instructions::counts::{Counts, FILE};
+use adjourn_instructions::paths::{self, PATHS, Path};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -34,7 +27,7 @@ fn main() -> ExitCode {
         [] => guard(),
         ["--print"] => finish(count().map(|_| ())),
         ["--renew"] => finish(count().and_then(|counts| {
-            std::fs::write(BASELINE, counts.to_toml()).map_err(|error| error.to_string())
+            std::fs::write(FILE, counts.to_toml()).map_err(|error| error.to_string())
         })),
         _ => finish(Err("usage: [--print | --renew]".to_owned())),
     }
@@ -56,7 +49,7 @@ fn guard() -> ExitCode {
 
 /// Counts, and compares with the stored baseline.
 fn check() -> Result<(), String> {
-    let text = std::fs::read_to_string(BASELINE).map_err(|error| format!("{BASELINE}: {error}"))?;
+    let text = std::fs::read_to_string(FILE).map_err(|error| format!("{FILE}: {error}"))?;
     let baseline = Counts::from_toml(&text)?;
     let counts = count()?;
     let faults = counts.compare(&baseline);

@@ -15,15 +15,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// One thing that is counted, and who does it.
-pub(crate) struct Path {
-    pub(crate) name: &'static str,
-    pub(crate) title: &'static str,
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// What it is called in the baseline.
+    pub name: &'static str,
+    /// What it is called in tables.
+    pub title: &'static str,
     /// What it contains that is counted on its own and taken off.
-    pub(crate) less: Option<&'static str>,
+    pub less: Option<&'static str>,
     /// The way that the others are compared with comes first.
-    pub(crate) ways: &'static [&'static str],
+    pub ways: &'static [&'static str],
     /// Two sizes of run: what is the same in both, the start and the end, cancels out.
-    pub(crate) sizes: (usize, usize),
+    pub sizes: (usize, usize),
 }
 
 const SPAWNING: &[&str] = &["bare", "typed", "erased", "JoinSet", "tracker"];
@@ -31,7 +34,8 @@ const SPAWNING: &[&str] = &["bare", "typed", "erased", "JoinSet", "tracker"];
 /// Yields of one task in the paths that poll.
 const YIELDS: usize = 50;
 
-pub(crate) const PATHS: &[Path] = &[
+/// All of them; what is taken off another comes before it.
+pub const PATHS: &[Path] = &[
     Path {
         name: "spawn",
         title: "spawn and finish a task",
@@ -91,7 +95,11 @@ pub(crate) const PATHS: &[Path] = &[
 ];
 
 /// Runs one path in one way; `park` leaves the process.
-pub(crate) fn run(path: &str, way: &str, count: usize) {
+///
+/// # Panics
+///
+/// When there is no such path, or what it checks is not so.
+pub fn run(path: &str, way: &str, count: usize) {
     match way {
         "typed" | "erased" | "pinned" => {
             let runner = Runner::new().current_thread().signals([] as [Signal; 0]);

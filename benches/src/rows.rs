@@ -1,0 +1,13 @@
+//! What is measured, by topic.
+
+pub mod aiorun;
+pub mod build;
+pub mod child;
+pub mod contention;
+pub mod instructions;
+pub mod machine;
+pub mod memory;
+pub mod process;
+pub mod tasks;
+pub mod trees;
+pub mod turns;

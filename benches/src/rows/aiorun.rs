@@ -1,0 +1,57 @@
+//! Beside Python's aiorun: SIGTERM to `run` returned, with many parked tasks.
+
+use std::process::Command;
+
+use super::process::terminated;
+use super::tasks::Effort;
+use crate::host::Config;
+use crate::stats::Quartiles;
+use crate::table::{plain, time};
+
+/// How many times faster than aiorun it is to be.
+const BUDGET: f64 = 40.0;
+
+/// Returns the table; aiorun's part says "skipped" where it is not installed.
+///
+/// # Panics
+///
+/// When aiorun is there and its script fails.
+pub fn all(effort: Effort) -> String {
+    let (count, rounds) = if effort == Effort::Full { (100_000, 3) } else { (1_000, 1) };
+    let head = [format!("SIGTERM to `run` returned, {count} parked tasks"), "median".to_owned()];
+    let mut lines = vec![[&head[..], &["beside aiorun".to_owned()]].concat()];
+    let theirs: Option<Vec<f64>> = (0..rounds).map(|_| python(count)).collect();
+    let theirs = theirs.map(|rounds| Quartiles::of(rounds).median);
+    let text = theirs.map_or_else(|| "skipped: no aiorun here".to_owned(), time);
+    lines.push(vec!["aiorun".to_owned(), text, "1x".to_owned()]);
+    for config in Config::ALL {
+        let nanos = (0..rounds).map(|_| terminated(config, count)).collect();
+        let ours = Quartiles::of(nanos).median;
+        let beside = theirs.map_or_else(
+            || "–".to_owned(),
+            |theirs| {
+                let verdict = if theirs / ours >= BUDGET { "met" } else { "**missed**" };
+                format!("{:.0}x faster; budget {BUDGET}x: {verdict}", theirs / ours)
+            },
+        );
+        lines.push(vec![format!("Adjourn, {}", config.name()), time(ours), beside]);
+    }
+    plain(&lines)
+}
+
+/// Returns nanoseconds, or `None` where Python or aiorun is missing.
+///
+/// # Panics
+///
+/// When the script fails: that is not the same as not being there.
+fn python(count: usize) -> Option<f64> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/beside_aiorun.py");
+    let output = Command::new("python3").args([script, &count.to_string()]).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.trim() {
+        "skipped" => None,
+        nanos => Some(nanos.parse().unwrap_or_else(|_| {
+            panic!("{script} failed: {}", String::from_utf8_lossy(&output.stderr))
+        })),
+    }
+}

@@ -1,0 +1,114 @@
+//! Heap: allocations of a task, bytes of a parked one, what is left of those that have ended.
+
+use std::sync::{Arc, Mutex};
+
+use super::tasks::{Effort, general_ways, tokio_ways};
+use super::turns::Ways;
+use crate::alloc::{self, Allocated};
+use crate::body::{gone, yields};
+use crate::host::{self, OnSmol, OnTokio};
+use crate::plot::{Chart, Line};
+use crate::table::plain;
+use crate::way::{Size, Way, Work};
+
+/// What the design allows for a task: inline in its future, and in the scope's side table.
+const BUDGET: f64 = 48.0 + 64.0;
+
+/// Returns the tables, and the chart of growth on Tokio.
+pub fn all(effort: Effort) -> (String, Chart) {
+    let full = effort == Effort::Full;
+    let sizes: &[usize] = if full { &[1_000, 10_000, 100_000, 1_000_000] } else { &[1_000] };
+    let ended = if full { 1_000_000 } else { 64_000 };
+    let (tokio, series) =
+        host::run(adjourn::tokio::Runner::new().current_thread(), async |scope| {
+            let ways = tokio_ways(&OnTokio::current(), &scope);
+            table("Tokio current-thread", true, &ways, sizes, ended).await
+        });
+    let (smol, _) = OnSmol::run(async |host, scope| {
+        table("smol, one thread", false, &general_ways(&host, &scope), sizes, ended).await
+    });
+    let chart = Chart {
+        title: "Heap of a parked task, Tokio current-thread".to_owned(),
+        across: "tasks".to_owned(),
+        up: "bytes a task".to_owned(),
+        lines: series,
+    };
+    (format!("{tokio}\n{smol}"), chart)
+}
+
+/// `stepped`: the executor rounds sizes up.
+async fn table(
+    name: &str,
+    stepped: bool,
+    ways: &Ways,
+    sizes: &[usize],
+    ended: usize,
+) -> (String, Vec<Line>) {
+    let mut head = vec![
+        format!("heap, {name}"),
+        "allocations a task".to_owned(),
+        "bytes left of each of those".to_owned(),
+    ];
+    head.extend(sizes.iter().map(|size| format!("bytes a parked task, {size}")));
+    head.push("more than bare".to_owned());
+    let (mut lines, mut series) = (vec![head], Vec::new());
+    let (mut bare, mut bare_bytes) = (None, None);
+    for way in ways {
+        let way: &dyn Way = &**way;
+        // Once before, so that what grows with the number of tasks has its size.
+        way.finish(Size::of(640), Work::Nothing).await;
+        let all = counted(way.finish(Size::of(ended), Work::Nothing)).await;
+        let calls = all.calls as f64 / ended as f64;
+        let more = (calls - *bare.get_or_insert(calls)).max(0.0);
+        let mut line = vec![
+            way.name().to_owned(),
+            format!("{calls:.2} (bare {more:+.2})"),
+            format!("{:.2}", (all.bytes as f64 / ended as f64).max(0.0)),
+        ];
+        let mut points = Vec::new();
+        for &size in sizes {
+            let Some(bytes) = parked_bytes(way, size).await else {
+                line.push("–".to_owned());
+                continue;
+            };
+            line.push(format!("{bytes:.0}"));
+            points.push((size as f64, bytes));
+        }
+        let bytes = points.last().map_or(f64::NAN, |point: &(f64, f64)| point.1);
+        let more = bytes - *bare_bytes.get_or_insert(bytes);
+        let verdict = match way.name() {
+            "Adjourn" if stepped => "", // what is added is not to be seen in steps of 128
+            "Adjourn" if more <= BUDGET => "; budget 112: met",
+            "Adjourn" => "; budget 112: **missed**",
+            _ => "",
+        };
+        line.push(format!("{more:+.0}{verdict}"));
+        lines.push(line);
+        series.push(Line { name: way.name().to_owned(), points });
+    }
+    series.rotate_left(1); // ours first
+    (plain(&lines), series)
+}
+
+async fn counted(work: impl Future<Output = ()>) -> Allocated {
+    alloc::start();
+    work.await;
+    alloc::stop()
+}
+
+/// Returns the bytes of each of `count` parked tasks: what is allocated when all are.
+async fn parked_bytes(way: &dyn Way, count: usize) -> Option<f64> {
+    let there = Arc::new(Mutex::new(0.0));
+    let told = there.clone();
+    let look = Box::pin(async move {
+        yields(2).await;
+        let bytes = alloc::stop().bytes;
+        *told.lock().expect("not poisoned") = bytes as f64 / count as f64;
+    });
+    let work = way.cancel(count, look)?;
+    alloc::start();
+    work.await;
+    gone();
+    let bytes = *there.lock().expect("not poisoned");
+    Some(bytes)
+}

@@ -1,0 +1,65 @@
+//! Rounds in which every way has its turn, in another order each time.
+
+use std::future::Future;
+use std::time::Instant;
+
+use crate::stats::Quartiles;
+use crate::table::{Budget, Row, time};
+use crate::way::{Boxed, Way};
+
+/// The ways that are measured beside each other.
+pub type Ways = Vec<Box<dyn Way + Send + Sync>>;
+
+/// The rounds of one way, in nanoseconds; none where it cannot do what is measured.
+#[derive(Clone, Debug)]
+pub struct Rounds {
+    /// The way.
+    pub way: &'static str,
+    /// A value for each round, the same round of every way at the same index.
+    pub nanos: Vec<f64>,
+}
+
+/// One turn of one way, in nanoseconds.
+pub type Round<'a> = Boxed<'a, f64>;
+
+/// Measures `round` in every way, turn by turn, after one turn each that does not count.
+pub async fn turns<'a>(
+    ways: &'a Ways,
+    rounds: usize,
+    round: impl Fn(&'a dyn Way) -> Option<Round<'a>>,
+) -> Vec<Rounds> {
+    let mut all: Vec<Rounds> =
+        ways.iter().map(|way| Rounds { way: way.name(), nanos: Vec::new() }).collect();
+    let warm = usize::from(rounds > 3); // what takes long is long enough to be warm
+    for number in 0..rounds + warm {
+        for turn in 0..ways.len() {
+            let index = (turn + number) % ways.len();
+            let Some(round) = round(&*ways[index]) else { continue };
+            let nanos = round.await;
+            if number >= warm {
+                all[index].nanos.push(nanos);
+            }
+        }
+    }
+    all.retain(|rounds| !rounds.nanos.is_empty());
+    all
+}
+
+/// Returns the nanoseconds that a future takes.
+pub async fn timed(work: impl Future<Output = ()>) -> f64 {
+    let start = Instant::now();
+    work.await;
+    start.elapsed().as_nanos() as f64
+}
+
+/// Makes a row of rounds; `units` of work are in each, of which the bare figure is told for one.
+pub fn row(title: &str, rounds: &[Rounds], units: usize, budget: Option<Budget>) -> Row {
+    let (bare, others) = rounds.split_first().expect("the bare executor is the first way");
+    let ratio = |of: &Rounds| (of.way, Quartiles::of_ratios(&of.nanos, &bare.nanos));
+    Row {
+        title: title.to_owned(),
+        bare: time(Quartiles::of(bare.nanos.clone()).median / units as f64),
+        ratios: others.iter().map(ratio).collect(),
+        budget,
+    }
+}
