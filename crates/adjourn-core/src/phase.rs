@@ -653,9 +653,12 @@ impl Machine {
     /// any.
     fn pass_over_fresh(&mut self) -> bool {
         let mut any = false;
-        for index in self.tree.indices() {
+        // Children before their parents: what has a scope in it that still has its turn waits for it.
+        let mut indices = self.tree.indices();
+        indices.sort_unstable_by_key(|&index| std::cmp::Reverse(self.tree[index].born));
+        for index in indices {
             let node = &self.tree[index];
-            if index == ROOT || node.released || node.is_occupied() {
+            if index == ROOT || node.released || node.busy > 0 || node.is_occupied() {
                 continue;
             }
             match node.phase {

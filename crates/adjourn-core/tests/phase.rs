@@ -959,7 +959,7 @@ fn an_empty_scope_opened_into_a_draining_parent_does_not_hold_it_up() {
     // Its handle may be a task's of the root that is only now cancelled.
     assert_eq!(
         tell(&mut m, 2_000, Event::Graceful(root, false)),
-        [child, grandchild, needed, root].map(Action::Cancel)
+        [needed, grandchild, child, root].map(Action::Cancel)
     );
     assert_eq!(tell(&mut m, 2_000, Event::Live(root, false)), [], "they are waited for at the end");
     for id in [grandchild, child, needed] {
@@ -967,6 +967,28 @@ fn an_empty_scope_opened_into_a_draining_parent_does_not_hold_it_up() {
         tell(&mut m, 2_000, Event::Closed(id));
     }
     assert_eq!(m.phase(root), Phase::Closing);
+}
+
+#[test]
+fn what_is_passed_over_waits_for_the_tasks_in_it() {
+    let (mut m, root) = machine();
+    tell(&mut m, 0, Event::Stop(root));
+    tell(&mut m, 0, Event::Graceful(root, true));
+    tell(&mut m, 0, Event::Live(root, true));
+    let empty = open(&mut m, root, &[]);
+    let full = open(&mut m, empty, &[]);
+    let within = open(&mut m, full, &[]);
+    actions(&mut m);
+    for (id, live) in [(empty, false), (full, true), (within, false)] {
+        tell(&mut m, 0, Event::Graceful(id, false));
+        tell(&mut m, 0, Event::Live(id, live));
+    }
+    let passed = [within, full].map(Action::Cancel);
+    assert_eq!(tell(&mut m, 0, Event::Graceful(root, false)), passed);
+    assert_eq!(m.phase(root), Phase::Draining, "a task below it has still to end");
+    tell(&mut m, 0, Event::Live(full, false));
+    tell(&mut m, 0, Event::Closed(full));
+    assert_eq!(m.phase(root), Phase::Cancelling);
 }
 
 #[test]
