@@ -1,23 +1,27 @@
-//! Tasks: spawning, joining, aborting; panics and destructors; what a spawn costs.
+//! Tasks: spawning, joining, waking; what a spawn costs.
+
+mod abort;
+mod destructors;
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::thread;
 
-use adjourn_core::{FailureKind, Runner, Scope, scope, spawn, spawn_graceful, spawn_shielded};
+use adjourn_core::{Runner, Scope, scope, spawn, spawn_graceful, spawn_shielded};
 
 use crate::allocations::{Counted, TASKS, is_counting};
-use crate::bare::{Task, Way};
 use crate::process::isolated;
 use crate::program::{
-    Setup, came_to_its_end, clean, each_way, each_way_with_failures, exits, run, succeeded,
+    Setup, came_to_its_end, clean, each_way, each_way_with_failures, run, succeeded,
 };
 use crate::scenario::Case;
-use crate::tools::{Bomb, Gate, Log, OnDrop, eventually, patience, poll_once, yields};
+use crate::tools::{Gate, Log, patience, poll_once, yields};
+
+pub(crate) use abort::*;
+pub(crate) use destructors::*;
 
 pub(crate) fn value_returned(case: &Case) {
     each_way(case, |way, _| async move {
@@ -238,151 +242,6 @@ pub(crate) fn detached_panic_keeps_the_workers(case: &Case) {
     });
 }
 
-pub(crate) fn abort_while_pending(case: &Case) {
-    each_way(case, |way, _| async move {
-        let begun = Gate::new();
-        let begins = begun.clone();
-        let handle = way.spawn(async move {
-            begins.open();
-            pending::<()>().await;
-        });
-        begun.wait().await;
-        assert!(!handle.is_finished());
-        handle.abort();
-        let error = handle.await.expect_err("an aborted task has no output");
-        assert!(error.is_cancelled() && !error.is_panic(), "an abort is given as: {error}");
-        assert!(!error.is_refused() && !error.is_abandoned(), "an abort is given as: {error}");
-    });
-}
-
-pub(crate) fn abort_before_the_first_poll_never_enters_the_body(case: &Case) {
-    // With every worker held up nobody can be first; where their number is not known, somebody may.
-    let workers = case.subject().known_workers();
-    let entered = Arc::new(AtomicUsize::new(0));
-    let count = entered.clone();
-    each_way(case, |way, _| {
-        let entered = count.clone();
-        async move {
-            let (held, release) = (Arc::new(AtomicUsize::new(0)), Gate::new());
-            for _ in 0..workers.unwrap_or(0) {
-                let (held, released) = (held.clone(), release.clone());
-                drop(way.spawn(async move {
-                    held.fetch_add(1, SeqCst);
-                    released.wait_blocking();
-                }));
-            }
-            while held.load(SeqCst) < workers.unwrap_or(0) {
-                thread::yield_now();
-            }
-            let mut handles = Vec::new();
-            for _ in 0..20 {
-                let entered = entered.clone();
-                let handle = way.spawn(async move {
-                    entered.fetch_add(1, SeqCst);
-                    pending::<()>().await;
-                });
-                handle.abort();
-                handles.push(handle);
-            }
-            release.open();
-            for handle in handles {
-                let error = handle.await.expect_err("an aborted task has no output");
-                assert!(error.is_cancelled(), "an abort is given as: {error}");
-            }
-        }
-    });
-    if workers.is_some() {
-        assert_eq!(entered.load(SeqCst), 0, "bodies that were entered after their abort");
-    }
-}
-
-pub(crate) fn abort_after_completion_keeps_the_output(case: &Case) {
-    each_way(case, |way, _| async move {
-        let handle = way.spawn(async { 9 });
-        while !handle.is_finished() {
-            yields(1).await;
-        }
-        handle.abort();
-        assert_eq!(handle.await.expect("it was finished when it was aborted"), 9);
-    });
-}
-
-/// A task's own handle, for it to abort itself with.
-type Own<T> = Arc<Mutex<Option<Task<T>>>>;
-
-/// Spawns a task that is given its own handle.
-fn with_own_handle<T, F>(way: &Way, body: impl FnOnce(Own<T>) -> F) -> Own<T>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    let (own, given) = (Own::default(), Gate::new());
-    let (body, wait) = (body(own.clone()), given.wait());
-    let handle = way.spawn(async move {
-        wait.await;
-        body.await
-    });
-    *own.lock().expect("nobody panics here") = Some(handle);
-    given.open();
-    own
-}
-
-fn abort_own<T>(own: &Own<T>) {
-    own.lock().expect("nobody panics here").as_ref().expect("it was given").abort();
-}
-
-fn take_own<T>(own: &Own<T>) -> Task<T> {
-    own.lock().expect("nobody panics here").take().expect("it was given")
-}
-
-pub(crate) fn abort_during_the_final_ready_keeps_the_output(case: &Case) {
-    each_way(case, |way, _| async move {
-        let aborted = Gate::new();
-        let tell = aborted.clone();
-        let own = with_own_handle(&way, |own| async move {
-            abort_own(&own);
-            tell.open();
-            5
-        });
-        aborted.wait().await;
-        let output = take_own(&own).await;
-        assert_eq!(output.expect("the poll in which it was aborted was its last"), 5);
-    });
-}
-
-pub(crate) fn abort_acts_only_at_a_yield(case: &Case) {
-    let log = Log::default();
-    each_way(case, |way, _| {
-        let said = log.clone();
-        async move {
-            let (entered, is_entered) = mpsc::channel();
-            let (aborted, is_aborted) = mpsc::channel::<()>();
-            let says = said.clone();
-            let handle = way.spawn(async move {
-                _ = entered.send(());
-                // Inside the poll: its thread is held up until the abort has been asked for.
-                _ = is_aborted.recv();
-                says.say("runs on");
-                yields(1).await;
-                says.say("goes on after a yield");
-            });
-            let aborting = thread::spawn(move || {
-                _ = is_entered.recv();
-                handle.abort();
-                _ = aborted.send(());
-                handle
-            });
-            while !aborting.is_finished() {
-                yields(1).await;
-            }
-            let handle = aborting.join().expect("it does not panic");
-            let error = handle.await.expect_err("an aborted task has no output");
-            assert!(error.is_cancelled(), "an abort is given as: {error}");
-        }
-    });
-    log.was(&["runs on", "runs on"]);
-}
-
 pub(crate) fn future_dropped_before_its_handle_resolves(case: &Case) {
     let log = Log::default();
     each_way(case, |way, _| {
@@ -411,139 +270,6 @@ pub(crate) fn future_dropped_before_its_handle_resolves(case: &Case) {
     });
     let once = ["finished one dropped", "resolved", "aborted one dropped", "resolved"];
     log.was(&[once, once].concat());
-}
-
-pub(crate) fn destructor_panic_on_abort(case: &Case) {
-    isolated(case, || {
-        each_way_with_failures(case, |way, _| async move {
-            let begun = Gate::new();
-            let begins = begun.clone();
-            let handle = way.spawn(async move {
-                let _bomb = Bomb("a destructor's panic on abort");
-                begins.open();
-                pending::<()>().await;
-            });
-            begun.wait().await;
-            handle.abort();
-            let error = handle.await.expect_err("an aborted task has no output");
-            assert!(error.is_panic(), "the panic of a destructor is given as: {error}");
-            assert_eq!(way.spawn(async { 1 }).await.expect("the worker goes on"), 1);
-        });
-    });
-}
-
-/// Ready at once, and panics when it is dropped.
-struct ReadyBomb(Option<Bomb>);
-
-impl Future for ReadyBomb {
-    type Output = u32;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<u32> {
-        Poll::Ready(u32::from(self.0.is_some()))
-    }
-}
-
-pub(crate) fn destructor_panic_at_completion(case: &Case) {
-    isolated(case, || {
-        each_way_with_failures(case, |way, _| async move {
-            let handle = way.spawn(ReadyBomb(Some(Bomb("a destructor's panic at completion"))));
-            assert_eq!(handle.await.expect("the output is kept"), 1);
-            assert_eq!(way.spawn(async { 1 }).await.expect("the worker goes on"), 1);
-        });
-        let exit = run(case, Setup::new(), |_| async {
-            drop(spawn(ReadyBomb(Some(Bomb("a destructor's panic at completion")))));
-        });
-        succeeded(&exit);
-        let kinds: Vec<_> = exit.report().failures.iter().map(|failure| failure.kind).collect();
-        assert_eq!(kinds, [FailureKind::DestructorPanic], "the failures:\n{}", exit.report());
-    });
-}
-
-pub(crate) fn destructor_panic_of_an_output_that_nobody_takes(case: &Case) {
-    isolated(case, || {
-        each_way_with_failures(case, |way, _| async move {
-            for _ in 0..3 {
-                drop(way.spawn(async { Bomb("an output's destructor's panic") }));
-                assert_eq!(way.spawn(async { 1 }).await.expect("the worker goes on"), 1);
-            }
-        });
-    });
-}
-
-pub(crate) fn destructor_panic_at_executor_drop(case: &Case) {
-    isolated(case, || {
-        let log = Log::default();
-        let said = log.clone();
-        let exit = run(case, Setup::new().timeout(500), |stopper| async move {
-            for _ in 0..3 {
-                let (begun, dropped) = (Gate::new(), said.on_drop("dropped"));
-                let begins = begun.clone();
-                drop(spawn_shielded(async move {
-                    let _dropped = dropped;
-                    let _bomb = Bomb("a destructor's panic at the end");
-                    begins.open();
-                    pending::<()>().await;
-                }));
-                begun.wait().await;
-            }
-            stopper.stop();
-            pending::<()>().await;
-        });
-        exits(&exit, 124);
-        let all = eventually(|| log.all().len() == 3);
-        assert!(all, "a destructor's panic skipped others: {:?}", log.all());
-        // Its program's future is dropped, and the executor ends before anybody polls again.
-        let (log, begun) = (Log::default(), Arc::new(AtomicUsize::new(0)));
-        let (said, begins) = (log.clone(), begun.clone());
-        let started = case.subject().start();
-        let backend = started.bare().erase();
-        let runner = Setup::new().apply(Runner::<()>::new());
-        let mut program = Some(Box::pin(runner.attach_to(&backend, async move {
-            for _ in 0..3 {
-                let (dropped, begins) = (said.on_drop("dropped"), begins.clone());
-                drop(spawn(async move {
-                    let _dropped = dropped;
-                    let _bomb = Bomb("a destructor's panic at the end");
-                    begins.fetch_add(1, SeqCst);
-                    pending::<()>().await;
-                }));
-            }
-            pending::<()>().await;
-        })));
-        started.block_on(Box::pin(async {
-            while begun.load(SeqCst) < 3 {
-                let program = program.as_mut().expect("it is dropped below");
-                assert!(poll_once(program).await.is_pending());
-                yields(1).await;
-            }
-        }));
-        program = None;
-        _ = started.end(patience());
-        let all = eventually(|| log.all().len() == 3);
-        assert!(all, "a destructor's panic skipped others: {:?}", log.all());
-        drop(program);
-    });
-}
-
-pub(crate) fn spawn_inside_a_destructor_during_abort(case: &Case) {
-    each_way(case, |way, _| async move {
-        let (begun, spawned) = (Gate::new(), Gate::new());
-        let (begins, opens, spawning) = (begun.clone(), spawned.clone(), way.clone());
-        let guard = OnDrop(move || {
-            let opens = opens.clone();
-            drop(spawning.spawn(async move { opens.open() }));
-        });
-        let handle = way.spawn(async move {
-            let _guard = guard;
-            begins.open();
-            pending::<()>().await;
-        });
-        begun.wait().await;
-        handle.abort();
-        let error = handle.await.expect_err("an aborted task has no output");
-        assert!(error.is_cancelled(), "an abort is given as: {error}");
-        spawned.wait().await;
-    });
 }
 
 pub(crate) fn late_wake_is_a_no_op(case: &Case) {
@@ -602,57 +328,6 @@ pub(crate) fn late_wake_is_a_no_op(case: &Case) {
     let so_far = polls.load(SeqCst);
     kept.try_iter().for_each(Waker::wake);
     assert_eq!(polls.load(SeqCst), so_far, "polls after the end, by a late wake");
-}
-
-pub(crate) fn self_abort(case: &Case) {
-    let log = Log::default();
-    each_way(case, |way, _| {
-        let said = log.clone();
-        async move {
-            let (aborted, dropped) = (Gate::new(), said.on_drop("dropped"));
-            let (tell, says) = (aborted.clone(), said.clone());
-            let own = with_own_handle(&way, |own| async move {
-                let _dropped = dropped;
-                abort_own(&own);
-                says.say("aborted");
-                tell.open();
-                yields(1).await;
-                says.say("goes on after a yield");
-            });
-            aborted.wait().await;
-            let error = take_own(&own).await.expect_err("an aborted task has no output");
-            assert!(error.is_cancelled(), "an abort is given as: {error}");
-        }
-    });
-    log.was(&["aborted", "dropped", "aborted", "dropped"]);
-}
-
-pub(crate) fn concurrent_aborts(case: &Case) {
-    const TASKS: usize = 20;
-    let drops = Arc::new(AtomicUsize::new(0));
-    each_way(case, |way, _| {
-        let drops = drops.clone();
-        async move {
-            for _ in 0..TASKS {
-                let drops = drops.clone();
-                let guard = OnDrop(move || _ = drops.fetch_add(1, SeqCst));
-                let own = Own::default();
-                *own.lock().expect("nobody panics here") = Some(way.spawn(async move {
-                    let _guard = guard;
-                    pending::<()>().await;
-                }));
-                let aborts = (0..3).map(|_| {
-                    let own = own.clone();
-                    thread::spawn(move || abort_own(&own))
-                });
-                let aborts: Vec<_> = aborts.collect();
-                aborts.into_iter().for_each(|abort| abort.join().expect("it does not panic"));
-                let error = take_own(&own).await.expect_err("an aborted task has no output");
-                assert!(error.is_cancelled(), "an abort is given as: {error}");
-            }
-        }
-    });
-    assert_eq!(drops.load(SeqCst), 2 * TASKS, "drops of that many futures");
 }
 
 pub(crate) fn spawns_of_100k_return_the_count_to_0(case: &Case) {
