@@ -39,8 +39,8 @@
 //! # Invariants
 //!
 //! 1. Phases only advance; Stopped and Forced are absorbing.
-//! 2. Every scope sees `Fire`, `Cancel`, `Close`, `End` at most once each and in this order, and
-//!    `End` whatever happens, unless the program is forced. (`Close` alone if it ends by itself; no
+//! 2. Every scope sees `Fire`, `Cancel`, `Close`, `End` at most once each and in this order
+//!    (`Close` again where it was answered with `Occupied`), and `End` whatever happens, unless the program is forced. (`Close` alone if it ends by itself; no
 //!    `Close` after the deadline.)
 //! 3. Within a stop a scope fires after the scopes that depend on it have ended or are overdue.
 //! 4. `Close` comes (again, after the answer `Occupied`) when no task of the scope is alive or after its `CutOff`; `End` when its hooks
