@@ -39,11 +39,11 @@
 //! # Invariants
 //!
 //! 1. Phases only advance; Stopped and Forced are absorbing.
-//! 2. Every scope sees `Fire`, `Cancel`, `Close`, `End` at most once each and in this order, and
-//!    `End` whatever happens, unless the program is forced. (`Close` alone if it ends by itself; no
-//!    `Close` after the deadline.)
+//! 2. Every scope sees `Fire`, `Cancel`, `Close`, `End` at most once each and in this order
+//!    (`Close` again where it was answered with `Occupied`), and `End` whatever happens, unless the
+//!    program is forced. (`Close` alone if it ends by itself; no `Close` after the deadline.)
 //! 3. Within a stop a scope fires after the scopes that depend on it have ended or are overdue.
-//! 4. `Close` comes (again, after the answer `Occupied`) when no task of the scope is alive or after its `CutOff`; `End` when its hooks
+//! 4. `Close` comes when no task of the scope is alive or after its `CutOff`; `End` when its hooks
 //!    are over and its children have ended, or at the deadline.
 //! 5. `Finish` comes exactly once, as the last action, by the deadline if the time is told.
 //! 6. No event can make it panic: a stale id, an answer given twice and a clock that goes backwards
@@ -52,7 +52,9 @@
 //! # Cost
 //!
 //! Constant for each event and each scope that it moves (amortised), whatever the depth: nothing
-//! recurses. A stop sorts the scopes that it reaches by age, which is their order of levels.
+//! recurses. A stop sorts the scopes that it reaches by age, which is their order of levels. While
+//! the root waits for nothing but empty scopes that were opened during the stop, each event looks at
+//! all scopes; it then goes ahead of them, so that this does not last.
 
 mod limits;
 mod tree;

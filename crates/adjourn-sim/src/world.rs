@@ -56,7 +56,12 @@ pub(crate) struct World {
 
 struct State {
     clock: Clock,
-    ready: VecDeque<Ready>,
+    /// With a number that tells how long each has been there.
+    ready: VecDeque<(u64, Ready)>,
+    next_ready: u64,
+    /// What has been ready since before this is polled first: when the clock was moved for a task
+    /// that only yields, all others see the time before it is moved again.
+    barrier: u64,
     main_ready: bool,
     random: fastrand::Rng,
     /// Wakers of the futures that are alive, to drop them at the end.
@@ -128,6 +133,8 @@ impl World {
             state: Mutex::new(State {
                 clock: Clock::default(),
                 ready: VecDeque::new(),
+                next_ready: 0,
+                barrier: 0,
                 main_ready: false,
                 random: fastrand::Rng::with_seed(seed),
                 alive: Slab::new(),
@@ -176,7 +183,9 @@ impl World {
         if matches!(ready, Ready::Main) && std::mem::replace(&mut state.main_ready, true) {
             return;
         }
-        state.ready.push_back(ready);
+        let number = state.next_ready;
+        state.next_ready += 1;
+        state.ready.push_back((number, ready));
         drop(state);
         self.bell.notify_one();
     }
@@ -300,6 +309,9 @@ impl World {
                 clock.now()
             });
             streak.moved(now);
+            self.fire_due();
+            let mut state = self.lock();
+            state.barrier = state.next_ready;
         }
         let poll = self.observer.before_poll(id, now);
         for (_, by) in self.jumps.iter().filter(|(at, _)| *at == poll) {
@@ -307,32 +319,30 @@ impl World {
         }
     }
 
+    fn fire_due(&self) {
+        loop {
+            let due = self.clock(Clock::take_due);
+            let Some(waker) = due else { return };
+            // A waker that panics must not keep the others from being woken.
+            _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+
     /// Returns what is polled next, moving the clock where nothing is ready.
     fn next(self: &Arc<World>) -> Ready {
         let mut waited = false;
         loop {
-            loop {
-                let due = self.clock(Clock::take_due);
-                let Some(waker) = due else { break };
-                // A waker that panics must not keep the others from being woken.
-                _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-            }
+            self.fire_due();
             let mut state = self.lock();
-            if !state.ready.is_empty() {
-                let ready = match self.schedule {
-                    Schedule::Fifo => state.ready.pop_front(),
-                    Schedule::Drawn => {
-                        let count = state.ready.len();
-                        let drawn = state.random.usize(..count);
-                        state.ready.swap_remove_back(drawn)
-                    }
-                };
-                if let Some(ready) = ready {
-                    if matches!(ready, Ready::Main) {
-                        state.main_ready = false;
-                    }
-                    return ready;
+            let ready = match self.schedule {
+                Schedule::Fifo => state.ready.pop_front(),
+                Schedule::Drawn => state.draw(),
+            };
+            if let Some((_, ready)) = ready {
+                if matches!(ready, Ready::Main) {
+                    state.main_ready = false;
                 }
+                return ready;
             }
             if state.clock.jump() {
                 continue;
@@ -376,6 +386,26 @@ impl World {
                 _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
             }
         }
+    }
+}
+
+impl State {
+    fn draw(&mut self) -> Option<(u64, Ready)> {
+        if self.barrier > 0 {
+            let early = |(_, entry): &(usize, &(u64, Ready))| entry.0 < self.barrier;
+            let early: Vec<usize> =
+                self.ready.iter().enumerate().filter(early).map(|(index, _)| index).collect();
+            if !early.is_empty() {
+                let drawn = early[self.random.usize(..early.len())];
+                return self.ready.swap_remove_back(drawn);
+            }
+            self.barrier = 0;
+        }
+        if self.ready.is_empty() {
+            return None;
+        }
+        let drawn = self.random.usize(..self.ready.len());
+        self.ready.swap_remove_back(drawn)
     }
 }
 

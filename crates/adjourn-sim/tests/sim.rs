@@ -431,3 +431,25 @@ fn violations_tells_what_contradicts_itself() {
     says(|report| report.totals.get_mut("root").unwrap().finished = 1, "accounted for");
     says(|report| report.totals.get_mut("root").unwrap().live = 1, "alive after the end");
 }
+
+#[test]
+fn what_only_yields_lets_all_others_see_the_time_before_it_moves_on() {
+    for seed in 0..200 {
+        let sim = Sim::new().seed(seed);
+        let exit = sim.run(Runner::new(), async {
+            drop(spawn(async {
+                loop {
+                    yield_now().await;
+                }
+            }));
+            for _ in 0..20 {
+                let start = Scope::current().backend().now();
+                sleep(Duration::from_secs(1)).await;
+                let took = Scope::current().backend().now() - start;
+                assert!(took < Duration::from_secs(2), "{took:?} with seed {seed}");
+            }
+            _ = Scope::current().stop();
+        });
+        assert_eq!(exit.exit_code(), 0, "{}", exit.report());
+    }
+}
