@@ -616,7 +616,7 @@ impl<F: Future<Output = MainEnd>> Future for Root<F> {
         if let Some(main) = this.main.as_mut().as_pin_mut() {
             if let Poll::Ready(end) = main.poll(cx) {
                 this.main.set(None);
-                main_ended(this.program, end);
+                main_ended(this.program, end.take());
             }
         }
         if !this.program.is_finished() {

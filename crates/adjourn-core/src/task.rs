@@ -53,15 +53,38 @@ impl<F: Future> Tracked<F> {
     }
 }
 
+/// A task's result on its way to its handle. Where nobody takes it, its destructor's panic goes
+/// nowhere: neither into the executor, which may abort, nor into who dropped the handle.
+pub(crate) struct Given<T>(Option<Result<T, JoinError>>);
+
+impl<T> Given<T> {
+    pub(crate) fn new(result: Result<T, JoinError>) -> Given<T> {
+        Given(Some(result))
+    }
+
+    /// Takes the result; it is there once.
+    pub(crate) fn take(mut self) -> Result<T, JoinError> {
+        self.0.take().unwrap_or_else(|| Err(JoinError::executor_gone()))
+    }
+}
+
+impl<T> Drop for Given<T> {
+    fn drop(&mut self) {
+        if let Some(result) = self.0.take() {
+            drop_quietly(result);
+        }
+    }
+}
+
 impl<F: Future> Future for Tracked<F> {
-    type Output = Result<F::Output, JoinError>;
+    type Output = Given<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(task) = *this.task else { return Poll::Pending };
         if task.word().is_doomed() {
             *this.task = None;
-            return Poll::Ready(Err(cancelled(this.future, task)));
+            return Poll::Ready(Given::new(Err(cancelled(this.future, task))));
         }
         let (mut polled, mut dropped) = (Poll::Pending, None);
         let caught;
@@ -82,7 +105,7 @@ impl<F: Future> Future for Tracked<F> {
                 && !stays(task, this.waker, cx.waker())
             {
                 *this.task = None;
-                return Poll::Ready(Err(cancelled(this.future, task)));
+                return Poll::Ready(Given::new(Err(cancelled(this.future, task))));
             }
             return Poll::Pending;
         }
@@ -95,11 +118,11 @@ impl<F: Future> Future for Tracked<F> {
                     forget_payload(payload);
                 }
                 Node::deregister(task, Outcome::Finished);
-                Poll::Ready(Ok(output))
+                Poll::Ready(Given::new(Ok(output)))
             }
             (Err(payload), _) => {
                 drop_quietly(dropped);
-                Poll::Ready(Err(end_panicked(task, FailureKind::TaskPanic, payload)))
+                Poll::Ready(Given::new(Err(end_panicked(task, FailureKind::TaskPanic, payload))))
             }
             (Ok(()), Poll::Pending) => Poll::Pending,
         }
@@ -210,7 +233,7 @@ where
     }
     let Some(task) = node.register(spawn) else { return JoinHandle::refused(JoinError::refused()) };
     let job = Job { job: Some(job), task: Some(task) };
-    JoinHandle::of(task, backend.spawn_blocking(move || job.run()))
+    JoinHandle::of(task, backend.spawn_blocking(move || Given::new(job.run())))
 }
 
 /// A tracked blocking job.
@@ -261,7 +284,7 @@ impl<F> Drop for Job<F> {
 ///
 /// Awaiting it by reference (`&mut handle`) loses nothing when the await is dropped.
 pub struct JoinHandle<T: Send + 'static, B: Spawner = AnyBackend> {
-    state: State<B::Handle<Result<T, JoinError>>>,
+    state: State<B::Handle<Given<T>>>,
 }
 
 enum State<H> {
@@ -276,7 +299,7 @@ enum State<H> {
 }
 
 impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
-    fn of(task: TaskRef, handle: B::Handle<Result<T, JoinError>>) -> JoinHandle<T, B> {
+    fn of(task: TaskRef, handle: B::Handle<Given<T>>) -> JoinHandle<T, B> {
         JoinHandle { state: State::Spawned { handle, task, joining: false } }
     }
 
@@ -307,7 +330,7 @@ impl<T: Send + 'static, B: Spawner> Future for JoinHandle<T, B> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = match &mut self.state {
             State::Spawned { handle, task, joining } => match Pin::new(handle).poll(cx) {
-                Poll::Ready(Ok(result)) => result,
+                Poll::Ready(Ok(given)) => given.take(),
                 Poll::Ready(Err(_)) => Err(JoinError::executor_gone()),
                 Poll::Pending => {
                     // An executor may never resolve the handle of a task that it cannot drop.
