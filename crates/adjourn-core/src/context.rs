@@ -12,20 +12,14 @@ use crate::node::Node;
 use crate::shield::Guard;
 use crate::table::{Chunk, Mark, TaskRef, flag};
 
-/// What every poll changes.
-///
-/// Single words, and those that are copied from one place are not side by side here: a processor
-/// that reads two words at once which were written one by one just before has to wait.
-#[repr(C)]
+/// What every poll changes: single words.
 struct Hot {
-    /// The task's own waker: its data, and below its vtable.
-    data: Cell<usize>,
-    /// The task that is polled, by its parts.
-    mark: Cell<Option<&'static Mark>>,
-    vtable: Cell<usize>,
-    chunk: Cell<Option<&'static Chunk>>,
     state: Cell<State>,
-    id: Cell<u64>,
+    /// The task that is polled, where the state says so.
+    mark: Cell<Option<&'static Mark>>,
+    chunk: Cell<Option<&'static Chunk>>,
+    /// Where the task's own waker is for the time of the poll; no other is there meanwhile.
+    waker: Cell<usize>,
     seat: Cell<Option<&'static AtomicUsize>>,
     /// The chunk that this thread spawned into last, and the number of its scope.
     roomy: Cell<Option<&'static Chunk>>,
@@ -38,12 +32,14 @@ struct State(u32);
 
 impl State {
     const NONE: State = State(0);
+    /// A task is polled.
+    const INSIDE: u32 = 1;
     /// The future is being dropped by the lifecycle, not by the user's code.
-    const ENDING: u32 = 1;
+    const ENDING: u32 = 2;
     /// `Cold` has a scope or a guard for what is polled.
-    const FURNISHED: u32 = 2;
+    const FURNISHED: u32 = 4;
     /// One shield; their number is above the flags.
-    const SHIELD: u32 = 4;
+    const SHIELD: u32 = 8;
 
     fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
@@ -57,39 +53,19 @@ struct Cold {
     guard: RefCell<Option<Arc<Guard>>>,
     root: RefCell<Option<ThreadRoot>>,
     seat: OnceCell<Seat>,
-    /// Polls that are interrupted by others, the innermost last.
-    outer: RefCell<Vec<Outer>>,
 }
 
 /// The root of the program that owns a thread; set once the program has one, which may be after
 /// its threads have started.
 pub(crate) type ThreadRoot = Arc<OnceLock<Weak<Node>>>;
 
-/// A waker by its parts, for comparing with one that is kept elsewhere.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WakerId {
-    data: usize,
-    vtable: usize,
-}
-
-impl WakerId {
-    pub(crate) const NONE: WakerId = WakerId { data: 0, vtable: 0 };
-
-    #[inline]
-    pub(crate) fn of(waker: &Waker) -> WakerId {
-        WakerId { data: waker.data().addr(), vtable: std::ptr::from_ref(waker.vtable()).addr() }
-    }
-}
-
 thread_local! {
     static HOT: Hot = const {
         Hot {
-            data: Cell::new(0),
-            mark: Cell::new(None),
-            vtable: Cell::new(0),
-            chunk: Cell::new(None),
             state: Cell::new(State::NONE),
-            id: Cell::new(0),
+            mark: Cell::new(None),
+            chunk: Cell::new(None),
+            waker: Cell::new(0),
             seat: Cell::new(None),
             roomy: Cell::new(None),
             roomy_of: Cell::new(0),
@@ -101,7 +77,6 @@ thread_local! {
             guard: RefCell::new(None),
             root: RefCell::new(None),
             seat: OnceCell::new(),
-            outer: RefCell::new(Vec::new()),
         }
     };
 }
@@ -151,102 +126,102 @@ pub(crate) fn polling() -> Vec<usize> {
     seats.0.iter().map(|seat| seat.load(Relaxed)).filter(|seat| *seat != 0).collect()
 }
 
-/// A poll that goes on. Ends when it is dropped.
-pub(crate) struct Entered {
-    /// It interrupts another one: a program may run inside a task of another.
-    nested: bool,
-}
-
 /// What a poll interrupts.
 struct Outer {
-    task: Option<TaskRef>,
-    waker: WakerId,
     state: State,
+    mark: Option<&'static Mark>,
+    chunk: Option<&'static Chunk>,
+    waker: usize,
     scope: Option<Arc<Node>>,
     guard: Option<Arc<Guard>>,
 }
 
-/// Says that a task is polled, until what is returned is dropped; `waker` is the task's own.
+/// Whether something is polled on this thread that a poll would interrupt: a program may run
+/// inside a task of another.
 #[inline]
-pub(crate) fn enter(task: TaskRef, waker: WakerId) -> Entered {
-    let nested = HOT.with(|hot| hot.mark.get().is_some() || hot.state.get() != State::NONE);
-    if nested {
-        Outer::save();
-    }
-    HOT.with(|hot| hot.put(task, waker));
-    sit(task.seat());
-    Entered { nested }
+pub(crate) fn is_busy() -> bool {
+    HOT.with(|hot| hot.state.get() != State::NONE)
 }
 
-impl Drop for Entered {
-    #[inline]
-    fn drop(&mut self) {
-        HOT.with(|hot| {
-            hot.mark.set(None);
-            hot.state.set(State::NONE);
-        });
-        sit(0);
-        if self.nested {
-            Outer::put_back();
-        }
-    }
+/// Puts aside what is polled, runs `work`, which must not unwind, and takes it up again.
+#[cold]
+pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
+    // At the thread's end there is no place for the furniture: what is polled then goes without.
+    let furniture = COLD.try_with(|cold| (cold.scope.take(), cold.guard.take()));
+    let (scope, guard) = furniture.unwrap_or_default();
+    let outer = HOT.with(|hot| Outer {
+        state: hot.state.replace(State::NONE),
+        mark: hot.mark.get(),
+        chunk: hot.chunk.get(),
+        waker: hot.waker.get(),
+        scope,
+        guard,
+    });
+    let result = work();
+    let Outer { state, mark, chunk, waker, scope, guard } = outer;
+    _ = COLD.try_with(|cold| (cold.scope.replace(scope), cold.guard.replace(guard)));
+    HOT.with(|hot| {
+        hot.mark.set(mark);
+        hot.chunk.set(chunk);
+        hot.waker.set(waker);
+        hot.state.set(state);
+    });
+    sit(if state.has(State::INSIDE) { mark } else { None });
+    result
+}
+
+/// Says that a task is polled, until [`leave`] is called; `waker` is the task's own. Nothing may be
+/// polled already: [`is_busy`].
+#[inline]
+pub(crate) fn enter(task: TaskRef, waker: Option<&Waker>) {
+    HOT.with(|hot| {
+        hot.state.set(State(State::INSIDE));
+        hot.mark.set(Some(task.mark()));
+        hot.chunk.set(Some(task.chunk()));
+        hot.waker.set(waker.map_or(0, |waker| std::ptr::from_ref(waker).addr()));
+    });
+    sit(Some(task.mark()));
+}
+
+/// Says that it is polled no more.
+#[inline]
+pub(crate) fn leave() {
+    HOT.with(|hot| hot.state.set(State::NONE));
+    sit(None);
+}
+
+/// Runs `work`, which must not unwind, as part of a task.
+pub(crate) fn within<R>(task: TaskRef, work: impl FnOnce() -> R) -> R {
+    let inside = || {
+        enter(task, None);
+        let result = work();
+        leave();
+        result
+    };
+    if is_busy() { aside(inside) } else { inside() }
 }
 
 /// Says on this thread's seat which task it polls.
 #[inline]
-fn sit(task: usize) {
+fn sit(task: Option<&'static Mark>) {
     if let Some(seat) = HOT.with(|hot| hot.seat.get()).or_else(Seat::take) {
-        seat.store(task, Relaxed); // relaxed: read for a report only, long after
+        // Relaxed: read for a report only, of a poll that has lasted until the cut-off.
+        seat.store(task.map_or(0, |mark| std::ptr::from_ref(mark).addr()), Relaxed);
     }
 }
 
 impl Hot {
     #[inline]
-    fn put(&self, task: TaskRef, waker: WakerId) {
-        self.mark.set(Some(task.mark()));
-        self.chunk.set(Some(task.chunk()));
-        self.id.set(task.id());
-        self.data.set(waker.data);
-        self.vtable.set(waker.vtable);
-    }
-
-    #[inline]
     fn task(&self) -> Option<TaskRef> {
-        match (self.mark.get(), self.chunk.get()) {
-            (Some(mark), Some(chunk)) => Some(TaskRef::new(mark, chunk, self.id.get())),
+        match (self.state.get().has(State::INSIDE), self.mark.get(), self.chunk.get()) {
+            (true, Some(mark), Some(chunk)) => Some(TaskRef::running(mark, chunk)),
             _ => None,
         }
     }
 }
 
-impl Outer {
-    #[cold]
-    fn save() {
-        let (task, waker, state) = HOT.with(|hot| {
-            let waker = WakerId { data: hot.data.get(), vtable: hot.vtable.get() };
-            (hot.task(), waker, hot.state.replace(State::NONE))
-        });
-        // At the thread's end there is no place for it: what is polled then hides the rest.
-        _ = COLD.try_with(|cold| {
-            let (scope, guard) = (cold.scope.take(), cold.guard.take());
-            cold.outer.borrow_mut().push(Outer { task, waker, state, scope, guard });
-        });
-    }
-
-    #[cold]
-    fn put_back() {
-        let outer = COLD.try_with(|cold| cold.outer.borrow_mut().pop());
-        let Ok(Some(Outer { task, waker, state, scope, guard })) = outer else { return };
-        _ = COLD.try_with(|cold| (cold.scope.replace(scope), cold.guard.replace(guard)));
-        HOT.with(|hot| hot.state.set(state));
-        if let Some(task) = task {
-            HOT.with(|hot| hot.put(task, waker));
-            sit(task.seat());
-        }
-    }
-}
-
 /// Says that from here on the lifecycle drops the task's future.
+#[inline]
 pub(crate) fn begin_ending() {
     HOT.with(|hot| hot.state.set(State(hot.state.get().0 | State::ENDING)));
 }
@@ -261,18 +236,19 @@ pub(crate) fn task() -> Option<TaskRef> {
     HOT.with(Hot::task)
 }
 
-/// Whether `waker` is the one that wakes the task itself, not a part of it.
+/// Whether `waker` is the one that the task is polled with, not a part's or another's. A clone of it
+/// is not: whoever has one registers it.
 #[inline]
 pub(crate) fn is_own_waker(waker: &Waker) -> bool {
-    let WakerId { data, vtable } = WakerId::of(waker);
-    HOT.with(|hot| hot.data.get() == data && hot.vtable.get() == vtable)
+    HOT.with(|hot| hot.waker.get() == std::ptr::from_ref(waker).addr())
 }
 
 /// Returns the chunk of the task that is polled, unless `in_scope` gives another scope.
 #[inline]
 pub(crate) fn own_chunk() -> Option<&'static Chunk> {
     HOT.with(|hot| {
-        let own = hot.mark.get().is_some() && !hot.state.get().has(State::FURNISHED);
+        let state = hot.state.get();
+        let own = state.has(State::INSIDE) && !state.has(State::FURNISHED);
         if own { hot.chunk.get() } else { None }
     })
 }

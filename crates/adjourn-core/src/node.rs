@@ -30,7 +30,7 @@ use crate::program::{Program, Wakes};
 use crate::report::{MOST_LISTED, Outcome, Straggler, StragglerState, TaskKind, TaskLabel, Totals};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Condvar, Mutex, MutexGuard, read_in_order};
-use crate::table::{self, Chunk, Entry, Insert, Name, Removed, Slots, TaskRef, Word, flag};
+use crate::table::{self, Chunk, Entry, Insert, Mark, Name, Removed, Slots, TaskRef, Word, flag};
 
 /// What all handles and tasks of a scope share.
 pub(crate) struct Node {
@@ -240,12 +240,19 @@ impl Node {
 
     /// Registers a task, or refuses it.
     #[inline]
-    pub(crate) fn register(self: &Arc<Node>, mut spawn: Spawn) -> Option<TaskRef> {
-        let chunk = context::chunk_of(self.uid);
-        match chunk.and_then(|chunk| chunk.insert_unnoted(self.uid, &mut spawn)) {
-            Some(task) => Some(task),
-            None => self.register_noted(chunk, spawn),
-        }
+    pub(crate) fn register(self: &Arc<Node>, spawn: Spawn) -> Option<TaskRef> {
+        let (mark, chunk) = self.register_at(spawn)?;
+        Some(TaskRef::running(mark, chunk))
+    }
+
+    /// The same; what it returns fits into registers.
+    fn register_at(self: &Arc<Node>, mut spawn: Spawn) -> Option<(&'static Mark, &'static Chunk)> {
+        let last = context::chunk_of(self.uid);
+        let task = match last.and_then(|chunk| chunk.insert_unnoted(self.uid, &mut spawn)) {
+            Some(task) => task,
+            None => self.register_noted(last, spawn)?,
+        };
+        Some((task.mark(), task.chunk()))
     }
 
     /// The same where others may have to hear of it, or another chunk is needed.
@@ -280,9 +287,8 @@ impl Node {
         let chunk = task.chunk();
         let mut guard = chunk.lock();
         let slots = &mut *guard;
-        let Some(entry) = slots.entry(&task) else { return };
+        let Some((word, entry)) = slots.entry(&task) else { return };
         let (kind, background) = (entry.kind, entry.background);
-        let word = task.word();
         let removed = slots.remove(&task);
         let alone = chunk.is_empty(slots) || slots.was_full();
         let last = !background && slots.foreground == 1;
@@ -395,7 +401,7 @@ impl Node {
     /// Sets flags of a live task and wakes it, and who waits for its cancellation.
     fn wake_to_look(task: &TaskRef, flags: u64, which: impl Fn(TaskKind) -> bool) {
         let mut slots = task.chunk().lock();
-        let Some(entry) = slots.entry(task) else { return };
+        let Some((_, entry)) = slots.entry(task) else { return };
         if !which(entry.kind) {
             return;
         }
@@ -412,7 +418,7 @@ impl Node {
     /// Returns what a report calls this task.
     pub(crate) fn describe(&self, task: &TaskRef) -> String {
         match task.chunk().lock().entry(task) {
-            Some(entry) => self.label(entry).to_string(),
+            Some((_, entry)) => self.label(entry).to_string(),
             None => format!("a task of {}", self.path()),
         }
     }

@@ -134,19 +134,17 @@ impl PartialEq for TaskRef {
 }
 
 impl TaskRef {
+    /// Names a task that is known to be alive, since it is being polled.
     #[inline]
-    pub(crate) fn new(mark: &'static Mark, chunk: &'static Chunk, id: u64) -> TaskRef {
-        TaskRef { mark, chunk, id }
+    pub(crate) fn running(mark: &'static Mark, chunk: &'static Chunk) -> TaskRef {
+        let offset = std::ptr::from_ref(mark).addr() - chunk.marks.as_ptr().addr();
+        let slot = (offset / size_of::<Mark>()) as u64;
+        TaskRef { mark, chunk, id: u64::from(mark.load().serial()) << 32 | slot }
     }
 
     #[inline]
     pub(crate) fn chunk(&self) -> &'static Chunk {
         self.chunk
-    }
-
-    #[inline]
-    pub(crate) fn id(&self) -> u64 {
-        self.id
     }
 
     #[inline]
@@ -243,7 +241,7 @@ impl TaskRef {
         born: Option<Duration>,
     ) -> Option<(Word, Option<Waker>)> {
         let mut slots = self.chunk.lock();
-        let entry = slots.entry(self)?;
+        let (_, entry) = slots.entry(self)?;
         let old = entry.waker.replace(waker);
         if let Some(born) = born {
             entry.set_born(born);
@@ -255,9 +253,9 @@ impl TaskRef {
     /// the task is abandoned.
     pub(crate) fn store_join_waker(&self, waker: Waker) -> bool {
         let mut slots = self.chunk.lock();
-        let Some(entry) = slots.entry(self) else { return true };
+        let Some((word, entry)) = slots.entry(self) else { return true };
         let old = entry.join.replace(waker);
-        let abandoned = self.word().has(flag::ABANDONED);
+        let abandoned = word.has(flag::ABANDONED);
         drop(slots);
         drop(old);
         !abandoned
@@ -265,14 +263,14 @@ impl TaskRef {
 
     pub(crate) fn forget_join_waker(&self) {
         let mut slots = self.chunk.lock();
-        let old = slots.entry(self).and_then(|entry| entry.join.take());
+        let old = slots.entry(self).and_then(|(_, entry)| entry.join.take());
         drop(slots);
         drop(old);
     }
 
     /// Notes when a blocking job began to run.
     pub(crate) fn set_born(&self, now: Duration) {
-        if let Some(entry) = self.chunk.lock().entry(self) {
+        if let Some((_, entry)) = self.chunk.lock().entry(self) {
             entry.set_born(now);
         }
     }
@@ -549,10 +547,10 @@ impl Slots {
         TaskRef { mark, chunk, id: u64::from(serial) << 32 | u64::from(slot) }
     }
 
-    /// Returns the task's entry, unless it is over.
-    pub(crate) fn entry(&mut self, task: &TaskRef) -> Option<&mut Entry> {
-        task.live_word()?;
-        self.entries.get_mut(task.slot())
+    /// Returns the task's mark and entry, unless it is over.
+    pub(crate) fn entry(&mut self, task: &TaskRef) -> Option<(Word, &mut Entry)> {
+        let word = task.live_word()?;
+        Some((word, self.entries.get_mut(task.slot())?))
     }
 
     /// Frees the slot of a live task; what it returns is to be dropped outside the lock.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::context::{self, WakerId};
+use crate::context;
 use crate::error::{JoinError, NoScope, Payload, drop_quietly, forget_payload, panic_message};
 use crate::node::{Node, Spawn};
 use crate::report::{FailureKind, Outcome, Reason, TaskKind};
@@ -19,6 +19,22 @@ use crate::rt::{AnyBackend, SpawnBlocking, Spawner};
 use crate::scope::Scope;
 use crate::stop::StopToken;
 use crate::table::{TaskRef, flag};
+
+/// A waker by its parts, for comparing with one that is kept elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct WakerId {
+    data: usize,
+    vtable: usize,
+}
+
+impl WakerId {
+    const NONE: WakerId = WakerId { data: 0, vtable: 0 };
+
+    #[inline]
+    fn of(waker: &Waker) -> WakerId {
+        WakerId { data: waker.data().addr(), vtable: std::ptr::from_ref(waker.vtable()).addr() }
+    }
+}
 
 pin_project! {
     /// The user's future, tracked: what a backend is given to run.
@@ -58,11 +74,13 @@ impl<F: Future> Tracked<F> {
 pub(crate) struct Given<T>(Option<Result<T, JoinError>>);
 
 impl<T> Given<T> {
+    #[inline]
     pub(crate) fn new(result: Result<T, JoinError>) -> Given<T> {
         Given(Some(result))
     }
 
     /// Takes the result; it is there once.
+    #[inline]
     pub(crate) fn take(mut self) -> Result<T, JoinError> {
         self.0.take().unwrap_or_else(|| Err(JoinError::executor_gone()))
     }
@@ -70,8 +88,8 @@ impl<T> Given<T> {
 
 impl<T> Drop for Given<T> {
     fn drop(&mut self) {
-        if let Some(result) = self.0.take() {
-            drop_quietly(result);
+        if std::mem::needs_drop::<T>() {
+            drop_quietly(self.0.take());
         }
     }
 }
@@ -80,52 +98,55 @@ impl<F: Future> Future for Tracked<F> {
     type Output = Given<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if context::is_busy() {
+            return context::aside(|| self.poll(cx));
+        }
         let mut this = self.project();
         let Some(task) = *this.task else { return Poll::Pending };
         if task.word().is_doomed() {
             *this.task = None;
             return Poll::Ready(Given::new(Err(cancelled(this.future, task))));
         }
-        let (mut polled, mut dropped) = (Poll::Pending, None);
-        let caught;
-        {
-            let _entered = context::enter(task, WakerId::of(cx.waker()));
-            caught = catch_unwind(AssertUnwindSafe(|| {
-                if let Some(future) = this.future.as_mut().as_pin_mut() {
-                    polled = future.poll(cx);
+        let mut polled = Poll::Pending;
+        context::enter(task, Some(cx.waker()));
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(future) = this.future.as_mut().as_pin_mut() {
+                polled = future.poll(cx);
+            }
+        }));
+        let ended = match (caught, polled) {
+            (Ok(()), Poll::Pending) => {
+                context::leave();
+                let asked = task.word().has(flag::CANCEL | flag::FORCE | flag::RETAKE);
+                if (asked || *this.waker != WakerId::of(cx.waker()))
+                    && !stays(task, this.waker, cx.waker())
+                {
+                    *this.task = None;
+                    return Poll::Ready(Given::new(Err(cancelled(this.future, task))));
                 }
-            }));
-            if caught.is_err() || polled.is_ready() {
-                dropped = drop_in_task(this.future.as_mut());
+                return Poll::Pending;
             }
-        }
-        if caught.is_ok() && polled.is_pending() {
-            let asked = task.word().has(flag::CANCEL | flag::FORCE | flag::RETAKE);
-            if (asked || *this.waker != WakerId::of(cx.waker()))
-                && !stays(task, this.waker, cx.waker())
-            {
-                *this.task = None;
-                return Poll::Ready(Given::new(Err(cancelled(this.future, task))));
-            }
-            return Poll::Pending;
-        }
+            (Ok(()), Poll::Ready(output)) => Ok(output),
+            (Err(payload), _) => Err(payload),
+        };
         *this.task = None;
-        match (caught, polled) {
-            (Ok(()), Poll::Ready(output)) => {
+        let dropped = drop_in_task(this.future);
+        context::leave();
+        Poll::Ready(Given::new(match ended {
+            Ok(output) => {
                 if let Some(payload) = dropped {
                     // What it returned is kept; the panic is in the report.
                     panicked(&task, FailureKind::DestructorPanic, &*payload);
                     forget_payload(payload);
                 }
                 Node::deregister(task, Outcome::Finished);
-                Poll::Ready(Given::new(Ok(output)))
+                Ok(output)
             }
-            (Err(payload), _) => {
+            Err(payload) => {
                 drop_quietly(dropped);
-                Poll::Ready(Given::new(Err(end_panicked(task, FailureKind::TaskPanic, payload))))
+                Err(end_panicked(task, FailureKind::TaskPanic, payload))
             }
-            (Ok(()), Poll::Pending) => Poll::Pending,
-        }
+        }))
     }
 }
 
@@ -162,10 +183,7 @@ fn drop_in_task<F>(mut future: Pin<&mut Option<F>>) -> Option<Payload> {
 /// Drops a task's future, in its context, then ends its tracking.
 #[cold]
 fn cancelled<F>(future: Pin<&mut Option<F>>, task: TaskRef) -> JoinError {
-    let entered = context::enter(task, WakerId::NONE);
-    let dropped = drop_in_task(future);
-    drop(entered);
-    match dropped {
+    match context::within(task, || drop_in_task(future)) {
         None => {
             let stop = task.chunk().is_fired();
             Node::deregister(task, Outcome::Cancelled);
@@ -255,10 +273,7 @@ impl<F> Job<F> {
             return Err(cancelled(job, task)); // aborted while it was queued
         }
         Node::started(&task);
-        let entered = context::enter(task, WakerId::NONE);
-        let done = catch_unwind(AssertUnwindSafe(job));
-        drop(entered);
-        match done {
+        match context::within(task, || catch_unwind(AssertUnwindSafe(job))) {
             Ok(output) => {
                 Node::deregister(task, Outcome::Finished);
                 Ok(output)
