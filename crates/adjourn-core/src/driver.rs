@@ -50,7 +50,7 @@ impl Driver {
         for (index, source) in self.sources.iter_mut().enumerate() {
             loop {
                 match catch_unwind(AssertUnwindSafe(|| source.poll_signal(cx))) {
-                    Ok(Poll::Ready(Some(signal))) => program.hear(signal),
+                    Ok(Poll::Ready(Some(signal))) => program.hear(signal, 1),
                     Ok(Poll::Pending) => break,
                     Ok(Poll::Ready(None)) => {
                         over.push(index);

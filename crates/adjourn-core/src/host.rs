@@ -43,7 +43,7 @@ impl Hosted {
     pub fn signal(&self, signal: Signal) -> bool {
         let program = self.program.upgrade().filter(|program| program.listens_to(signal));
         program.is_some_and(|program| {
-            program.hear(signal);
+            program.hear(signal, 1);
             true
         })
     }
@@ -61,7 +61,7 @@ impl Hosted {
             self.signal(Signal::INTERRUPT);
             return false;
         }
-        program.note_signal(Signal::INTERRUPT);
+        program.note_signal(Signal::INTERRUPT, 1);
         program.force(Signal::INTERRUPT);
         self.phase() == Some(Phase::Forced)
     }

@@ -14,11 +14,11 @@ pub(crate) fn phase(phase: Phase) {
     let _ = phase;
 }
 
-pub(crate) fn signal(signal: Signal) {
+pub(crate) fn signal(signal: Signal, count: u64) {
     #[cfg(feature = "tracing")]
-    quietly(|| tracing::info!(target: "adjourn", %signal, "signal received"));
+    quietly(|| tracing::info!(target: "adjourn", %signal, count, "signal received"));
     #[cfg(not(feature = "tracing"))]
-    let _ = signal;
+    let _ = (signal, count);
 }
 
 pub(crate) fn failure(failure: &Failure) {

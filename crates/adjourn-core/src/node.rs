@@ -16,9 +16,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::mem;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -285,6 +285,9 @@ impl Node {
     /// Ends a task's tracking, on its executor.
     pub(crate) fn deregister(task: TaskRef, outcome: Outcome) {
         let chunk = task.chunk();
+        if task.word().has(flag::LISTED) {
+            Node::tell_end(&task, outcome.clone());
+        }
         let mut guard = chunk.lock();
         let slots = &mut *guard;
         let Some((word, entry)) = slots.entry(&task) else { return };
@@ -299,6 +302,16 @@ impl Node {
         slots.foreground -= u32::from(!background);
         drop(guard);
         drop(removed);
+    }
+
+    /// Tells the report how a task ends that it lists, before it can be found to have ended.
+    #[cold]
+    fn tell_end(task: &TaskRef, outcome: Outcome) {
+        let Some(node) = task.node() else { return };
+        let listed = node.lock().unlist(task);
+        if let Some(index) = listed {
+            node.program.listed(index, noted(outcome, task.word()));
+        }
     }
 
     /// The same where others may have to hear of it.
@@ -317,11 +330,7 @@ impl Node {
             drop((rest, removed));
             return;
         }
-        let outcome = match outcome {
-            Outcome::Finished if word.has(flag::FAILED) => Outcome::Failed,
-            Outcome::Finished if word.has(flag::STOPPED) => Outcome::Cancelled,
-            outcome => outcome,
-        };
+        let outcome = noted(outcome, word);
         slots.totals.count(&outcome);
         let Some(node) = &slots.node else { return };
         let graceful = kind == TaskKind::Graceful;
@@ -375,7 +384,7 @@ impl Node {
     /// Stores a task's waker after a poll that was pending. Returns whether to wake it at once:
     /// what it waits for came before there was a waker to wake.
     pub(crate) fn store_waker(task: &TaskRef, waker: Waker, first: bool) -> bool {
-        let born = if first { task.node().map(|node| node.program.now()) } else { None };
+        let born = first.then(|| age_now(task));
         let Some((word, old)) = task.store_waker(waker, born) else { return false };
         drop(old);
         word.has(flag::WATCH) && task.chunk().is_fired()
@@ -383,9 +392,7 @@ impl Node {
 
     /// Notes that a blocking job runs.
     pub(crate) fn started(task: &TaskRef) {
-        if let Some(node) = task.node() {
-            task.set_born(node.program.now());
-        }
+        task.set_born(age_now(task));
     }
 
     /// Asks one task to end at its next yield, unless it is shielded.
@@ -465,7 +472,7 @@ impl Node {
 
     /// Blocks until the token has fired, or `span` is over.
     pub(crate) fn wait_fired(&self, span: Duration) -> bool {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let mut tasks = self.lock();
         while !self.is_fired() {
             let left = span.saturating_sub(start.elapsed());
@@ -491,7 +498,7 @@ impl Node {
         let mut tasks = self.lock();
         tasks.take_waiters(&mut wakes, |waiter| matches!(waiter, Waiter::Stop(_)));
         tasks.tell(true);
-        tasks.take_wakers(&mut wakes, |_, word| word.has(flag::WATCH), 0);
+        tasks.take_watchers(&mut wakes);
         drop(tasks);
         self.stopped.notify_all();
         wakes.wake();
@@ -559,9 +566,18 @@ impl Node {
     }
 }
 
+/// How a task ended, by what was noted on its mark.
+fn noted(outcome: Outcome, word: Word) -> Outcome {
+    match outcome {
+        Outcome::Finished if word.has(flag::FAILED) => Outcome::Failed,
+        Outcome::Finished if word.has(flag::STOPPED) => Outcome::Cancelled,
+        outcome => outcome,
+    }
+}
+
 /// What a task's end means to others.
 struct Departure {
-    /// The report wants to know.
+    /// The report wants to know, since just now perhaps.
     listed: bool,
     /// Its chunk has room again and is in no list of such.
     unlisted: bool,
@@ -644,14 +660,14 @@ impl Tasks {
 
     /// Returns the first tasks that are alive, and how many more there are.
     pub(crate) fn stragglers(&mut self, node: &Node, now: Duration) -> (Vec<Straggler>, u64) {
-        let mut listing = Listing::new(now);
+        let mut listing = Listing::new(node, now);
         self.each(|task, slots| listing.add(node, task, slots));
         listing.end(self.totals().live)
     }
 
     /// The same, and the totals, without waiting for a lock: what is locked is left out.
     pub(crate) fn peek(&self, node: &Node, now: Duration) -> (Vec<Straggler>, u64, Totals) {
-        let mut listing = Listing::new(now);
+        let mut listing = Listing::new(node, now);
         let mut totals = self.totals;
         for chunk in &self.chunks {
             let Some(mut slots) = chunk.try_lock() else { continue };
@@ -741,6 +757,21 @@ impl Tasks {
         });
     }
 
+    /// Takes the wakers of those that wait for the token with them. Who has none stored yet looks at
+    /// the token when it stores one.
+    fn take_watchers(&mut self, wakes: &mut Wakes) {
+        self.each(|task, slots| {
+            if task.word().has(flag::WATCH) {
+                let waker = task.take_waker(slots, 0);
+                if waker.is_some() {
+                    task.clear(flag::WATCH); // told
+                }
+                wakes.add(waker);
+            }
+            true
+        });
+    }
+
     /// Marks the first tasks as ones whose end the report wants. Returns how many are alive.
     pub(crate) fn list(
         &mut self,
@@ -824,6 +855,21 @@ impl Tasks {
 /// The most chunks of a scope that are kept apart for threads that spawn at the same time.
 const MOST_ROOMY: usize = 64;
 
+/// The time by the clock that tasks' ages are counted with: the system's monotonic one, without a
+/// look at the program, unless a host keeps the time.
+fn age_now(task: &TaskRef) -> Duration {
+    if !task.chunk().is_hosted() {
+        return process_time();
+    }
+    task.node().map_or(Duration::ZERO, |node| node.program.now())
+}
+
+/// The time since this was first asked in the process.
+fn process_time() -> Duration {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    EPOCH.get_or_init(Instant::now).elapsed()
+}
+
 /// The first tasks that are alive, as the report tells of them.
 struct Listing {
     now: Duration,
@@ -832,7 +878,9 @@ struct Listing {
 }
 
 impl Listing {
-    fn new(now: Duration) -> Listing {
+    fn new(node: &Node, now: Duration) -> Listing {
+        // By the clock that ages are counted with: `age_now`.
+        let now = if node.program.is_hosted() { now } else { process_time() };
         Listing { now, polling: context::polling(), stragglers: Vec::new() }
     }
 

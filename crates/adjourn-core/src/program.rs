@@ -110,8 +110,8 @@ pub(crate) struct State {
     /// Hooks that run now, as text for the report should they not end.
     hooks: Slab<String>,
     pub(crate) report: Report,
-    /// Signals for the user's own handler.
-    handed_over: VecDeque<Signal>,
+    /// Signals for the user's own handler, and how often each came in a row.
+    handed_over: VecDeque<(Signal, u64)>,
     first_interrupt: Option<Duration>,
     armed: bool,
     /// A signal forced the executor's end, after the program's own.
@@ -565,31 +565,46 @@ impl Program {
 
     // The report.
 
-    /// Takes note of a signal and does what the options say.
-    pub(crate) fn hear(self: &Arc<Program>, signal: Signal) {
-        self.note_signal(signal);
+    /// Takes note of a signal that came `count` times and does what the options say.
+    pub(crate) fn hear(self: &Arc<Program>, signal: Signal, count: u64) {
+        self.note_signal(signal, count);
         let now = self.host_now();
         let mut state = self.lock();
+        let mut fresh = count;
         if signal == Signal::INTERRUPT {
-            match state.first_interrupt {
-                None => state.first_interrupt = Some(now),
-                // The same keystroke, forwarded by a parent.
-                Some(first) if now.saturating_sub(first) < self.options.debounce => return,
-                Some(_) => {
-                    let forces = self.options.second_interrupt == SecondInterrupt::Force;
-                    if forces && state.machine.is_stopping() {
-                        drop(state);
-                        return self.force(signal);
+            fresh = 0;
+            for _ in 0..count.min(2) {
+                match state.first_interrupt {
+                    None => state.first_interrupt = Some(now),
+                    // The same keystroke, forwarded by a parent.
+                    Some(first) if now.saturating_sub(first) < self.options.debounce => break,
+                    Some(_) => {
+                        let forces = self.options.second_interrupt == SecondInterrupt::Force;
+                        // The one before it, of the same wait, has yet to ask for the stop.
+                        let asks = fresh > 0 && !self.hands_over;
+                        if forces && (asks || state.machine.is_stopping()) {
+                            drop(state);
+                            if asks {
+                                self.stop(Reason::Signal(signal));
+                            }
+                            return self.force(signal);
+                        }
                     }
                 }
+                fresh = count;
             }
+        }
+        if fresh == 0 {
+            return;
         }
         if !self.hands_over {
             drop(state);
+            // Once for all: the signals are in the report one by one.
             return self.stop(Reason::Signal(signal));
         }
-        if state.handed_over.len() < 1024 {
-            state.handed_over.push_back(signal);
+        match state.handed_over.back_mut() {
+            Some((last, times)) if *last == signal => *times += fresh,
+            _ => state.handed_over.push_back((signal, fresh)),
         }
         let mut wakes = Wakes::default();
         wakes.add(state.driver.take());
@@ -597,16 +612,17 @@ impl Program {
         wakes.wake();
     }
 
-    /// Takes note of a signal.
-    pub(crate) fn note_signal(&self, signal: Signal) {
-        crate::log::signal(signal);
+    /// Takes note of a signal that came `count` times.
+    pub(crate) fn note_signal(&self, signal: Signal, count: u64) {
+        crate::log::signal(signal, count);
         let at = self.now();
         let mut state = self.lock();
-        if state.report.signals.len() < MOST_LISTED {
-            state.report.signals.push(At { at, what: signal });
-        } else {
-            state.report.signals_omitted += 1;
+        let report = &mut state.report;
+        let room = MOST_LISTED.saturating_sub(report.signals.len()) as u64;
+        for _ in 0..count.min(room) {
+            report.signals.push(At { at, what: signal });
         }
+        report.signals_omitted += count.saturating_sub(room);
     }
 
     /// Whether the options ask for this signal.
@@ -615,7 +631,14 @@ impl Program {
     }
 
     pub(crate) fn next_signal(&self) -> Option<Signal> {
-        self.lock().handed_over.pop_front()
+        let mut state = self.lock();
+        let (signal, times) = state.handed_over.front_mut()?;
+        let signal = *signal;
+        *times -= 1;
+        if *times == 0 {
+            state.handed_over.pop_front();
+        }
+        Some(signal)
     }
 
     // Hooks.

@@ -221,9 +221,7 @@ fn host(program: &Arc<Program>, shared: &Shared, mut listener: Listener) {
         let next = next.into_iter().chain(stall).min();
         let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
         for (signal, count) in listener.wait(timeout).iter() {
-            for _ in 0..count.min(2) {
-                program.hear(signal);
-            }
+            program.hear(signal, count);
         }
         if stall.is_some_and(|at| at <= Instant::now()) {
             shared.pending.store(false, SeqCst);

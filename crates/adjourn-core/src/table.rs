@@ -186,11 +186,16 @@ impl TaskRef {
         self.mark.0.fetch_or(flags, SeqCst);
     }
 
+    /// Clears flags, under the chunk's lock.
+    pub(crate) fn clear(&self, flags: u64) {
+        self.mark.0.fetch_and(!flags, SeqCst);
+    }
+
     /// Notes that the waker is stored again, under the chunk's lock; returns what the mark was.
     fn clear_retake(&self) -> Word {
         let word = self.word();
         if word.has(flag::RETAKE) {
-            self.mark.0.fetch_and(!flag::RETAKE, SeqCst);
+            self.clear(flag::RETAKE);
         }
         word
     }
@@ -283,7 +288,7 @@ pub(crate) struct Entry {
     join: Option<Waker>,
     pub(crate) name: Option<Name>,
     place: Option<Place>,
-    /// Microseconds from the program's epoch to the first poll that was pending (for a job: to its
+    /// Microseconds by the clock that ages are counted with, at the first poll that was pending (for a job: to its
     /// start), plus one; 0 before that. A trivial task never reads the clock. 48 bits: nine years.
     born_low: u32,
     born_high: u16,
@@ -345,6 +350,8 @@ pub(crate) struct Chunk {
     owner: AtomicU32,
     /// The scope's stop token.
     fired: AtomicBool,
+    /// Whether a host keeps the time of the scope's program.
+    hosted: AtomicBool,
     marks: Box<[Mark]>,
     slots: Mutex<Slots>,
 }
@@ -389,6 +396,7 @@ impl Chunk {
         Box::leak(Box::new(Chunk {
             owner: AtomicU32::new(0),
             fired: AtomicBool::new(false),
+            hosted: AtomicBool::new(false),
             marks: (0..slots).map(|_| Mark(AtomicU64::new(0))).collect(),
             slots: Mutex::new(Slots {
                 node: None,
@@ -431,6 +439,11 @@ impl Chunk {
         self.owner.load(Relaxed) == uid
     }
 
+    /// Certain for a live task of the scope, as [`belongs_to`](Chunk::belongs_to).
+    pub(crate) fn is_hosted(&self) -> bool {
+        self.hosted.load(Relaxed)
+    }
+
     #[inline]
     pub(crate) fn is_fired(&self) -> bool {
         self.fired.load(SeqCst)
@@ -447,6 +460,7 @@ impl Chunk {
         let mut slots = self.lock();
         slots.node = Some(node.clone());
         self.owner.store(node.uid, Relaxed);
+        self.hosted.store(node.program.is_hosted(), Relaxed);
         self.tell(&mut slots, gate, node.is_fired());
     }
 
