@@ -212,9 +212,9 @@ fn sit(task: Option<&'static Mark>) {
 
 impl Hot {
     #[inline]
-    fn task(&self) -> Option<TaskRef> {
+    fn place(&self) -> Option<(&'static Mark, &'static Chunk)> {
         match (self.state.get().has(State::INSIDE), self.mark.get(), self.chunk.get()) {
-            (true, Some(mark), Some(chunk)) => Some(TaskRef::running(mark, chunk)),
+            (true, Some(mark), Some(chunk)) => Some((mark, chunk)),
             _ => None,
         }
     }
@@ -230,10 +230,16 @@ pub(crate) fn is_ending() -> bool {
     HOT.with(|hot| hot.state.get().has(State::ENDING))
 }
 
+/// Returns where the task is that is polled on this thread.
+#[inline]
+pub(crate) fn place() -> Option<(&'static Mark, &'static Chunk)> {
+    HOT.with(Hot::place)
+}
+
 /// Returns the task that is polled on this thread.
 #[inline]
 pub(crate) fn task() -> Option<TaskRef> {
-    HOT.with(Hot::task)
+    place().map(|(mark, chunk)| TaskRef::running(mark, chunk))
 }
 
 /// Whether `waker` is the one that the task is polled with, not a part's or another's. A clone of it

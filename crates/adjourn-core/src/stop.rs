@@ -14,7 +14,7 @@ use crate::error::{NoScope, StopRequested};
 use crate::node::{Node, WaitKey, Waiter};
 use crate::program::Program;
 use crate::report::Reason;
-use crate::table::{TaskRef, flag};
+use crate::table::{Chunk, flag};
 
 /// Says whether a scope has been asked to stop.
 ///
@@ -110,7 +110,7 @@ impl Future for Requested {
         if self.node.is_fired() {
             return Poll::Ready(());
         }
-        let watched = watch(|task| task.chunk().belongs_to(self.node.uid), cx);
+        let watched = watch(|chunk| chunk.belongs_to(self.node.uid), cx);
         if watched {
             // Set before it is looked at again: the stop fires first and collects then.
             return if self.node.is_fired() { Poll::Ready(()) } else { Poll::Pending };
@@ -125,16 +125,16 @@ impl Future for Requested {
     }
 }
 
-/// Notes on the task that is polled, if `which` names it and the waker is its own, that it is to be
+/// Notes on the task that is polled, if `which` names its chunk and the waker is its own, that it is to be
 /// woken when its scope is asked to stop. Returns whether it is noted.
 #[inline]
-fn watch(which: impl FnOnce(&TaskRef) -> bool, cx: &Context<'_>) -> bool {
-    let task = context::task().filter(|task| which(task) && context::is_own_waker(cx.waker()));
-    let Some(task) = task else { return false };
-    if !task.word().has(flag::WATCH) {
-        task.set(flag::WATCH);
+fn watch(which: impl FnOnce(&Chunk) -> bool, cx: &Context<'_>) -> bool {
+    let Some((mark, chunk)) = context::place() else { return false };
+    let watched = which(chunk) && context::is_own_waker(cx.waker());
+    if watched {
+        mark.note(flag::WATCH);
     }
-    true
+    watched
 }
 
 impl Drop for Requested {

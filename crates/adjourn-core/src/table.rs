@@ -105,6 +105,14 @@ impl Mark {
         Word(self.0.load(SeqCst))
     }
 
+    /// Sets a flag, from the task's own poll.
+    #[inline]
+    pub(crate) fn note(&self, flag: u64) {
+        if !self.load().has(flag) {
+            self.0.fetch_or(flag, SeqCst);
+        }
+    }
+
     /// Begins the life of a task, or ends it by the next serial.
     fn begin(&self, serial: u32, flags: u64) {
         let word = u64::from(serial) << 32 | flags;
