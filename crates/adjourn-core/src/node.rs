@@ -263,10 +263,10 @@ impl Node {
         mut spawn: Spawn,
     ) -> Option<TaskRef> {
         let mut insert = Insert::Full;
-        if let Some(chunk) = chunk {
-            insert = chunk.insert(self.uid, &mut spawn, false);
+        if let Some((chunk, mut slots)) = chunk.and_then(|chunk| Some((chunk, chunk.try_lock()?))) {
+            insert = chunk.insert(&mut slots, self.uid, &mut spawn);
         }
-        if matches!(insert, Insert::Busy | Insert::Full) {
+        if matches!(insert, Insert::Full) {
             insert = self.lock().insert(self, &mut spawn);
         }
         let Insert::Done { task, tell } = insert else { return None };
@@ -609,17 +609,22 @@ impl Tasks {
         for index in (0..self.roomy.len()).rev() {
             let chunk = self.roomy[index];
             let wait = chunk.is_small() || (index == 0 && self.roomy.len() >= MOST_ROOMY);
-            match chunk.insert(node.uid, spawn, wait) {
-                Insert::Busy => {}
-                Insert::Full => _ = self.roomy.swap_remove(index),
+            let slots = if wait { Some(chunk.lock()) } else { chunk.try_lock() };
+            let Some(mut slots) = slots else { continue };
+            match chunk.insert(&mut slots, node.uid, spawn) {
+                Insert::Full => {
+                    slots.listed = false; // whoever frees one of its slots lists it again
+                    self.roomy.swap_remove(index);
+                }
                 done => return done,
             }
         }
         let chunk = table::new_chunk(node, self.gate, self.chunks.is_empty());
         self.chunks.push(chunk);
         self.roomy.push(chunk);
-        chunk.lock().listed = true;
-        chunk.insert(node.uid, spawn, true)
+        let mut slots = chunk.lock();
+        slots.listed = true;
+        chunk.insert(&mut slots, node.uid, spawn)
     }
 
     /// Has all chunks repeat the gate and the token.
@@ -918,5 +923,78 @@ impl Spawn {
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Node").field(&self.path()).finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::future::{Future, Pending, Ready, pending, ready};
+    use std::panic::Location;
+
+    use super::*;
+    use crate::error::ExecutorGone;
+    use crate::options::Options;
+    use crate::rt::{AnyBackend, Spawner, Timer};
+
+    /// Runs nothing.
+    #[derive(Clone)]
+    struct Nowhere;
+
+    impl Spawner for Nowhere {
+        type Handle<T: Send + 'static> = Ready<Result<T, ExecutorGone>>;
+
+        fn spawn<F>(&self, _: F) -> Self::Handle<F::Output>
+        where
+            F: Future + Send + 'static,
+            F::Output: Send + 'static,
+        {
+            ready(Err(ExecutorGone))
+        }
+    }
+
+    impl Timer for Nowhere {
+        type Sleep = Pending<()>;
+
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+
+        fn sleep(&self, _: Duration) -> Pending<()> {
+            pending()
+        }
+    }
+
+    fn program() -> Arc<Program> {
+        let options = Options::default();
+        let limits = options.limits().unwrap();
+        Program::new(AnyBackend::new("nowhere", Nowhere), options, limits, None, false)
+    }
+
+    fn spawn(node: &Arc<Node>) -> TaskRef {
+        node.register(Spawn::new(TaskKind::Plain, Location::caller())).unwrap()
+    }
+
+    #[test]
+    fn a_chunk_that_fills_and_empties_is_listed_once() {
+        let program = program();
+        let root = program.root();
+        let other = program.open(&root, "other".into(), &[]);
+        other.open_handle();
+        let mut live: Vec<_> = (0..300).map(|_| spawn(&root)).collect();
+        for round in 0..10_000 {
+            let at = round * 7 % live.len();
+            Node::deregister(live.swap_remove(at), Outcome::Finished);
+            if round % 3 == 0 {
+                // Another scope's chunk is this thread's last one now.
+                Node::deregister(spawn(&other), Outcome::Finished);
+            }
+            live.push(spawn(&root));
+        }
+        let tasks = root.lock();
+        assert_eq!(tasks.totals().live, 300);
+        assert!(tasks.chunks.len() <= 7, "{} chunks for 300 tasks", tasks.chunks.len());
+        assert!(tasks.roomy.len() <= tasks.chunks.len(), "{} listed", tasks.roomy.len());
+        drop(tasks);
+        _ = program.conclude(); // its scopes refer to it
     }
 }

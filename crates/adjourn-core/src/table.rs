@@ -296,8 +296,9 @@ pub(crate) struct Entry {
     join: Option<Waker>,
     pub(crate) name: Option<Name>,
     place: Option<Place>,
-    /// Microseconds by the clock that ages are counted with, at the first poll that was pending (for a job: to its
-    /// start), plus one; 0 before that. A trivial task never reads the clock. 48 bits: nine years.
+    /// Microseconds by the clock that ages are counted with, at the first poll that was pending (for
+    /// a job: at its start), plus one; 0 before that. A trivial task never reads the clock. 48 bits:
+    /// nine years.
     born_low: u32,
     born_high: u16,
     pub(crate) kind: TaskKind,
@@ -387,8 +388,6 @@ pub(crate) enum Insert {
     Done { task: TaskRef, tell: bool },
     /// The scope takes no more of its kind.
     Refused,
-    /// Somebody else has the lock.
-    Busy,
     /// No room, or another scope's by now.
     Full,
 }
@@ -513,22 +512,16 @@ impl Chunk {
         Some((slots.put(self, spawn), node))
     }
 
-    /// Registers a task of the scope `uid`, if there is room. With `wait` a lock is waited for.
-    pub(crate) fn insert(&'static self, uid: u32, spawn: &mut Spawn, wait: bool) -> Insert {
-        let Some(mut slots) = (if wait { Some(self.lock()) } else { self.try_lock() }) else {
-            return Insert::Busy;
-        };
-        let slots = &mut *slots;
-        if !self.belongs_to(uid) {
+    /// Registers a task of the scope `uid`, if there is room; the lock is held.
+    pub(crate) fn insert(&'static self, slots: &mut Slots, uid: u32, spawn: &mut Spawn) -> Insert {
+        let Some(node) = slots.node.as_ref().filter(|_| self.belongs_to(uid)) else {
             return Insert::Full;
-        }
-        let Some(node) = &slots.node else { return Insert::Full };
+        };
         if !slots.gate.takes(spawn.kind) {
             slots.totals.refused += 1;
             return Insert::Refused;
         }
         if slots.free == 0 {
-            slots.listed = false;
             return Insert::Full;
         }
         // Others hear of a chunk's first task and of the first graceful one.
