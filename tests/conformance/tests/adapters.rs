@@ -1,6 +1,6 @@
 //! Adjourn's adapters, in every configuration, by the conformance kit.
 //!
-//! A configuration is a module; the simulated backend's belongs here too.
+//! A configuration is a module.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,11 +128,7 @@ macro_rules! configurations {
     ($($name:ident { $($call:tt)* } except { $($exceptions:tt)* })*) => {
         $(mod $name {
             adjourn_conformance::conformance! {
-                $($call)*, except {
-                    destructor_panic_of_an_output_that_nobody_takes:
-                        "the core lets an output's destructor unwind into the executor",
-                    $($exceptions)*
-                }
+                $($call)*, except { $($exceptions)* }
             }
         })*
     };
@@ -163,6 +159,23 @@ configurations! {
         drop_drops_futures: "its executor is the process's and never ends",
         handles_resolve_to_executor_gone: "its executor is the process's and never ends",
         spawn_after_the_end_refused: "its executor is the process's and never ends",
+    }
+    sim { adjourn_sim::SimExecutor } except {
+        dropped_queued_job_runs: "a job runs in one step on its only thread",
+        running_job_reported: "a job runs in one step on its only thread",
+        stuck_job_does_not_outlast_the_deadline: "a job runs in one step on its only thread",
+        stuck_worker_and_the_deadline_still_fires: "its one thread is the caller's, and no other ends the process",
+        a_burst_is_one_request: "it installs no signal handler: its signals are given by the test",
+        a_second_listener_coexists: "it installs no signal handler: its signals are given by the test",
+        exit_codes: "it installs no signal handler: its signals are given by the test",
+        forbidden_signal_is_an_err: "it installs no signal handler: its signals are given by the test",
+        handler_before_the_first_poll: "it installs no signal handler: its signals are given by the test",
+        nohups_ignored_sighup_stays_ignored: "it installs no signal handler: its signals are given by the test",
+        run_twice: "it installs no signal handler: its signals are given by the test",
+        second_sigint_with_wedged_workers: "it installs no signal handler: its signals are given by the test",
+        sigterm_and_sigint_stop: "it installs no signal handler: its signals are given by the test",
+        stopped_process_ends_cleanly: "it installs no signal handler: its signals are given by the test",
+        two_thousand_sigusr1_then_sigterm_not_lost: "it installs no signal handler: its signals are given by the test",
     }
     without_a_pool {
         attached: super::WithoutPool, no_blocking_pool: "that is what is tested"
