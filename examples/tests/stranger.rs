@@ -7,9 +7,4 @@ mod stranger;
 #[global_allocator]
 static ALLOCATOR: adjourn_conformance::CountingAllocator = adjourn_conformance::CountingAllocator;
 
-adjourn_conformance::conformance! {
-    stranger::PoolExecutor, allocations: counted, except {
-        destructor_panic_of_an_output_that_nobody_takes:
-            "the core lets an output's destructor unwind into the executor",
-    }
-}
+adjourn_conformance::conformance! { stranger::PoolExecutor, allocations: counted }

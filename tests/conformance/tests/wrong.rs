@@ -97,7 +97,6 @@ faults! {
     /// A future is polled inside `spawn`.
     polls_inside_spawn fails [
         "tasks::never_polled_inside_spawn",
-        "tasks::destructor_panic_of_an_output_that_nobody_takes",
         "executor_end::spawn_after_the_end_refused",
         "tasks::abort_acts_only_at_a_yield",
         "tasks::abort_before_the_first_poll_never_enters_the_body",
