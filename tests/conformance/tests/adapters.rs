@@ -1,6 +1,6 @@
 //! Adjourn's adapters, in every configuration, by the conformance kit.
 //!
-//! A configuration is a module; the simulated backend's belongs here too.
+//! A configuration is a module.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,11 +128,7 @@ macro_rules! configurations {
     ($($name:ident { $($call:tt)* } except { $($exceptions:tt)* })*) => {
         $(mod $name {
             adjourn_conformance::conformance! {
-                $($call)*, except {
-                    destructor_panic_of_an_output_that_nobody_takes:
-                        "the core lets an output's destructor unwind into the executor",
-                    $($exceptions)*
-                }
+                $($call)*, except { $($exceptions)* }
             }
         })*
     };
@@ -163,6 +159,23 @@ configurations! {
         drop_drops_futures: "its executor is the process's and never ends",
         handles_resolve_to_executor_gone: "its executor is the process's and never ends",
         spawn_after_the_end_refused: "its executor is the process's and never ends",
+    }
+    sim { adjourn_sim::SimExecutor, workers: 0, allocations: counted } except {
+        running_job_reported: "a job takes the only thread, and the clock stands still meanwhile",
+        stuck_job_does_not_outlast_the_deadline: "a job takes the only thread, and the clock stands still meanwhile",
+        stuck_worker_and_the_deadline_still_fires:
+            "no thread keeps a deadline beside the one that is stuck",
+        sigterm_and_sigint_stop: "no signal of the system's reaches it",
+        a_burst_is_one_request: "no signal of the system's reaches it",
+        two_thousand_sigusr1_then_sigterm_not_lost: "no signal of the system's reaches it",
+        second_sigint_with_wedged_workers: "no signal of the system's reaches it",
+        exit_codes: "no signal of the system's reaches it",
+        a_second_listener_coexists: "no signal of the system's reaches it",
+        handler_before_the_first_poll: "no signal of the system's reaches it",
+        forbidden_signal_is_an_err: "no signal of the system's reaches it",
+        run_twice: "no signal of the system's reaches it",
+        nohups_ignored_sighup_stays_ignored: "no signal of the system's reaches it",
+        stopped_process_ends_cleanly: "no signal of the system's reaches it",
     }
     without_a_pool {
         attached: super::WithoutPool, no_blocking_pool: "that is what is tested"
