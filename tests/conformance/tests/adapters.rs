@@ -160,22 +160,22 @@ configurations! {
         handles_resolve_to_executor_gone: "its executor is the process's and never ends",
         spawn_after_the_end_refused: "its executor is the process's and never ends",
     }
-    sim { adjourn_sim::SimExecutor } except {
-        dropped_queued_job_runs: "a job runs in one step on its only thread",
-        running_job_reported: "a job runs in one step on its only thread",
-        stuck_job_does_not_outlast_the_deadline: "a job runs in one step on its only thread",
-        stuck_worker_and_the_deadline_still_fires: "its one thread is the caller's, and no other ends the process",
-        a_burst_is_one_request: "it installs no signal handler: its signals are given by the test",
-        a_second_listener_coexists: "it installs no signal handler: its signals are given by the test",
-        exit_codes: "it installs no signal handler: its signals are given by the test",
-        forbidden_signal_is_an_err: "it installs no signal handler: its signals are given by the test",
-        handler_before_the_first_poll: "it installs no signal handler: its signals are given by the test",
-        nohups_ignored_sighup_stays_ignored: "it installs no signal handler: its signals are given by the test",
-        run_twice: "it installs no signal handler: its signals are given by the test",
-        second_sigint_with_wedged_workers: "it installs no signal handler: its signals are given by the test",
-        sigterm_and_sigint_stop: "it installs no signal handler: its signals are given by the test",
-        stopped_process_ends_cleanly: "it installs no signal handler: its signals are given by the test",
-        two_thousand_sigusr1_then_sigterm_not_lost: "it installs no signal handler: its signals are given by the test",
+    sim { adjourn_sim::SimExecutor, workers: 0, allocations: counted } except {
+        running_job_reported: "a job takes the only thread, and the clock stands still meanwhile",
+        stuck_job_does_not_outlast_the_deadline: "a job takes the only thread, and the clock stands still meanwhile",
+        stuck_worker_and_the_deadline_still_fires:
+            "no thread keeps a deadline beside the one that is stuck",
+        sigterm_and_sigint_stop: "no signal of the system's reaches it",
+        a_burst_is_one_request: "no signal of the system's reaches it",
+        two_thousand_sigusr1_then_sigterm_not_lost: "no signal of the system's reaches it",
+        second_sigint_with_wedged_workers: "no signal of the system's reaches it",
+        exit_codes: "no signal of the system's reaches it",
+        a_second_listener_coexists: "no signal of the system's reaches it",
+        handler_before_the_first_poll: "no signal of the system's reaches it",
+        forbidden_signal_is_an_err: "no signal of the system's reaches it",
+        run_twice: "no signal of the system's reaches it",
+        nohups_ignored_sighup_stays_ignored: "no signal of the system's reaches it",
+        stopped_process_ends_cleanly: "no signal of the system's reaches it",
     }
     without_a_pool {
         attached: super::WithoutPool, no_blocking_pool: "that is what is tested"
