@@ -23,7 +23,7 @@ struct Hot {
     seat: Cell<Option<&'static AtomicUsize>>,
     /// The chunk that this thread spawned into last, and the number of its scope.
     roomy: Cell<Option<&'static Chunk>>,
-    roomy_of: Cell<u32>,
+    roomy_of: Cell<u64>,
 }
 
 /// What is around what is polled, in one word.
@@ -318,11 +318,11 @@ fn thread_root() -> Option<Arc<Node>> {
 
 /// Returns the chunk into which this thread last spawned, if it is the scope's.
 #[inline]
-pub(crate) fn chunk_of(uid: u32) -> Option<&'static Chunk> {
+pub(crate) fn chunk_of(uid: u64) -> Option<&'static Chunk> {
     HOT.with(|hot| if hot.roomy_of.get() == uid { hot.roomy.get() } else { None })
 }
 
-pub(crate) fn set_chunk(uid: u32, chunk: &'static Chunk) {
+pub(crate) fn set_chunk(uid: u64, chunk: &'static Chunk) {
     HOT.with(|hot| {
         hot.roomy.set(Some(chunk));
         hot.roomy_of.set(uid);

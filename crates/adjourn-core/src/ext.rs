@@ -42,7 +42,9 @@ pub trait FutureExt: Future + Sized {
 
     /// Gives up when the current scope is asked to stop: `Err(StopRequested)`, with this dropped.
     ///
-    /// The stop is looked at before this is polled.
+    /// The stop is looked at before this is polled. The current scope is that of the task that polls
+    /// it; where a combinator polls it with a waker of its own, or inside `in_scope`, that of the
+    /// first such poll.
     ///
     /// # Cancel safety
     ///

@@ -443,3 +443,44 @@ fn an_erased_handle_hears_of_the_end_of_what_it_waits_for() {
         assert_eq!(polled, Poll::Ready(Ok(7)));
     });
 }
+
+#[test]
+fn a_spawn_that_races_the_programs_end_is_refused_or_abandoned() {
+    model(|| {
+        let program = program();
+        let node = scope(&program);
+        let kept = spawn(&node, TaskKind::Plain).unwrap();
+        let spawner = {
+            let node = node.clone();
+            thread::spawn(move || spawn(&node, TaskKind::Plain))
+        };
+        _ = program.conclude();
+        if let Some(raced) = spawner.join().unwrap() {
+            assert!(raced.word().has(flag::ABANDONED), "alive, and of no program");
+            Node::deregister(raced, Outcome::Cancelled);
+        }
+        Node::deregister(kept, Outcome::Cancelled);
+        assert_eq!(Arc::strong_count(&node), 1);
+    });
+}
+
+#[test]
+fn a_spawn_that_races_its_scopes_end_is_refused_or_cut_off() {
+    model(|| {
+        let _shield = crate::context::inside_shield(); // shielded work of another scope spawns
+        let program = program();
+        let node = scope(&program);
+        let last = spawn(&node, TaskKind::Plain).unwrap();
+        Node::deregister(last, Outcome::Cancelled);
+        cancel(&node);
+        let spawner = {
+            let node = node.clone();
+            thread::spawn(move || spawn(&node, TaskKind::Shielded))
+        };
+        program.end(node.id);
+        if let Some(raced) = spawner.join().unwrap() {
+            assert!(raced.word().has(flag::FORCE), "accepted by a scope that had ended");
+        }
+        end(&program);
+    });
+}

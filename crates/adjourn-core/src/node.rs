@@ -36,8 +36,8 @@ use crate::table::{self, Chunk, Entry, Insert, Mark, Name, Removed, Slots, TaskR
 pub(crate) struct Node {
     pub(crate) program: Arc<Program>,
     pub(crate) id: ScopeId,
-    /// Never the same for two scopes of a process (until it wraps), for reports.
-    pub(crate) uid: u32,
+    /// Never the same for two scopes of a process: by it a chunk is told to be the scope's.
+    pub(crate) uid: u64,
     pub(crate) name: Cow<'static, str>,
     pub(crate) parent: Option<Arc<Node>>,
     pub(crate) depends_on: Box<[ScopeId]>,
@@ -814,6 +814,12 @@ impl Tasks {
         program.cut_off(count);
     }
 
+    /// Takes no more tasks: what is alive once this returns is all that will be.
+    pub(crate) fn shut(&mut self) {
+        self.gate = Gate::Closed;
+        self.tell(true);
+    }
+
     /// Counts all that is alive as abandoned: it is not tracked any more. Who waits for it is told.
     pub(crate) fn abandon(&mut self, wakes: &mut Wakes) {
         let mut abandoned = 0;
@@ -831,19 +837,17 @@ impl Tasks {
         self.totals.abandoned += abandoned;
     }
 
-    /// Ends the scope though some tasks are alive: they are dropped at their next yield, and who
+    /// Ends the scope, which was shut, though some tasks are alive: they are dropped at their next yield, and who
     /// waits for the scope is told.
     pub(crate) fn end_with_stragglers(&mut self, program: &Program, wakes: &mut Wakes) {
-        self.gate = Gate::Closed;
-        self.tell(true);
         self.count_cut_off(program);
         self.take_waiters(wakes, |_| true);
         self.take_wakers(wakes, |_, _| true, flag::CANCEL | flag::FORCE);
     }
 
-    /// Ends the scope: nothing of it is alive, or all of that is abandoned.
+    /// Ends the scope, which was shut: nothing of it is alive, or all of that is abandoned.
     pub(crate) fn close(&mut self) -> Ended {
-        self.gate = Gate::Closed;
+        self.gate = Gate::Closed; // one that was never open has no chunk to tell
         let mut wakes = Wakes::default();
         self.take_waiters(&mut wakes, |_| true);
         let mut nodes = Vec::new();

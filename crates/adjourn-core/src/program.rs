@@ -28,7 +28,7 @@ use crate::rt::{AnyBackend, Timer};
 use crate::signal::Signal;
 use crate::supervise::near_deadline;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use crate::sync::{Mutex, MutexGuard, StaticUsize};
+use crate::sync::{Mutex, MutexGuard, StaticU64, StaticUsize};
 use crate::table::TaskRef;
 
 /// The most scope names that a report tells apart.
@@ -100,7 +100,7 @@ pub(crate) struct State {
     limits: Limits,
     nodes: Vec<Option<Arc<Node>>>,
     /// Ended scopes with tasks that are alive all the same: stragglers. In the order of their age.
-    lingering: BTreeMap<u32, Arc<Node>>,
+    lingering: BTreeMap<u64, Arc<Node>>,
     actions: VecDeque<Action>,
     acting: bool,
     /// Wakes the task of the driver, and the thread that called `run`.
@@ -232,11 +232,10 @@ impl Program {
 
     // Scopes.
 
-    /// Returns a number that no other scope of the process has (until it wraps): which task a
-    /// thread polls is told by it, and programs may share their threads.
-    pub(crate) fn next_uid() -> u32 {
-        static NEXT: StaticUsize = StaticUsize::new(1);
-        NEXT.fetch_add(1, SeqCst) as u32
+    /// Returns a number that no other scope of the process has; never 0.
+    pub(crate) fn next_uid() -> u64 {
+        static NEXT: StaticU64 = StaticU64::new(1);
+        NEXT.fetch_add(1, SeqCst)
     }
 
     /// Opens a scope; one below an ended scope is born ended and refuses everything.
@@ -750,6 +749,7 @@ impl Program {
             // Whoever reads a token from here on is told.
             node.set_fired();
             let mut tasks = node.lock();
+            tasks.shut();
             tasks.abandon(&mut wakes);
             let totals = tasks.totals();
             dropped.push(tasks.close());
@@ -831,6 +831,7 @@ impl State {
         self.machine.ended(id);
         let node = self.nodes.get_mut(id.index())?.take_if(|node| node.id == id)?;
         let mut tasks = node.lock();
+        tasks.shut();
         let totals = tasks.totals();
         if totals.live > 0 {
             tasks.end_with_stragglers(&node.program, wakes);

@@ -43,8 +43,9 @@ impl Drop for Hold {
         if !left.has(flag::CANCEL) {
             return;
         }
-        // In its own poll the task looks by itself; from elsewhere it has to be woken to look.
-        if context::task() != Some(self.task) {
+        // In its own poll the task looks by itself; from elsewhere it has to be woken to look. So has
+        // the cleanup around this, which another part of the task may poll with a waker of its own.
+        if self.guard.is_some() || context::task() != Some(self.task) {
             Node::wake_released(&self.task);
         }
     }

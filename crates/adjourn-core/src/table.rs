@@ -37,7 +37,7 @@ use crate::error::Place;
 use crate::node::{Gate, Node, Spawn};
 use crate::report::{TaskKind, Totals};
 use crate::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Mutex, MutexGuard};
 
 /// A task's name, in one word and without an allocation for those that have none.
@@ -356,7 +356,7 @@ const MANY: usize = 64;
 #[repr(align(64))]
 pub(crate) struct Chunk {
     /// The scope's number; 0 in the pool and once the scope has ended.
-    owner: AtomicU32,
+    owner: AtomicU64,
     /// The scope's stop token.
     fired: AtomicBool,
     /// Whether a host keeps the time of the scope's program.
@@ -401,7 +401,7 @@ pub(crate) struct Removed {
 impl Chunk {
     fn new(slots: usize) -> &'static Chunk {
         Box::leak(Box::new(Chunk {
-            owner: AtomicU32::new(0),
+            owner: AtomicU64::new(0),
             fired: AtomicBool::new(false),
             hosted: AtomicBool::new(false),
             marks: (0..slots).map(|_| Mark(AtomicU64::new(0))).collect(),
@@ -442,7 +442,7 @@ impl Chunk {
     /// Whether it belongs to the scope of this number. Relaxed: a hint to others, certain for a
     /// live task of the scope itself, as nothing changes it while that is alive.
     #[inline]
-    pub(crate) fn belongs_to(&self, uid: u32) -> bool {
+    pub(crate) fn belongs_to(&self, uid: u64) -> bool {
         self.owner.load(Relaxed) == uid
     }
 
@@ -465,6 +465,7 @@ impl Chunk {
     /// Gives it to a scope, whose lock is held.
     fn attach(&self, node: &Arc<Node>, gate: Gate) {
         let mut slots = self.lock();
+        debug_assert!(self.is_empty(&slots) && slots.foreground == 0 && slots.totals.live == 0);
         slots.node = Some(node.clone());
         self.owner.store(node.uid, Relaxed);
         self.hosted.store(node.program.is_hosted(), Relaxed);
@@ -491,7 +492,7 @@ impl Chunk {
     /// Registers a task of the scope `uid`, if nobody else has the lock, there is room, and nobody
     /// has to hear of it: neither the first task of the chunk nor a graceful one.
     #[inline]
-    pub(crate) fn insert_unnoted(&'static self, uid: u32, spawn: &mut Spawn) -> Option<TaskRef> {
+    pub(crate) fn insert_unnoted(&'static self, uid: u64, spawn: &mut Spawn) -> Option<TaskRef> {
         let mut slots = self.slots.try_lock().ok()?;
         let open = self.belongs_to(uid) && slots.gate == Gate::Open;
         let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
@@ -513,7 +514,7 @@ impl Chunk {
     }
 
     /// Registers a task of the scope `uid`, if there is room; the lock is held.
-    pub(crate) fn insert(&'static self, slots: &mut Slots, uid: u32, spawn: &mut Spawn) -> Insert {
+    pub(crate) fn insert(&'static self, slots: &mut Slots, uid: u64, spawn: &mut Spawn) -> Insert {
         let Some(node) = slots.node.as_ref().filter(|_| self.belongs_to(uid)) else {
             return Insert::Full;
         };

@@ -42,6 +42,7 @@ scenarios![
     a_cleanup_that_panics_is_reported,
     a_cleanup_dropped_by_select_is_recorded,
     a_cleanup_is_bounded_by_the_cut_off,
+    a_sibling_that_ends_the_inner_hold_lets_the_cleanup_act,
 ];
 
 fn a_shield_defers_cancellation_to_the_first_yield_after_it(config: Config) {
@@ -702,4 +703,42 @@ fn what_is_cut_off_is_dropped_before_an_attached_program_returns() {
             assert_eq!(exit.report().total().cancelled, 2, "{}", exit.report());
         }
     });
+}
+
+fn a_sibling_that_ends_the_inner_hold_lets_the_cleanup_act(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            let cell: Arc<Mutex<Option<Moved>>> =
+                Arc::new(Mutex::new(Some(Box::pin(shield(pending::<()>())))));
+            let theirs = cell.clone();
+            let clean = said.clone();
+            let holder: Moved = Box::pin(
+                std::future::poll_fn(move |cx| {
+                    if let Some(shielded) = theirs.lock().unwrap().as_mut() {
+                        _ = shielded.as_mut().poll(cx);
+                    }
+                    std::task::Poll::<()>::Pending
+                })
+                .on_cancel(async move { clean.say("cleaned") }),
+            );
+            let says = said.clone();
+            let sibling: Moved = Box::pin(async move {
+                yields(3).await;
+                stopper.stop();
+                until_cancelling().await;
+                sleep(millis(20)).await;
+                drop(cell.lock().unwrap().take());
+                says.say("dropped");
+                pending::<()>().await;
+            });
+            let mut both: FuturesUnordered<Moved> = [holder, sibling].into_iter().collect();
+            _ = both.next().await;
+        }));
+        pending::<()>().await;
+    });
+    check(&exit);
+    log.is(&["dropped", "cleaned"]);
 }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 
 use super::{Backend, Host, SpawnBlocking, Spawner, Timer};
-use crate::error::{ExecutorGone, Unsupported};
+use crate::error::{ExecutorGone, Unsupported, drop_quietly};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Any backend, its type erased: what [`Scope`](crate::Scope) uses unless told otherwise.
@@ -122,9 +122,10 @@ impl Spawner for AnyBackend {
         F::Output: Send + 'static,
     {
         let slot = Some(free::take());
+        let handle = AnyHandle { slot, output: PhantomData }; // first: it is the slot's other owner
         let parcel: Pin<Box<dyn Parcel>> = Box::pin(Packed { future: Some(future), output: None });
         self.backend.spawn(Letter { parcel: Some(parcel), slot });
-        AnyHandle { slot, output: PhantomData }
+        handle
     }
 }
 
@@ -141,6 +142,7 @@ impl SpawnBlocking for AnyBackend {
         T: Send + 'static,
     {
         let slot = Some(free::take());
+        let handle = AnyHandle { slot, output: PhantomData };
         let mut letter = Letter { parcel: None, slot };
         self.backend.spawn_blocking(Box::new(move || {
             let output = job();
@@ -148,7 +150,7 @@ impl SpawnBlocking for AnyBackend {
             letter.parcel = Some(Box::pin(packed));
             letter.deliver();
         }));
-        AnyHandle { slot, output: PhantomData }
+        handle
     }
 }
 
@@ -305,7 +307,10 @@ mod free {
                 slots.pop()
             })
         });
-        taken.ok().flatten().unwrap_or_else(|| Box::leak(Box::new(Slot::new())))
+        // At the thread's end there is nothing at hand.
+        let rest = || REST.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let slot = taken.unwrap_or_else(|_| rest());
+        slot.unwrap_or_else(|| Box::leak(Box::new(Slot::new())))
     }
 
     pub(super) fn give_back(slot: &'static Slot) {
@@ -358,7 +363,7 @@ impl Drop for Letter {
     fn drop(&mut self) {
         if self.slot.is_some() {
             // The executor dropped it: its future first, then the handle hears of it.
-            drop(self.parcel.take());
+            drop_quietly(self.parcel.take());
             self.deliver();
         }
     }
