@@ -256,6 +256,7 @@ fn the_text_has_each_part_in_its_place() {
   scope    root: 9 spawned, 1 finished, 2 failed, 6 cancelled"
     );
     assert_eq!(eventful().to_string(), expected);
+    assert_eq!(eventful().reason(), Some(&Reason::Signal(Signal::TERMINATE)));
 }
 
 #[test]
