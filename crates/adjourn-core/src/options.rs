@@ -177,6 +177,17 @@ mod tests {
     }
 
     #[test]
+    fn the_presets_differ_from_the_defaults_where_they_say_so() {
+        let cli = Options::cli();
+        assert_eq!((cli.until, cli.reraise), (Until::MainReturns, Reraise::Interrupt));
+        assert_eq!((cli.timeout, cli.second_interrupt), (None, SecondInterrupt::Force));
+        let aiorun = Options::aiorun();
+        assert_eq!((aiorun.until, aiorun.reraise), (Until::Stopped, Reraise::Never));
+        assert_eq!(aiorun.timeout, Some(secs(60)));
+        assert_eq!(aiorun.second_interrupt, SecondInterrupt::Record);
+    }
+
+    #[test]
     fn values_set_against_each_other_are_errors() {
         let set = |timeout, drain| Options {
             timeout: Some(secs(timeout)),
@@ -199,6 +210,20 @@ mod tests {
         let limits = drain.limits().unwrap();
         assert_eq!(limits.drain, secs(60));
         assert!(limits.cut_off >= secs(60) && limits.deadline > limits.cut_off);
+    }
+
+    #[test]
+    fn a_reserve_that_was_set_is_taken_off_the_timeout() {
+        let set = |drain_limit| Options {
+            timeout: Some(secs(10)),
+            closing_reserve: Some(secs(3)),
+            drain_limit,
+            ..Options::default()
+        };
+        let limits = set(None).limits().unwrap();
+        assert_eq!((limits.drain, limits.cut_off, limits.deadline), (secs(7), secs(7), secs(10)));
+        let limits = set(Some(secs(4))).limits().unwrap();
+        assert_eq!((limits.drain, limits.cut_off, limits.deadline), (secs(4), secs(7), secs(10)));
     }
 
     #[test]

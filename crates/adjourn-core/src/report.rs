@@ -615,3 +615,6 @@ impl Termination for Exit {
         self.finish().into()
     }
 }
+
+#[cfg(test)]
+mod tests;

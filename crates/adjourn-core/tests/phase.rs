@@ -419,6 +419,21 @@ fn limits_can_be_for_ever() {
 }
 
 #[test]
+fn levels_share_a_time_without_end_by_having_none() {
+    for drain in [5_000, NEVER] {
+        let limits =
+            Limits { lame_duck: ms(0), drain: ms(drain), cut_off: ms(NEVER), deadline: ms(NEVER) };
+        let mut m = Machine::new(limits);
+        let root = m.root();
+        let below = open(&mut m, root, &[]);
+        tell(&mut m, 1_000, Event::Stop(root));
+        assert_eq!(m.level_limit(below), Some(Duration::MAX));
+        let share = if drain == NEVER { Duration::MAX } else { ms(1_000 + drain / 2) };
+        assert_eq!(m.drain_limit(below), Some(share), "of two levels");
+    }
+}
+
+#[test]
 fn a_clock_that_goes_back_stands_still() {
     let (mut m, root) = machine();
     m.handle(ms(5_000), Event::Tick);

@@ -1,0 +1,270 @@
+use super::*;
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const KINDS: [FailureKind; 10] = [
+    FailureKind::MainError,
+    FailureKind::MainPanic,
+    FailureKind::TaskError,
+    FailureKind::TaskPanic,
+    FailureKind::DestructorPanic,
+    FailureKind::HookPanic,
+    FailureKind::HookError,
+    FailureKind::ShieldDropped,
+    FailureKind::HookOverdue,
+    FailureKind::Executor,
+];
+
+fn failure(kind: FailureKind, fatal: bool) -> Failure {
+    let messages = vec!["it broke".to_owned(), "no disk".to_owned()];
+    Failure { at: secs(1), kind, origin: "somebody".to_owned(), messages, fatal }
+}
+
+fn straggler(kind: TaskKind, state: StragglerState, age: Option<Duration>) -> Straggler {
+    let task = TaskLabel {
+        name: Some("mailer".to_owned()),
+        scope: "root/mail".to_owned(),
+        kind,
+        spawned_at: "src/main.rs:1:2".to_owned(),
+    };
+    Straggler { task, age, state }
+}
+
+/// What a failure of each kind makes of the exit code when it counts.
+fn code_of(kind: FailureKind) -> u8 {
+    match kind {
+        FailureKind::MainPanic
+        | FailureKind::TaskPanic
+        | FailureKind::DestructorPanic
+        | FailureKind::HookPanic => 101,
+        FailureKind::ShieldDropped => 0,
+        _ => 1,
+    }
+}
+
+#[test]
+fn a_failure_that_counts_sets_the_code_of_its_kind_listed_or_not() {
+    for kind in KINDS {
+        for fatal in [false, true] {
+            let code = if fatal { code_of(kind) } else { 0 };
+            let listed = Report { failures: vec![failure(kind, fatal)], ..Report::default() };
+            assert_eq!(listed.exit_code(), code, "{kind:?}, fatal: {fatal}");
+            assert!(!listed.is_clean(), "{kind:?}");
+            let mut omitting = Report::default();
+            omitting.omit(&failure(kind, fatal));
+            assert_eq!(omitting.exit_code(), code, "{kind:?} left out, fatal: {fatal}");
+            assert_eq!(omitting.failures_omitted, 1);
+        }
+    }
+    assert!(Report::default().is_clean());
+}
+
+#[test]
+fn what_is_left_out_later_takes_nothing_back() {
+    let mut report = Report::default();
+    for kind in [FailureKind::TaskError, FailureKind::TaskPanic, FailureKind::ShieldDropped] {
+        report.omit(&failure(kind, true));
+    }
+    assert_eq!((report.failures_omitted, report.omitted_fatal), (3, (true, true)));
+    for kind in [FailureKind::TaskError, FailureKind::TaskPanic] {
+        report.omit(&failure(kind, true));
+    }
+    assert_eq!((report.failures_omitted, report.omitted_fatal), (5, (true, true)));
+}
+
+#[test]
+fn the_most_severe_decides() {
+    let mut report = Report::default();
+    assert_eq!(report.exit_code(), 0);
+    report.main_code = Some(0);
+    assert_eq!(report.exit_code(), 0);
+    report.start_error = Some("no threads".to_owned());
+    assert_eq!(report.exit_code(), 1);
+    report.failures.push(failure(FailureKind::MainError, true));
+    assert_eq!(report.exit_code(), 1);
+    report.main_code = Some(3);
+    assert_eq!(report.exit_code(), 3);
+    report.failures.push(failure(FailureKind::HookPanic, true));
+    assert_eq!(report.exit_code(), 101);
+    let late = Report { stragglers_omitted: 1, ..report.clone() };
+    assert_eq!(late.exit_code(), 124);
+    let stuck = Report { stuck: true, ..report.clone() };
+    assert_eq!(stuck.exit_code(), 124);
+    let state = StragglerState::Pending;
+    report.stragglers.push(straggler(TaskKind::Shielded, state, None));
+    assert_eq!(report.exit_code(), 124);
+    report.forced = Some(Signal::TERMINATE);
+    assert_eq!(report.exit_code(), 143);
+}
+
+#[test]
+fn totals_add_and_count_each_field_for_itself() {
+    let one = Totals {
+        spawned: 1,
+        live: 2,
+        finished: 3,
+        failed: 4,
+        panicked: 5,
+        cancelled: 6,
+        abandoned: 7,
+        refused: 8,
+    };
+    let mut sum = one;
+    sum.add(&one);
+    sum.add(&one);
+    let three = Totals {
+        spawned: 3,
+        live: 6,
+        finished: 9,
+        failed: 12,
+        panicked: 15,
+        cancelled: 18,
+        abandoned: 21,
+        refused: 24,
+    };
+    assert_eq!(sum, three);
+    let totals = BTreeMap::from([("a".to_owned(), one), ("b".to_owned(), one)]);
+    assert_eq!(Report { totals, ..Report::default() }.total().refused, 16);
+    for outcome in [
+        Outcome::Finished,
+        Outcome::Failed,
+        Outcome::Panicked,
+        Outcome::Cancelled,
+        Outcome::Abandoned,
+    ] {
+        let mut counted = one;
+        counted.count(&outcome);
+        let mut expected = Totals { live: 1, ..one };
+        *match outcome {
+            Outcome::Finished => &mut expected.finished,
+            Outcome::Failed => &mut expected.failed,
+            Outcome::Panicked => &mut expected.panicked,
+            Outcome::Cancelled => &mut expected.cancelled,
+            Outcome::Abandoned => &mut expected.abandoned,
+        } += 1;
+        assert_eq!(counted, expected, "{outcome}");
+    }
+}
+
+#[test]
+fn kinds_are_cancelled_or_shielded() {
+    for kind in [TaskKind::Plain, TaskKind::Graceful] {
+        assert!(kind.is_cancelled() && !kind.is_shielded(), "{kind}");
+    }
+    for kind in [TaskKind::Shielded, TaskKind::Blocking] {
+        assert!(!kind.is_cancelled() && kind.is_shielded(), "{kind}");
+    }
+}
+
+#[test]
+fn each_word_is_its_own() {
+    let text = |items: &[&dyn fmt::Display]| {
+        items.iter().map(|item| item.to_string()).collect::<Vec<_>>().join("; ")
+    };
+    let why = "why".to_owned();
+    let reasons: [&dyn fmt::Display; 8] = [
+        &Reason::Signal(Signal::TERMINATE),
+        &Reason::Requested(None),
+        &Reason::Requested(Some(why.clone())),
+        &Reason::Idle,
+        &Reason::MainReturned,
+        &Reason::MainFailed(why.clone()),
+        &Reason::TaskFailed(why),
+        &Reason::Dropped,
+    ];
+    assert_eq!(
+        text(&reasons),
+        "SIGTERM; a request; a request: why; nothing left to do; main returned; main failed: why; \
+         a task failed: why; its future was dropped"
+    );
+    let outcomes: [&dyn fmt::Display; 5] = [
+        &Outcome::Finished,
+        &Outcome::Failed,
+        &Outcome::Panicked,
+        &Outcome::Cancelled,
+        &Outcome::Abandoned,
+    ];
+    assert_eq!(text(&outcomes), "finished; failed; panicked; cancelled; abandoned");
+    let kinds = KINDS.map(|kind| kind.to_string()).join("; ");
+    assert_eq!(
+        kinds,
+        "error; panic; error; panic; panic in a destructor; panic in a hook; error in a hook; \
+         dropped half-way; hook cut off; executor"
+    );
+}
+
+/// A stop of 2 s, ten seconds after the start, in which all went wrong that can.
+fn eventful() -> Report {
+    let span = |phase, entered: u64, left: Option<u64>, limit: Option<u64>| PhaseSpan {
+        phase,
+        entered: secs(entered),
+        left: left.map(secs),
+        limit: limit.map(secs),
+    };
+    let at = |second: u64, what| At { at: secs(second), what };
+    Report {
+        reasons: vec![
+            at(10, Reason::Signal(Signal::TERMINATE)),
+            at(11, Reason::Requested(Some("an upgrade".to_owned()))),
+        ],
+        phases: vec![
+            span(Phase::Running, 0, Some(10), None),
+            span(Phase::Draining, 10, Some(11), Some(30)),
+            span(Phase::Cancelling, 11, Some(12), None),
+            span(Phase::Stopped, 12, None, None),
+        ],
+        stuck: true,
+        stragglers: vec![
+            straggler(TaskKind::Plain, StragglerState::Polling, Some(Duration::from_millis(1_500))),
+            straggler(TaskKind::Graceful, StragglerState::Pending, None),
+            straggler(TaskKind::Shielded, StragglerState::NeverPolled, None),
+            straggler(TaskKind::Shielded, StragglerState::Shielded, None),
+            straggler(TaskKind::Blocking, StragglerState::Blocking, None),
+            straggler(TaskKind::Blocking, StragglerState::Queued, None),
+        ],
+        stragglers_omitted: 4,
+        failures: vec![failure(FailureKind::TaskPanic, true)],
+        failures_omitted: 5,
+        totals: BTreeMap::from([(
+            "root".to_owned(),
+            Totals { spawned: 9, finished: 1, failed: 2, cancelled: 6, ..Totals::default() },
+        )]),
+        ..Report::default()
+    }
+}
+
+#[test]
+fn the_text_has_each_part_in_its_place() {
+    let place = "\"mailer\" of root/mail, spawned at src/main.rs:1:2";
+    let expected = format!(
+        "adjourn: exit code 124, stopped in 2.000 s; first cause: SIGTERM
+  later    a request: an upgrade
+  phase    Draining 0.000 to 1.000 s (limit 20.000 s)
+  phase    Cancelling 1.000 to 2.000 s
+  stuck    the thread that called `run`, past the deadline
+  stuck    task {place}: inside a poll, blocking its thread, 1.5 s old
+  stuck    graceful task {place}: pending
+  stuck    shielded task {place}: never polled
+  stuck    shielded task {place}: pending inside a shield
+  stuck    blocking job {place}: running on a blocking thread
+  stuck    blocking job {place}: queued for a blocking thread
+  stuck    and 4 more
+  failure  panic: somebody: it broke: no disk
+  failure  and 5 more
+  scope    root: 9 spawned, 1 finished, 2 failed, 6 cancelled"
+    );
+    assert_eq!(eventful().to_string(), expected);
+    assert_eq!(eventful().reason(), Some(&Reason::Signal(Signal::TERMINATE)));
+}
+
+#[test]
+fn the_text_leaves_out_what_was_not() {
+    let forced = Report { forced: Some(Signal::INTERRUPT), ..Report::default() };
+    assert_eq!(forced.to_string(), "adjourn: exit code 130, forced by SIGINT");
+    let start_error = Some("no threads".to_owned());
+    let not_started = Report { start_error, ..eventful() };
+    assert_eq!(not_started.to_string(), "adjourn: not started: no threads (exit code 124)");
+    assert_eq!(Report::default().to_string(), "adjourn: exit code 0, stopped");
+}
