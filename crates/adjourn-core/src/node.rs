@@ -1000,5 +1000,6 @@ mod tests {
         assert!(tasks.roomy.len() <= tasks.chunks.len(), "{} listed", tasks.roomy.len());
         drop(tasks);
         _ = program.conclude(); // its scopes refer to it
+        live.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
     }
 }
