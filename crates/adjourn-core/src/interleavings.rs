@@ -16,40 +16,12 @@ use loom::thread;
 
 use crate::error::ExecutorGone;
 use crate::node::{Node, Spawn, Waiter};
-use crate::options::Options;
+use crate::nowhere;
 use crate::phase::{Event, Phase};
 use crate::program::{Program, Wakes};
-use crate::report::{Outcome, TaskKind, Totals};
+use crate::report::{Outcome, Reason, TaskKind, Totals};
 use crate::rt::{AnyBackend, Spawner, Timer};
 use crate::table::{TaskRef, flag};
-
-/// A backend that keeps what it is given to spawn in nobody's hands: it drops it.
-#[derive(Clone)]
-struct Nowhere;
-
-impl Spawner for Nowhere {
-    type Handle<T: Send + 'static> = std::future::Ready<Result<T, ExecutorGone>>;
-
-    fn spawn<F>(&self, _: F) -> Self::Handle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        std::future::ready(Err(ExecutorGone))
-    }
-}
-
-impl Timer for Nowhere {
-    type Sleep = std::future::Pending<()>;
-
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn sleep(&self, _: Duration) -> std::future::Pending<()> {
-        std::future::pending()
-    }
-}
 
 /// Counts its wakes.
 #[derive(Default)]
@@ -73,9 +45,7 @@ impl Wakeups {
 }
 
 fn program() -> Arc<Program> {
-    let options = Options::default();
-    let limits = options.limits().unwrap();
-    Program::new(AnyBackend::new("nowhere", Nowhere), options, limits, None, false)
+    nowhere::program(false)
 }
 
 /// A scope with a handle, below the root.
@@ -481,6 +451,22 @@ fn a_spawn_that_races_its_scopes_end_is_refused_or_cut_off() {
         if let Some(raced) = spawner.join().unwrap() {
             assert!(raced.word().has(flag::FORCE), "accepted by a scope that had ended");
         }
+        end(&program);
+    });
+}
+
+#[test]
+fn a_listed_task_is_told_of_before_it_can_be_found_over() {
+    model(|| {
+        let program = program();
+        let root = program.root();
+        let task = spawn(&root, TaskKind::Shielded).unwrap();
+        program.stop(Reason::Requested(None));
+        let ends = thread::spawn(move || Node::deregister(task, Outcome::Finished));
+        if !root.is_alive() {
+            assert_eq!(program.lock().report.tasks[0].outcome, Outcome::Finished);
+        }
+        ends.join().unwrap();
         end(&program);
     });
 }

@@ -16,6 +16,8 @@ mod interleavings;
 mod log;
 mod main_output;
 mod node;
+#[cfg(test)]
+mod nowhere;
 mod options;
 pub mod phase;
 mod program;

@@ -332,7 +332,10 @@ impl Node {
         }
         let outcome = noted(outcome, word);
         slots.totals.count(&outcome);
-        let Some(node) = &slots.node else { return };
+        let Some(node) = &slots.node else {
+            drop(guard); // before what is dropped outside it
+            return;
+        };
         let graceful = kind == TaskKind::Graceful;
         let what = Departure {
             listed: word.has(flag::LISTED),
@@ -932,47 +935,10 @@ impl fmt::Debug for Node {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::future::{Future, Pending, Ready, pending, ready};
     use std::panic::Location;
 
     use super::*;
-    use crate::error::ExecutorGone;
-    use crate::options::Options;
-    use crate::rt::{AnyBackend, Spawner, Timer};
-
-    /// Runs nothing.
-    #[derive(Clone)]
-    struct Nowhere;
-
-    impl Spawner for Nowhere {
-        type Handle<T: Send + 'static> = Ready<Result<T, ExecutorGone>>;
-
-        fn spawn<F>(&self, _: F) -> Self::Handle<F::Output>
-        where
-            F: Future + Send + 'static,
-            F::Output: Send + 'static,
-        {
-            ready(Err(ExecutorGone))
-        }
-    }
-
-    impl Timer for Nowhere {
-        type Sleep = Pending<()>;
-
-        fn now(&self) -> Instant {
-            Instant::now()
-        }
-
-        fn sleep(&self, _: Duration) -> Pending<()> {
-            pending()
-        }
-    }
-
-    fn program() -> Arc<Program> {
-        let options = Options::default();
-        let limits = options.limits().unwrap();
-        Program::new(AnyBackend::new("nowhere", Nowhere), options, limits, None, false)
-    }
+    use crate::nowhere::program;
 
     fn spawn(node: &Arc<Node>) -> TaskRef {
         node.register(Spawn::new(TaskKind::Plain, Location::caller())).unwrap()
@@ -980,7 +946,7 @@ mod tests {
 
     #[test]
     fn a_chunk_that_fills_and_empties_is_listed_once() {
-        let program = program();
+        let program = program(false);
         let root = program.root();
         let other = program.open(&root, "other".into(), &[]);
         other.open_handle();

@@ -400,16 +400,17 @@ impl<T: Send + 'static> Future for AnyHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Fused: once it is over it stays pending.
         let Some(slot) = self.slot else { return Poll::Pending };
+        let mut waker; // outlives the lock: its clone and drop are the executor's code
         let mut state = slot.lock();
         if let State::Waiting(stored) = &mut *state {
             if stored.as_ref().is_some_and(|stored| stored.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
             drop(state);
-            let waker = cx.waker().clone(); // the executor's code, as is the drop: not under the lock
+            waker = Some(cx.waker().clone());
             state = slot.lock();
             if let State::Waiting(stored) = &mut *state {
-                let old = stored.replace(waker);
+                let old = mem::replace(stored, waker.take());
                 drop(state);
                 drop(old);
                 return Poll::Pending;

@@ -1,0 +1,45 @@
+//! For the core's own tests: a program on a backend that runs nothing.
+
+use std::future::{Future, Pending, Ready, pending, ready};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::ExecutorGone;
+use crate::options::Options;
+use crate::program::Program;
+use crate::rt::{AnyBackend, Spawner, Timer};
+
+/// Drops what it is given to spawn.
+#[derive(Clone)]
+pub(crate) struct Nowhere;
+
+impl Spawner for Nowhere {
+    type Handle<T: Send + 'static> = Ready<Result<T, ExecutorGone>>;
+
+    fn spawn<F>(&self, _: F) -> Self::Handle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        ready(Err(ExecutorGone))
+    }
+}
+
+impl Timer for Nowhere {
+    type Sleep = Pending<()>;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep(&self, _: Duration) -> Pending<()> {
+        pending()
+    }
+}
+
+/// A program; `hands_over` as with a handler for signals.
+pub(crate) fn program(hands_over: bool) -> Arc<Program> {
+    let options = Options::default();
+    let limits = options.limits().unwrap();
+    Program::new(AnyBackend::new("nowhere", Nowhere), options, limits, None, hands_over)
+}
