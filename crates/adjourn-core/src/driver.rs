@@ -16,7 +16,7 @@ use crate::error::{drop_quietly, take_message};
 use crate::hook::Hook;
 use crate::node::{Node, Spawn};
 use crate::phase::{Action, Event};
-use crate::program::Program;
+use crate::program::{Answer, Program};
 use crate::report::{FailureKind, Reason, TaskKind};
 use crate::rt::{AnySleep, SignalSource, Spawner, Timer};
 use crate::signal::Signal;
@@ -100,7 +100,7 @@ impl Future for Driver {
         this.program.set_driver(cx.waker());
         this.hear(cx);
         loop {
-            let next = this.program.drive(&mut perform);
+            let next = this.program.drive(perform);
             if this.program.is_finished() {
                 return Poll::Ready(());
             }
@@ -122,21 +122,27 @@ impl Future for Driver {
 }
 
 /// Performs one action.
-pub(crate) fn perform(program: &Arc<Program>, action: Action) {
-    type Act = fn(&Arc<Program>, &Arc<Node>);
-    let (id, act): (_, Act) = match action {
-        Action::LameDuck => return program.unready(),
-        Action::Finish => return program.finish(),
-        Action::End(id) => return program.end(id),
-        Action::Fire(id) => (id, fire),
-        Action::Cancel(id) => (id, cancel),
-        Action::CutOff(id) => (id, cut_off),
-        Action::Close(id) => (id, close),
+pub(crate) fn perform(program: &Arc<Program>, action: Action, node: Option<Arc<Node>>) -> Answer {
+    let Some(node) = node else {
+        match action {
+            Action::LameDuck => program.unready(),
+            Action::Finish => program.finish(),
+            _ => {} // of a scope that has ended
+        }
+        return Answer::Nothing;
     };
-    let node = program.lock().node(id);
-    if let Some(node) = node {
-        act(program, &node);
+    match action {
+        Action::Fire(_) => fire(program, &node),
+        Action::Cancel(_) => node.cancel(),
+        Action::CutOff(_) => {
+            let (stragglers, omitted) = node.cut_off();
+            program.add_stragglers(stragglers, omitted);
+            return Answer::Nothing;
+        }
+        Action::Close(_) => return close(program, node),
+        Action::LameDuck | Action::End(_) | Action::Finish => return Answer::Nothing,
     }
+    Answer::Tasks(node)
 }
 
 fn fire(program: &Arc<Program>, node: &Arc<Node>) {
@@ -157,30 +163,14 @@ fn fire(program: &Arc<Program>, node: &Arc<Node>) {
         }
     }
     node.fire();
-    program.sync(node);
 }
 
-fn cancel(program: &Arc<Program>, node: &Arc<Node>) {
-    node.cancel();
-    program.sync(node);
-}
-
-fn cut_off(program: &Arc<Program>, node: &Arc<Node>) {
-    let (stragglers, omitted) = node.cut_off();
-    program.add_stragglers(stragglers, omitted);
-}
-
-fn close(program: &Arc<Program>, node: &Arc<Node>) {
-    // A task may have been spawned since there was none: the hooks come after it all the same.
-    let alive = node.is_alive();
-    if alive && !program.lock().machine.is_cut_off(node.id) {
-        return program.event(Event::Occupied(node.id));
-    }
+/// Runs the hooks of a scope in which nothing is alive, or all of that is cut off.
+fn close(program: &Arc<Program>, node: Arc<Node>) -> Answer {
     let hooks = node.take_hooks();
     if hooks.is_empty() {
-        return program.event(Event::Closed(node.id));
+        return Answer::This(Event::Closed(node.id));
     }
-    let node = node.clone();
     drop(program.backend.spawn(Closing {
         program: program.clone(),
         hooks: Some(Box::pin(async move {
@@ -193,6 +183,7 @@ fn close(program: &Arc<Program>, node: &Arc<Node>) {
             node.program.event(Event::Closed(node.id));
         })),
     }));
+    Answer::Nothing
 }
 
 /// The hooks of one scope. Given up at the program's end; never unwinds into the executor.

@@ -18,7 +18,7 @@ use crate::error::ExecutorGone;
 use crate::node::{Node, Spawn, Waiter};
 use crate::nowhere;
 use crate::phase::{Event, Phase};
-use crate::program::{Program, Wakes};
+use crate::program::{Program, Rest, Wakes};
 use crate::report::{Outcome, Reason, TaskKind, Totals};
 use crate::rt::{AnyBackend, Spawner, Timer};
 use crate::table::{TaskRef, flag};
@@ -167,6 +167,30 @@ fn a_token_polled_with_another_waker_hears_the_stop() {
 }
 
 #[test]
+fn who_listens_for_a_cancellation_with_another_waker_hears_of_it() {
+    model(|| {
+        let program = program();
+        let node = scope(&program);
+        let task = spawn(&node, TaskKind::Plain).unwrap();
+        let (wakeups, waker) = Wakeups::new();
+        let poller = {
+            let node = node.clone();
+            thread::spawn(move || {
+                // A cleanup listens first and looks at the mark then.
+                let mut key = None;
+                _ = node.wait(&mut key, Waiter::Cancel(task, waker), |_| false);
+                (task.word().has(flag::CANCEL), key)
+            })
+        };
+        node.cancel();
+        let (seen, key) = poller.join().unwrap();
+        assert!(seen || wakeups.are_there(), "cancelled, and it does not hear of it");
+        node.forget(key);
+        end(&program);
+    });
+}
+
+#[test]
 fn a_hold_and_a_cancellation_see_each_other() {
     model(|| {
         let program = program();
@@ -225,7 +249,12 @@ fn the_last_end_and_a_spawn_leave_the_machine_with_the_truth() {
                 // It ended in the instant between: the task is told, and counts as a straggler.
                 assert!(task.word().has(flag::FORCE) || node.lock().totals().live == 1);
             }
-            Some(_) => assert_eq!(phase, Phase::Running),
+            Some(task) => {
+                // In time: the scope goes on, or waits for it with its end.
+                assert!(!task.word().is_doomed());
+                Node::deregister(task, Outcome::Finished);
+                assert_eq!(program.lock().machine.phase(node.id), Phase::Stopped);
+            }
             None => assert_eq!(phase, Phase::Stopped),
         }
         adds_up(node.lock().totals());
@@ -447,7 +476,9 @@ fn a_spawn_that_races_its_scopes_end_is_refused_or_cut_off() {
             let node = node.clone();
             thread::spawn(move || spawn(&node, TaskKind::Shielded))
         };
-        program.end(node.id);
+        let mut rest = Rest::default();
+        program.lock().end(node.id, &mut rest);
+        rest.finish();
         if let Some(raced) = spawner.join().unwrap() {
             assert!(raced.word().has(flag::FORCE), "accepted by a scope that had ended");
         }

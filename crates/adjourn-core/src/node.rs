@@ -52,10 +52,12 @@ pub(crate) struct Node {
     tasks: Mutex<Tasks>,
     /// Woken when the token fires, for blocking code.
     stopped: Condvar,
+    /// Threads that wait for that: to wake none is a system call as well.
+    blocked: AtomicUsize,
 }
 
-/// Which spawns a scope takes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Which spawns a scope takes, from all to none: it only ever narrows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Gate {
     /// All.
     Open,
@@ -168,6 +170,7 @@ impl Node {
                 listed: Vec::new(),
             }),
             stopped: Condvar::new(),
+            blocked: AtomicUsize::new(0),
         })
     }
 
@@ -187,9 +190,12 @@ impl Node {
         self.fired.store(true, SeqCst);
     }
 
-    /// Wakes blocking code that waits for the token.
+    /// Wakes blocking code that waits for the token. The lock has been held since that fired: who
+    /// is not counted by now saw it.
     pub(crate) fn notify_blocked(&self) {
-        self.stopped.notify_all();
+        if self.blocked.load(SeqCst) > 0 {
+            self.stopped.notify_all();
+        }
     }
 
     pub(crate) fn is_root(&self) -> bool {
@@ -477,10 +483,11 @@ impl Node {
     pub(crate) fn wait_fired(&self, span: Duration) -> bool {
         let start = Instant::now();
         let mut tasks = self.lock();
+        self.blocked.fetch_add(1, SeqCst);
         while !self.is_fired() {
             let left = span.saturating_sub(start.elapsed());
             if left.is_zero() {
-                return false;
+                break;
             }
             // A wait of years would overflow some clocks.
             let left = left.min(Duration::from_secs(3600));
@@ -489,7 +496,8 @@ impl Node {
                 Err(poison) => poison.into_inner().0,
             };
         }
-        true
+        self.blocked.fetch_sub(1, SeqCst);
+        self.is_fired()
     }
 
     // What the driver does.
@@ -500,38 +508,71 @@ impl Node {
         let mut wakes = Wakes::default();
         let mut tasks = self.lock();
         tasks.take_waiters(&mut wakes, |waiter| matches!(waiter, Waiter::Stop(_)));
-        tasks.tell(true);
-        tasks.take_watchers(&mut wakes);
+        let chunks = tasks.chunks.clone();
         drop(tasks);
-        self.stopped.notify_all();
-        wakes.wake();
+        self.notify_blocked();
+        self.sweep(chunks, wakes, |chunk, slots, wakes| {
+            chunk.set_fired(slots);
+            slots.take_watchers(chunk, wakes);
+        });
     }
 
     /// Cancels plain and graceful tasks: each is dropped at its next yield that nothing holds.
     pub(crate) fn cancel(&self) {
-        let mut wakes = Wakes::default();
         let mut tasks = self.lock();
-        tasks.narrow(self.is_fired());
-        tasks.take_cancel_waiters(&mut wakes, None);
-        tasks.take_wakers(&mut wakes, |kind, _| kind.is_cancelled(), flag::CANCEL);
+        tasks.narrow(Gate::Shielded);
+        let chunks = tasks.chunks.clone();
         drop(tasks);
-        wakes.wake();
+        self.sweep(chunks, Wakes::default(), |chunk, slots, wakes| {
+            slots.narrow(Gate::Shielded);
+            slots.take_wakers(chunk, wakes, TaskKind::is_cancelled, flag::CANCEL);
+        });
+        self.tell_cancel_waiters();
     }
 
     /// The cut-off has come: returns the first tasks that are alive and how many more there are,
     /// and has all of them dropped at their next yield, held or not.
     pub(crate) fn cut_off(self: &Arc<Node>) -> (Vec<Straggler>, u64) {
-        let mut wakes = Wakes::default();
         let now = self.program.now();
         let mut tasks = self.lock();
         let (stragglers, omitted) = tasks.stragglers(self, now);
-        tasks.count_cut_off(&self.program);
-        tasks.narrow(self.is_fired()); // hooks that run after this may spawn what they wait for
-        tasks.take_cancel_waiters(&mut wakes, None);
-        tasks.take_wakers(&mut wakes, |_, _| true, flag::CANCEL | flag::FORCE);
+        tasks.narrow(Gate::Shielded); // hooks that run after this may spawn what they wait for
+        let chunks = tasks.chunks.clone();
         drop(tasks);
-        wakes.wake();
+        self.sweep(chunks, Wakes::default(), |chunk, slots, wakes| {
+            slots.narrow(Gate::Shielded);
+            slots.force(chunk, &self.program, wakes);
+        });
+        self.tell_cancel_waiters();
         (stragglers, omitted)
+    }
+
+    /// Does `each` with every chunk, under its lock, and wakes what that took before it goes on to
+    /// the next: what it has just touched is at hand, and other threads begin with it meanwhile.
+    fn sweep(
+        &self,
+        chunks: Vec<&'static Chunk>,
+        mut wakes: Wakes,
+        each: impl Fn(&'static Chunk, &mut Slots, &mut Wakes),
+    ) {
+        wakes.wake();
+        for chunk in chunks {
+            let mut slots = chunk.lock();
+            // At the program's end another scope may have it by now.
+            if chunk.belongs_to(self.uid) {
+                each(chunk, &mut slots, &mut wakes);
+            }
+            drop(slots);
+            wakes.wake();
+        }
+    }
+
+    /// Wakes those who wait for a task's cancellation, now that every task is marked: who comes
+    /// later sees the mark.
+    fn tell_cancel_waiters(&self) {
+        let mut wakes = Wakes::default();
+        self.lock().take_cancel_waiters(&mut wakes, None);
+        wakes.wake();
     }
 
     pub(crate) fn take_hooks(&self) -> Vec<Hook> {
@@ -565,6 +606,16 @@ impl Node {
         drop(tasks);
         if left {
             self.program.sync(self);
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // One after the other: a chain of a hundred thousand would overflow the stack.
+        let mut above = self.parent.take();
+        while let Some(node) = above {
+            above = Arc::into_inner(node).and_then(|mut node| node.parent.take());
         }
     }
 }
@@ -630,19 +681,9 @@ impl Tasks {
         chunk.insert(&mut slots, node.uid, spawn)
     }
 
-    /// Has all chunks repeat the gate and the token.
-    fn tell(&self, fired: bool) {
-        for chunk in &self.chunks {
-            chunk.tell(&mut chunk.lock(), self.gate, fired);
-        }
-    }
-
-    /// Takes no more plain and graceful tasks.
-    fn narrow(&mut self, fired: bool) {
-        if self.gate == Gate::Open {
-            self.gate = Gate::Shielded;
-            self.tell(fired);
-        }
+    /// Takes no more than `gate` lets in; the chunks have yet to be told.
+    fn narrow(&mut self, gate: Gate) {
+        self.gate = self.gate.max(gate);
     }
 
     /// Calls `each` with every live task, until it returns false.
@@ -750,36 +791,6 @@ impl Tasks {
         (*ticket == key.ticket).then_some(waiter)
     }
 
-    /// Sets `flags` on the tasks that `which` names and takes their wakers.
-    fn take_wakers(
-        &mut self,
-        wakes: &mut Wakes,
-        which: impl Fn(TaskKind, Word) -> bool,
-        flags: u64,
-    ) {
-        self.each(|task, slots| {
-            if which(slots.at(&task).kind, task.word()) {
-                wakes.add(task.take_waker(slots, flags));
-            }
-            true
-        });
-    }
-
-    /// Takes the wakers of those that wait for the token with them. Who has none stored yet looks at
-    /// the token when it stores one.
-    fn take_watchers(&mut self, wakes: &mut Wakes) {
-        self.each(|task, slots| {
-            if task.word().has(flag::WATCH) {
-                let waker = task.take_waker(slots, 0);
-                if waker.is_some() {
-                    task.clear(flag::WATCH); // told
-                }
-                wakes.add(waker);
-            }
-            true
-        });
-    }
-
     /// Marks the first tasks as ones whose end the report wants. Returns how many are alive.
     pub(crate) fn list(
         &mut self,
@@ -806,21 +817,17 @@ impl Tasks {
         Some(self.listed.swap_remove(at).1)
     }
 
-    /// Counts what is about to be cut off and was not before. Jobs are not: nothing drops those.
-    fn count_cut_off(&mut self, program: &Program) {
-        let mut count = 0;
-        self.each(|task, slots| {
-            let job = slots.at(&task).kind == TaskKind::Blocking;
-            count += usize::from(!job && !task.word().has(flag::FORCE));
-            true
-        });
-        program.cut_off(count);
-    }
-
-    /// Takes no more tasks: what is alive once this returns is all that will be.
-    pub(crate) fn shut(&mut self) {
-        self.gate = Gate::Closed;
-        self.tell(true);
+    /// Takes no more tasks: what is alive once this returns is all that will be. Returns the totals.
+    pub(crate) fn shut(&mut self) -> Totals {
+        self.narrow(Gate::Closed);
+        let mut totals = self.totals;
+        for chunk in &self.chunks {
+            let mut slots = chunk.lock();
+            slots.narrow(Gate::Closed);
+            chunk.set_fired(&mut slots);
+            totals.add(&slots.totals);
+        }
+        totals
     }
 
     /// Counts all that is alive as abandoned: it is not tracked any more. Who waits for it is told.
@@ -840,17 +847,18 @@ impl Tasks {
         self.totals.abandoned += abandoned;
     }
 
-    /// Ends the scope, which was shut, though some tasks are alive: they are dropped at their next yield, and who
-    /// waits for the scope is told.
+    /// Ends the scope, which was shut, though some tasks are alive: they are dropped at their next
+    /// yield, and who waits for the scope is told.
     pub(crate) fn end_with_stragglers(&mut self, program: &Program, wakes: &mut Wakes) {
-        self.count_cut_off(program);
         self.take_waiters(wakes, |_| true);
-        self.take_wakers(wakes, |_, _| true, flag::CANCEL | flag::FORCE);
+        for chunk in &self.chunks {
+            chunk.lock().force(chunk, program, wakes);
+        }
     }
 
     /// Ends the scope, which was shut: nothing of it is alive, or all of that is abandoned.
     pub(crate) fn close(&mut self) -> Ended {
-        self.gate = Gate::Closed; // one that was never open has no chunk to tell
+        self.narrow(Gate::Closed); // one that was never open was not shut
         let mut wakes = Wakes::default();
         self.take_waiters(&mut wakes, |_| true);
         let mut nodes = Vec::new();
@@ -967,5 +975,18 @@ mod tests {
         drop(tasks);
         _ = program.conclude(); // its scopes refer to it
         live.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
+    }
+
+    #[test]
+    fn the_last_of_a_hundred_thousand_nested_scopes_takes_the_others_along() {
+        let program = program(false);
+        let mut deepest = program.root();
+        for _ in 0..100_000 {
+            deepest = program.open(&deepest, "deep".into(), &[]);
+        }
+        _ = program.conclude(); // nobody else holds them any more
+        let left = Arc::downgrade(&program);
+        drop((program, deepest));
+        assert_eq!(left.strong_count(), 0);
     }
 }

@@ -214,6 +214,20 @@ enum Due {
     Deadline(usize),
 }
 
+impl Action {
+    /// Returns the scope that it is about.
+    pub(crate) fn scope(self) -> Option<ScopeId> {
+        match self {
+            Action::Fire(id)
+            | Action::Cancel(id)
+            | Action::CutOff(id)
+            | Action::Close(id)
+            | Action::End(id) => Some(id),
+            Action::LameDuck | Action::Finish => None,
+        }
+    }
+}
+
 impl Machine {
     /// Returns a machine whose root is running. Time starts at zero.
     pub fn new(limits: Limits) -> Machine {
@@ -298,52 +312,18 @@ impl Machine {
     /// A time before the latest one told counts as that one. The event is looked at before the
     /// limits: what ended in the instant of its limit was in time.
     pub fn handle(&mut self, now: Duration, event: Event) {
+        self.handle_all(now, [event]);
+    }
+
+    /// The same for several events of one instant, of which each is seen before the consequences of
+    /// any.
+    pub fn handle_all(&mut self, now: Duration, events: impl IntoIterator<Item = Event>) {
         self.now = self.now.max(now);
-        if self.finished {
-            return;
-        }
-        match event {
-            Event::Tick => {}
-            Event::Stop(id) => {
-                if id == self.root() {
-                    self.stop_program(self.limits.lame_duck);
-                } else if let Some(index) = self.tree.find(id) {
-                    self.stop_scope(index);
-                }
+        for event in events {
+            if self.finished {
+                return;
             }
-            Event::Graceful(id, alive) => self.change(id, |node| node.graceful = Some(alive)),
-            Event::Live(id, alive) => self.change(id, |node| {
-                node.live = Some(alive);
-                node.left &= !alive;
-                node.fresh &= !alive;
-            }),
-            Event::Closed(id) => self.change(id, |node| node.closed = node.phase == Phase::Closing),
-            Event::Occupied(id) => self.change(id, |node| {
-                if node.phase == Phase::Closing && !node.cut {
-                    (node.live, node.postponed) = (Some(true), true);
-                }
-            }),
-            Event::Left(id) => self.change(id, |node| {
-                node.left = true;
-                node.fresh = false;
-            }),
-            Event::CutOff => {
-                if self.program.is_some() {
-                    self.proceed();
-                    let stops = self.open_stops(|stop| !stop.cut);
-                    self.sweep(&stops);
-                }
-            }
-            Event::Deadline => {
-                self.stop_program(Duration::ZERO);
-                self.proceed();
-                let stops = self.open_stops(|_| true);
-                self.give_up(&stops);
-            }
-            Event::Force => {
-                self.actions.clear();
-                self.finish(Phase::Forced);
-            }
+            self.take_in(event);
         }
         self.run();
     }
@@ -412,10 +392,58 @@ impl Machine {
 
 /// Requests.
 impl Machine {
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::Tick => {}
+            Event::Stop(id) => {
+                if id == self.root() {
+                    self.stop_program(self.limits.lame_duck);
+                } else if let Some(index) = self.tree.find(id) {
+                    self.stop_scope(index);
+                }
+            }
+            Event::Graceful(id, alive) => self.change(id, |node| node.graceful = Some(alive)),
+            Event::Live(id, alive) => self.change(id, |node| {
+                node.live = Some(alive);
+                node.left &= !alive;
+                node.fresh &= !alive;
+            }),
+            Event::Closed(id) => self.change(id, |node| node.closed = node.phase == Phase::Closing),
+            Event::Occupied(id) => self.change(id, |node| {
+                if node.phase == Phase::Closing && !node.cut {
+                    (node.live, node.postponed) = (Some(true), true);
+                }
+            }),
+            Event::Left(id) => self.change(id, |node| {
+                node.left = true;
+                node.fresh = false;
+            }),
+            Event::CutOff => {
+                if self.program.is_some() {
+                    self.proceed();
+                    let stops = self.open_stops(|stop| !stop.cut);
+                    self.sweep(&stops);
+                }
+            }
+            Event::Deadline => {
+                self.stop_program(Duration::ZERO);
+                self.proceed();
+                let stops = self.open_stops(|_| true);
+                self.give_up(&stops);
+            }
+            Event::Force => {
+                self.actions.clear();
+                self.finish(Phase::Forced);
+            }
+        }
+    }
+
     fn change(&mut self, id: ScopeId, change: impl FnOnce(&mut Node)) {
         if let Some(index) = self.tree.find(id) {
             change(&mut self.tree[index]);
-            self.work.push_back(index);
+            if self.work.back() != Some(&index) {
+                self.work.push_back(index);
+            }
         }
     }
 

@@ -48,13 +48,40 @@ impl Wakes {
         self.0.extend(waker);
     }
 
-    pub(crate) fn wake(self) {
-        for waker in self.0 {
+    pub(crate) fn wake(&mut self) {
+        for waker in self.0.drain(..) {
             // A waker that panics must not keep the others from being woken.
             _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }
+
+/// What came of events, to be done once the program's lock is free.
+#[derive(Default)]
+pub(crate) struct Rest {
+    wakes: Wakes,
+    entered: Vec<Phase>,
+    dropped: Vec<(Arc<Node>, Ended)>,
+}
+
+impl Rest {
+    pub(crate) fn finish(&mut self) {
+        self.entered.drain(..).for_each(crate::log::phase);
+        self.wakes.wake();
+        self.dropped.clear();
+    }
+}
+
+/// What the machine is to be told of an action that was performed.
+pub(crate) enum Answer {
+    Nothing,
+    This(Event),
+    /// What is alive in this scope.
+    Tasks(Arc<Node>),
+}
+
+/// Performs an action that needs more than the program's state, with the scope that it is about.
+pub(crate) type Act = fn(&Arc<Program>, Action, Option<Arc<Node>>) -> Answer;
 
 /// Tells the threads that supervise a program what they have to know.
 pub(crate) trait Supervisor: Send + Sync {
@@ -421,46 +448,32 @@ impl Program {
     pub(crate) fn sync(self: &Arc<Program>, node: &Arc<Node>) {
         let now = self.now();
         let mut state = self.lock();
-        let counts = node.lock().counts(node);
-        state.machine.handle(now, Event::Graceful(node.id, counts.graceful));
-        state.machine.handle(now, Event::Live(node.id, counts.live));
-        if counts.left {
-            state.machine.handle(now, Event::Left(node.id));
-        }
+        state.tell_tasks(now, node);
         self.settle(state, now);
     }
 
     /// Takes over what the machine wants done. What is trivial is done at once, where it keeps the
     /// order; for the rest the driver is woken.
     fn settle(self: &Arc<Program>, mut state: MutexGuard<'_, State>, now: Duration) {
-        let mut wakes = Wakes::default();
-        let mut dropped = Vec::new();
-        let mut entered = Vec::new();
-        while let Some(action) = state.machine.next_action() {
-            entered.extend(state.note_phase(now, &action));
+        let mut rest = Rest::default();
+        while let Some(action) = state.next_action(now, &mut rest) {
             let idle = state.actions.is_empty() && !state.acting;
-            match action {
-                Action::Close(id) if idle && !state.has_hooks(id) => {
-                    state.machine.handle(now, Event::Closed(id));
-                }
-                Action::End(id) if idle => dropped.extend(state.end(id, &mut wakes)),
-                action => state.actions.push_back(action),
+            if !idle || !state.perform(now, action, &mut rest) {
+                state.actions.push_back(action);
             }
         }
         let pending = !state.actions.is_empty() && !state.acting;
         if pending {
             self.set_waiting(true);
-            wakes.add(state.driver.take());
+            rest.wakes.add(state.driver.take());
         }
         drop(state);
-        entered.into_iter().for_each(crate::log::phase);
         if pending {
             if let Some(supervisor) = self.supervisor.get() {
                 supervisor.pending();
             }
         }
-        wakes.wake();
-        drop(dropped);
+        rest.finish();
     }
 
     /// Whether any program's driver has to come to run; for most it is the answer.
@@ -491,13 +504,10 @@ impl Program {
         !state.actions.is_empty() && !state.acting
     }
 
-    /// Performs what there is to do with `act`, unless somebody else is at it. Returns the next
-    /// soft limit.
-    pub(crate) fn drive(
-        self: &Arc<Program>,
-        act: &mut dyn FnMut(&Arc<Program>, Action),
-    ) -> Option<Duration> {
-        let now = self.now();
+    /// Performs what there is to do, with `act` what is not trivial, unless somebody else is at it.
+    /// Returns the next soft limit.
+    pub(crate) fn drive(self: &Arc<Program>, act: Act) -> Option<Duration> {
+        let mut now = self.now();
         let mut state = self.lock();
         if state.acting {
             return state.machine.next_limit();
@@ -505,37 +515,34 @@ impl Program {
         state.machine.handle(now, Event::Tick);
         state.acting = true;
         self.set_waiting(false);
-        let mut now = now;
+        let mut rest = Rest::default();
         loop {
-            let mut entered = Vec::new();
-            while let Some(action) = state.machine.next_action() {
-                entered.extend(state.note_phase(now, &action));
+            while let Some(action) = state.next_action(now, &mut rest) {
                 state.actions.push_back(action);
             }
-            let next = state.actions.pop_front();
-            if next.is_none() && entered.is_empty() {
-                break;
+            let Some(action) = state.actions.pop_front() else { break };
+            if state.perform(now, action, &mut rest) {
+                continue;
             }
+            let node = action.scope().and_then(|scope| state.node(scope));
             drop(state);
-            entered.into_iter().for_each(crate::log::phase);
-            if let Some(action) = next {
-                // What the user gave us is caught where it runs; should anything unwind all the
-                // same, the actions that follow are performed.
-                _ = catch_unwind(AssertUnwindSafe(|| act(self, action)));
-            }
+            rest.finish();
+            // What the user gave us is caught where it runs; should anything unwind all the same,
+            // the actions that follow are performed.
+            let acted = catch_unwind(AssertUnwindSafe(|| act(self, action, node)));
             now = self.now();
             state = self.lock();
+            match acted {
+                Ok(Answer::This(event)) => state.machine.handle(now, event),
+                Ok(Answer::Tasks(node)) => state.tell_tasks(now, &node),
+                Ok(Answer::Nothing) | Err(_) => {}
+            }
         }
         state.acting = false;
-        state.machine.next_limit()
-    }
-
-    /// Performs [`Action::End`].
-    pub(crate) fn end(&self, id: ScopeId) {
-        let mut wakes = Wakes::default();
-        let dropped = self.lock().end(id, &mut wakes);
-        wakes.wake();
-        drop(dropped);
+        let next = state.machine.next_limit();
+        drop(state);
+        rest.finish();
+        next
     }
 
     /// Folds a scope that had ended with stragglers, the last of which is gone now.
@@ -754,7 +761,7 @@ impl Program {
             // Whoever reads a token from here on is told.
             node.set_fired();
             let mut tasks = node.lock();
-            tasks.shut();
+            _ = tasks.shut();
             tasks.abandon(&mut wakes);
             let totals = tasks.totals();
             dropped.push(tasks.close());
@@ -827,28 +834,59 @@ impl State {
         self.nodes.get(id.index())?.clone().filter(|node| node.id == id)
     }
 
-    fn has_hooks(&self, id: ScopeId) -> bool {
-        self.node(id).is_some_and(|node| node.lock().has_hooks())
+    /// Takes the next action from the machine.
+    fn next_action(&mut self, now: Duration, rest: &mut Rest) -> Option<Action> {
+        let action = self.machine.next_action()?;
+        rest.entered.extend(self.note_phase(now, &action));
+        Some(action)
     }
 
-    /// Folds an ended scope into the totals. What it returns is to be dropped outside the lock.
-    fn end(&mut self, id: ScopeId, wakes: &mut Wakes) -> Option<(Arc<Node>, Ended)> {
+    /// Performs an action that is trivial; returns whether it was.
+    fn perform(&mut self, now: Duration, action: Action, rest: &mut Rest) -> bool {
+        match action {
+            Action::Close(id) => {
+                let Some(node) = self.node(id) else { return true };
+                let event = if node.is_alive() && !self.machine.is_cut_off(id) {
+                    Event::Occupied(id) // by a task that was spawned since there was none
+                } else if node.lock().has_hooks() {
+                    return false;
+                } else {
+                    Event::Closed(id)
+                };
+                self.machine.handle(now, event);
+            }
+            Action::End(id) => self.end(id, rest),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Tells the machine what is alive in a scope.
+    fn tell_tasks(&mut self, now: Duration, node: &Node) {
+        let counts = node.lock().counts(node);
+        let tasks = [Event::Graceful(node.id, counts.graceful), Event::Live(node.id, counts.live)];
+        let left = counts.left.then_some(Event::Left(node.id));
+        self.machine.handle_all(now, tasks.into_iter().chain(left));
+    }
+
+    /// Folds an ended scope into the totals.
+    pub(crate) fn end(&mut self, id: ScopeId, rest: &mut Rest) {
         self.machine.ended(id);
-        let node = self.nodes.get_mut(id.index())?.take_if(|node| node.id == id)?;
+        let node = self.nodes.get_mut(id.index()).and_then(|at| at.take_if(|node| node.id == id));
+        let Some(node) = node else { return };
         let mut tasks = node.lock();
-        tasks.shut();
-        let totals = tasks.totals();
+        let totals = tasks.shut();
         if totals.live > 0 {
-            tasks.end_with_stragglers(&node.program, wakes);
+            tasks.end_with_stragglers(&node.program, &mut rest.wakes);
             drop(tasks);
             self.lingering.insert(node.uid, node);
-            return None;
+            return;
         }
         let mut ended = tasks.close();
         drop(tasks);
-        wakes.0.append(&mut ended.wakes.0);
+        rest.wakes.0.append(&mut ended.wakes.0);
         self.report.add_totals(&node.name, &totals);
-        Some((node, ended))
+        rest.dropped.push((node, ended));
     }
 
     /// Keeps the report's list of the program's phases; returns the one that is entered.

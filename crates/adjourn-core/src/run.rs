@@ -611,7 +611,7 @@ impl<F: Future<Output = MainEnd>> Future for Root<F> {
         let mut this = self.project();
         this.program.set_root_waker(cx.waker());
         if this.program.is_summoned() {
-            this.program.drive(&mut perform);
+            this.program.drive(perform);
         }
         if let Some(main) = this.main.as_mut().as_pin_mut() {
             if let Poll::Ready(end) = main.poll(cx) {

@@ -22,9 +22,10 @@
 //!    and after the other nobody may do anything.
 //!
 //! Invariants of a chunk:
-//! 4. `owner`, `gate` and `fired` repeat what its scope says. They change under the chunk's lock, by
-//!    who holds the scope's: a spawn that comes before the change is seen by whoever makes it, one
-//!    that comes after it sees the change.
+//! 4. `owner`, `gate` and `fired` repeat what its scope says. They change under the chunk's lock,
+//!    after the scope's own has changed and all chunks were listed under the scope's lock: a spawn
+//!    that comes before the change is seen by whoever makes it, one that comes after it sees the
+//!    change, and a chunk that is not in the list was made by the new rule.
 //! 5. A chunk in the pool has no owner and no live slot.
 //! 6. Locks are taken in the order program, scope, chunk, pool.
 
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use crate::error::Place;
 use crate::node::{Gate, Node, Spawn};
+use crate::program::{Program, Wakes};
 use crate::report::{TaskKind, Totals};
 use crate::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use crate::sync::atomic::{AtomicBool, AtomicU64};
@@ -456,10 +458,9 @@ impl Chunk {
         self.fired.load(SeqCst)
     }
 
-    /// Repeats what the scope says, under its lock.
-    pub(crate) fn tell(&self, slots: &mut Slots, gate: Gate, fired: bool) {
-        slots.gate = gate;
-        self.fired.store(fired, SeqCst);
+    /// Repeats what the scope's token says, under the chunk's lock.
+    pub(crate) fn set_fired(&self, _: &mut Slots) {
+        self.fired.store(true, SeqCst);
     }
 
     /// Gives it to a scope, whose lock is held.
@@ -469,7 +470,8 @@ impl Chunk {
         slots.node = Some(node.clone());
         self.owner.store(node.uid, Relaxed);
         self.hosted.store(node.program.is_hosted(), Relaxed);
-        self.tell(&mut slots, gate, node.is_fired());
+        slots.gate = gate;
+        self.fired.store(node.is_fired(), SeqCst);
     }
 
     /// Takes it from a scope that has ended, whose lock is held, and returns what it counted. It
@@ -477,7 +479,8 @@ impl Chunk {
     pub(crate) fn detach(&'static self) -> (Totals, Option<Arc<Node>>) {
         let mut slots = self.lock();
         self.owner.store(0, Relaxed);
-        self.tell(&mut slots, Gate::Closed, true);
+        slots.gate = Gate::Closed;
+        self.set_fired(&mut slots);
         (slots.listed, slots.foreground) = (false, 0);
         let totals = std::mem::take(&mut slots.totals);
         let empty = self.is_empty(&slots);
@@ -601,6 +604,55 @@ impl Slots {
             }
         }
         true
+    }
+
+    /// Takes no more than `gate` lets in.
+    pub(crate) fn narrow(&mut self, gate: Gate) {
+        self.gate = self.gate.max(gate);
+    }
+
+    /// Sets `flags` on the tasks of the kinds that `which` names and takes their wakers.
+    pub(crate) fn take_wakers(
+        &mut self,
+        chunk: &'static Chunk,
+        wakes: &mut Wakes,
+        which: impl Fn(TaskKind) -> bool,
+        flags: u64,
+    ) {
+        self.each(chunk, |task, slots| {
+            if which(slots.at(&task).kind) {
+                wakes.add(task.take_waker(slots, flags));
+            }
+            true
+        });
+    }
+
+    /// Takes the wakers of those that wait for the token with them. Who has none stored yet looks at
+    /// the token when it stores one.
+    pub(crate) fn take_watchers(&mut self, chunk: &'static Chunk, wakes: &mut Wakes) {
+        self.each(chunk, |task, slots| {
+            if task.word().has(flag::WATCH) {
+                let waker = task.take_waker(slots, 0);
+                if waker.is_some() {
+                    task.clear(flag::WATCH); // told
+                }
+                wakes.add(waker);
+            }
+            true
+        });
+    }
+
+    /// Has all tasks dropped at their next yield, held or not, and counts what was not cut off
+    /// before. Jobs are not counted: nothing drops those.
+    pub(crate) fn force(&mut self, chunk: &'static Chunk, program: &Program, wakes: &mut Wakes) {
+        let mut count = 0;
+        self.each(chunk, |task, slots| {
+            let job = slots.at(&task).kind == TaskKind::Blocking;
+            count += usize::from(!job && !task.word().has(flag::FORCE));
+            wakes.add(task.take_waker(slots, flag::CANCEL | flag::FORCE));
+            true
+        });
+        program.cut_off(count); // before the lock is free and one of them can end
     }
 
     /// The entry of a task that [`each`](Slots::each) gave.
