@@ -24,7 +24,8 @@ use crate::task::{self, JoinHandle, Task};
 /// A named group of tasks: a node of the tree whose root is the program.
 ///
 /// Clones are handles of the same scope; dropping a handle stops nothing. `B` is the backend that
-/// it spawns on: [`AnyBackend`] unless [`with_backend`](Scope::with_backend) says otherwise.
+/// it spawns on: [`AnyBackend`] unless [`typed`](Scope::typed) or
+/// [`with_backend`](Scope::with_backend) says otherwise.
 ///
 /// A scope ends when it is stopped and its tasks are gone, or by itself once no handle and no task
 /// of it is left. Its totals are then in the report, under its name.
@@ -59,6 +60,21 @@ impl Scope {
         let backend = node.program.backend.clone();
         Ok(Scope::from_node(node, backend))
     }
+
+    /// Returns the same scope, spawning on the backend's own type `B`: what is spawned there costs
+    /// no allocation beside the executor's own. `None` if the program runs on another.
+    ///
+    /// ```
+    /// # use adjourn_core::{Scope, rt::Spawner};
+    /// # fn connections<Tokio: Spawner>(scope: &Scope) -> Option<()> {
+    /// let connections = scope.scope("connections").typed::<Tokio>()?;
+    /// connections.spawn(async { /* one of many */ });
+    /// # Some(())
+    /// # }
+    /// ```
+    pub fn typed<B: Spawner>(&self) -> Option<Scope<B>> {
+        Some(self.with_backend(self.backend.downcast_ref::<B>()?.clone()))
+    }
 }
 
 impl<B> Scope<B> {
@@ -74,7 +90,8 @@ impl<B> Scope<B> {
     /// Returns the same scope, spawning on `backend` from here on.
     ///
     /// A typed backend saves the allocation that erasing costs, and turns a missing capability
-    /// into a compile error. It must be of the executor that runs the program.
+    /// into a compile error. It must be of the executor that runs the program;
+    /// [`typed`](Scope::typed) takes that one.
     pub fn with_backend<C: Spawner>(&self, backend: C) -> Scope<C> {
         Scope::from_node(self.node.clone(), backend)
     }

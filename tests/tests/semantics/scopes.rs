@@ -11,6 +11,7 @@ use crate::harness::*;
 
 scenarios![
     scopes_have_names_and_paths,
+    a_scope_is_typed_by_the_backend_that_runs_it,
     a_partial_stop_spares_siblings,
     a_stop_reaches_grandchildren,
     a_chain_of_dependencies_stops_in_order,
@@ -47,6 +48,31 @@ fn scopes_have_names_and_paths(config: Config) {
     });
     clean(&exit);
     assert_eq!(exit.report().totals["connection-1"].finished, 1);
+}
+
+fn a_scope_is_typed_by_the_backend_that_runs_it(config: Config) {
+    use adjourn::{async_std::AsyncStd, smol::Smol, tokio::Tokio};
+
+    /// Spawns on the backend's own type, if the scope runs on that.
+    async fn spawns_on<B: rt::Spawner>(name: &str, scope: &Scope) -> Option<String> {
+        let typed = scope.typed::<B>()?;
+        assert_eq!(typed.spawn(async { Scope::current().path() }).await.unwrap(), "root/typed");
+        Some(name.to_owned())
+    }
+    let (sent, received) = mpsc::channel();
+    let exit = Program::new(config).run(async move {
+        let scope = scope("typed");
+        let names = [
+            spawns_on::<Tokio>("tokio", &scope).await,
+            spawns_on::<Smol>("smol", &scope).await,
+            spawns_on::<AsyncStd>("async-std", &scope).await,
+        ];
+        sent.send((names.into_iter().flatten().collect::<Vec<_>>(), scope.totals())).unwrap();
+    });
+    clean(&exit);
+    let (names, totals) = received.recv().unwrap();
+    assert_eq!(names, [exit.report().backend]);
+    assert_eq!(totals.finished, 1);
 }
 
 fn a_partial_stop_spares_siblings(config: Config) {

@@ -50,6 +50,7 @@ pub struct AnySleep {
 
 trait Erased: Send + Sync {
     fn name(&self) -> &'static str;
+    fn backend(&self) -> &dyn Any;
     fn spawn(&self, letter: Letter);
     fn now(&self) -> Instant;
     fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -110,6 +111,11 @@ impl AnyBackend {
     /// Returns the backend's name: `"tokio"`.
     pub fn name(&self) -> &'static str {
         self.backend.name()
+    }
+
+    /// Returns the backend by its own type, `None` if it is of another.
+    pub fn downcast_ref<B: Spawner>(&self) -> Option<&B> {
+        self.backend.backend().downcast_ref()
     }
 }
 
@@ -204,6 +210,10 @@ macro_rules! erased_common {
     () => {
         fn name(&self) -> &'static str {
             self.1
+        }
+
+        fn backend(&self) -> &dyn Any {
+            &self.0
         }
 
         fn spawn(&self, letter: Letter) {
