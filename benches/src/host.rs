@@ -44,6 +44,16 @@ impl Config {
     pub const ALL: [Config; 4] =
         [Config::TokioCurrentThread, Config::TokioMultiThread, Config::Smol, Config::AsyncStd];
 
+    /// Returns the configuration of this name.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn named(name: &str) -> Config {
+        let found = Config::ALL.into_iter().find(|config| config.name() == name);
+        found.expect("the name of a configuration")
+    }
+
     /// Returns its name in tables.
     pub fn name(self) -> &'static str {
         match self {

@@ -15,7 +15,7 @@ use std::pin::Pin;
 
 pub use async_shutdown::AsyncShutdown;
 pub use bare::Bare;
-pub use elegant::{Elegant, cancel_once};
+pub use elegant::Elegant;
 pub use joinset::InJoinSet;
 pub use ours::Ours;
 pub use subsystems::Subsystems;
@@ -95,8 +95,8 @@ pub enum Work {
 pub trait Way: Sync {
     /// Its name in the tables.
     fn name(&self) -> &'static str;
-    /// Spawns tasks that do `work` and waits for them.
-    fn finish(&self, size: Size, work: Work) -> Boxed<'_>;
+    /// Spawns tasks that do `work` and waits for them. `None`, here and below: it cannot.
+    fn finish(&self, size: Size, work: Work) -> Option<Boxed<'_>>;
     /// Parks `count` tasks and ends them, after `meanwhile`.
     fn cancel<'a>(&'a self, count: usize, meanwhile: Boxed<'a>) -> Option<Boxed<'a>>;
     /// Spawns tasks that watch for the stop and waits for them.
@@ -108,13 +108,13 @@ impl<G: Group> Way for G {
         G::NAME
     }
 
-    fn finish(&self, size: Size, work: Work) -> Boxed<'_> {
+    fn finish(&self, size: Size, work: Work) -> Option<Boxed<'_>> {
         // A type for each: a task that only ends is smaller than one that may yield.
-        match work {
+        Some(match work {
             Work::Nothing => Box::pin(Group::finish(self, size, || async { black_box(()) })),
             Work::Yields => Box::pin(Group::finish(self, size, || yields(TURNS))),
             Work::Gate => Box::pin(Group::finish(self, size, gated)),
-        }
+        })
     }
 
     fn cancel<'a>(&'a self, count: usize, meanwhile: Boxed<'a>) -> Option<Boxed<'a>> {

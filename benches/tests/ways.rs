@@ -21,13 +21,14 @@ fn each_way_finishes_and_cancels_all() {
             let host = OnTokio::current();
             for way in tokio_ways(&host, &Scope::current()) {
                 let before = through();
-                let opener = host.spawn(open_gate(300));
-                // The gate waits for ever for tasks that are not run.
-                let all = way.finish(Size { count: 300, batch: 300 }, Work::Gate);
-                assert!(timeout(LIMIT, all).await.is_ok(), "{} does not finish", way.name());
-                let opened = timeout(LIMIT, opener).await;
-                assert!(matches!(opened, Ok(Ok(()))), "{} does not run its tasks", way.name());
-                assert_eq!(through() - before, 300, "{}", way.name());
+                if let Some(all) = way.finish(Size { count: 300, batch: 300 }, Work::Gate) {
+                    let opener = host.spawn(open_gate(300));
+                    // The gate waits for ever for tasks that are not run.
+                    assert!(timeout(LIMIT, all).await.is_ok(), "{} does not finish", way.name());
+                    let opened = timeout(LIMIT, opener).await;
+                    assert!(matches!(opened, Ok(Ok(()))), "{} does not run its tasks", way.name());
+                    assert_eq!(through() - before, 300, "{}", way.name());
+                }
                 way.cancel(300, Box::pin(async {})).expect("no more than it can").await;
                 gone();
                 if let Some(watching) = way.watch(Size::of(130)) {

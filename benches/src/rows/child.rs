@@ -1,22 +1,31 @@
-//! What has to be measured in a process of its own: it ends the process, or can be done once.
+//! What is measured in a process of its own: what ends the process or can be done once, and what
+//! happens once in a program and takes another time with the memory that earlier rounds have left.
 
 use std::process::Command;
 
-use adjourn::{async_std, tokio};
+use super::{memory, process, tasks, trees};
+use crate::host::Config;
 
-use super::process;
-use crate::host::{self, Config, OnAsyncStd, OnSmol, OnTokio};
-use crate::way::cancel_once;
-
-/// Runs this program again to do `args` and returns what it printed and its exit code.
+/// Runs this program again to do `args`; returns the figures that it printed.
 ///
 /// # Panics
 ///
-/// When it does not start.
-pub fn start(args: &[&str]) -> (String, Option<i32>) {
+/// When it does not start or fails.
+pub fn start(args: &[&str]) -> Vec<f64> {
     let exe = std::env::current_exe().expect("the path of this program");
     let output = Command::new(exe).arg("--child").args(args).output().expect("it starts");
-    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace().map(|figure| figure.parse().expect("a figure")).collect()
+}
+
+/// The same for what prints one figure.
+///
+/// # Panics
+///
+/// As [`start`], and when it prints none.
+pub fn figure(args: &[&str]) -> f64 {
+    start(args).first().copied().expect("a figure")
 }
 
 /// Does what [`start`] asked for.
@@ -26,33 +35,25 @@ pub fn start(args: &[&str]) -> (String, Option<i32>) {
 /// When it does not know that.
 pub fn run(args: &[String]) {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    match args[..] {
-        ["elegant", host, count] => elegant(host, count.parse().expect("a number")),
-        ["wedged", host] => process::wedged(config(host)),
-        ["signal", count] => process::signal_with(count.parse().expect("a number")),
+    let number = |text: &str| text.parse().expect("a number");
+    let figures = match args[..] {
+        ["cancel", config, way, count] => {
+            tasks::cancel_once(Config::named(config), way, number(count))
+        }
+        ["bytes", config, way, count] => {
+            memory::parked_bytes(Config::named(config), way, number(count))
+        }
+        ["tree", way, shape, size] => vec![trees::once(way, shape, number(size))],
+        ["returned", config, count] => {
+            vec![process::returned(Config::named(config), number(count))]
+        }
+        ["returned by hand", count] => vec![process::returned_by_hand(number(count))],
+        ["terminated", config, spawns, count] => {
+            vec![process::terminated(Config::named(config), spawns == "typed", number(count))]
+        }
+        ["wedged", config] => process::wedged(Config::named(config)),
+        ["signal", rounds] => process::signal_with(number(rounds)),
         _ => panic!("no such child: {args:?}"),
-    }
-}
-
-fn config(name: &str) -> Config {
-    let found = Config::ALL.into_iter().find(|config| config.name() == name);
-    found.expect("the name of a configuration")
-}
-
-fn elegant(host: &str, count: usize) {
-    let took = match config(host) {
-        Config::TokioCurrentThread => {
-            host::run(tokio::Runner::new().current_thread(), async |_| {
-                cancel_once(OnTokio::current(), count).await
-            })
-        }
-        Config::TokioMultiThread => {
-            host::run(tokio::Runner::new(), async |_| cancel_once(OnTokio::current(), count).await)
-        }
-        Config::Smol => OnSmol::run(async |host, _| cancel_once(host, count).await),
-        Config::AsyncStd => {
-            host::run(async_std::Runner::new(), async |_| cancel_once(OnAsyncStd, count).await)
-        }
     };
-    println!("{}", took.as_nanos());
+    figures.iter().for_each(|figure| println!("{figure}"));
 }

@@ -1,15 +1,19 @@
 //! Heap: allocations of a task, bytes of a parked one, what is left of those that have ended.
+//!
+//! Parked tasks are counted in a process of their own: memory that earlier ones have left to be used
+//! again is not asked of the allocator anew.
 
 use std::sync::{Arc, Mutex};
 
-use super::tasks::{Effort, general_ways, tokio_ways};
+use super::child;
+use super::tasks::{Effort, named, with_ways};
 use super::turns::Ways;
 use crate::alloc::{self, Allocated};
 use crate::body::{gone, yields};
-use crate::host::{self, OnSmol, OnTokio};
+use crate::host::Config;
 use crate::plot::{Chart, Line};
 use crate::table::plain;
-use crate::way::{Size, Way, Work};
+use crate::way::{Size, Work};
 
 /// What the design allows for a task: inline in its future, and in the scope's side table.
 const BUDGET: f64 = 48.0 + 64.0;
@@ -19,14 +23,8 @@ pub fn all(effort: Effort) -> (String, Chart) {
     let full = effort == Effort::Full;
     let sizes: &[usize] = if full { &[1_000, 10_000, 100_000, 1_000_000] } else { &[1_000] };
     let ended = if full { 1_000_000 } else { 64_000 };
-    let (tokio, series) =
-        host::run(adjourn::tokio::Runner::new().current_thread(), async |scope| {
-            let ways = tokio_ways(&OnTokio::current(), &scope);
-            table("Tokio current-thread", true, &ways, sizes, ended).await
-        });
-    let (smol, _) = OnSmol::run(async |host, scope| {
-        table("smol, one thread", false, &general_ways(&host, &scope), sizes, ended).await
-    });
+    let (tokio, series) = table(Config::TokioCurrentThread, true, sizes, ended);
+    let (smol, _) = table(Config::Smol, false, sizes, ended);
     let chart = Chart {
         title: "Heap of a parked task, Tokio current-thread".to_owned(),
         across: "tasks".to_owned(),
@@ -37,15 +35,10 @@ pub fn all(effort: Effort) -> (String, Chart) {
 }
 
 /// `stepped`: the executor rounds sizes up.
-async fn table(
-    name: &str,
-    stepped: bool,
-    ways: &Ways,
-    sizes: &[usize],
-    ended: usize,
-) -> (String, Vec<Line>) {
+fn table(config: Config, stepped: bool, sizes: &[usize], ended: usize) -> (String, Vec<Line>) {
+    let calls = with_ways!(config, |_host, ways| ended_tasks(ways, ended));
     let mut head = vec![
-        format!("heap, {name}"),
+        format!("heap, {}", config.name()),
         "allocations a task".to_owned(),
         "bytes left of each of those".to_owned(),
     ];
@@ -53,21 +46,18 @@ async fn table(
     head.push("more than bare".to_owned());
     let (mut lines, mut series) = (vec![head], Vec::new());
     let (mut bare, mut bare_bytes) = (None, None);
-    for way in ways {
-        let way: &dyn Way = &**way;
-        // Once before, so that what grows with the number of tasks has its size.
-        way.finish(Size::of(640), Work::Nothing).await;
-        let all = counted(way.finish(Size::of(ended), Work::Nothing)).await;
+    for (way, all) in calls {
         let calls = all.calls as f64 / ended as f64;
         let more = (calls - *bare.get_or_insert(calls)).max(0.0);
         let mut line = vec![
-            way.name().to_owned(),
+            way.to_owned(),
             format!("{calls:.2} (bare {more:+.2})"),
             format!("{:.2}", (all.bytes as f64 / ended as f64).max(0.0)),
         ];
         let mut points = Vec::new();
         for &size in sizes {
-            let Some(bytes) = parked_bytes(way, size).await else {
+            let args = ["bytes", config.name(), way, &size.to_string()];
+            let Some(&bytes) = child::start(&args).first() else {
                 line.push("–".to_owned());
                 continue;
             };
@@ -76,7 +66,7 @@ async fn table(
         }
         let bytes = points.last().map_or(f64::NAN, |point: &(f64, f64)| point.1);
         let more = bytes - *bare_bytes.get_or_insert(bytes);
-        let verdict = match way.name() {
+        let verdict = match way {
             "Adjourn" if stepped => "", // what is added is not to be seen in steps of 128
             "Adjourn" if more <= BUDGET => "; budget 112: met",
             "Adjourn" => "; budget 112: **missed**",
@@ -84,20 +74,34 @@ async fn table(
         };
         line.push(format!("{more:+.0}{verdict}"));
         lines.push(line);
-        series.push(Line { name: way.name().to_owned(), points });
+        series.push(Line { name: way.to_owned(), points });
     }
     series.rotate_left(1); // ours first
     (plain(&lines), series)
 }
 
-async fn counted(work: impl Future<Output = ()>) -> Allocated {
-    alloc::start();
-    work.await;
-    alloc::stop()
+/// Counts what each way allocates for tasks that end, and what of it is left.
+async fn ended_tasks(ways: Ways, ended: usize) -> Vec<(&'static str, Allocated)> {
+    let mut all = Vec::new();
+    for way in &ways {
+        // Once before, so that what grows with the number of tasks has its size.
+        let Some(before) = way.finish(Size::of(640), Work::Nothing) else { continue };
+        before.await;
+        let Some(work) = way.finish(Size::of(ended), Work::Nothing) else { continue };
+        alloc::start();
+        work.await;
+        all.push((way.name(), alloc::stop()));
+    }
+    all
 }
 
 /// Returns the bytes of each of `count` parked tasks: what is allocated when all are.
-async fn parked_bytes(way: &dyn Way, count: usize) -> Option<f64> {
+pub fn parked_bytes(config: Config, way: &str, count: usize) -> Vec<f64> {
+    let way = way.to_owned();
+    with_ways!(config, |_host, ways| parked_in(ways, way, count))
+}
+
+async fn parked_in(ways: Ways, name: String, count: usize) -> Vec<f64> {
     let there = Arc::new(Mutex::new(0.0));
     let told = there.clone();
     let look = Box::pin(async move {
@@ -105,10 +109,10 @@ async fn parked_bytes(way: &dyn Way, count: usize) -> Option<f64> {
         let bytes = alloc::stop().bytes;
         *told.lock().expect("not poisoned") = bytes as f64 / count as f64;
     });
-    let work = way.cancel(count, look)?;
+    let Some(work) = named(&ways, &name).cancel(count, look) else { return Vec::new() };
     alloc::start();
     work.await;
     gone();
     let bytes = *there.lock().expect("not poisoned");
-    Some(bytes)
+    vec![bytes]
 }

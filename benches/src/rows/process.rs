@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use adjourn::{Exit, FutureExt, Scope, Signal, async_std, smol, spawn, spawn_shielded, tokio};
-use adjourn_core::rt::Executor;
+use adjourn_core::rt::{Executor, Spawner};
 
 use super::child;
 use super::tasks::Effort;
@@ -73,11 +73,12 @@ pub fn all(effort: Effort) -> String {
     let sizes: &[usize] =
         if effort == Effort::Full { &[1_000, 10_000, 100_000, 1_000_000] } else { &[1_000] };
     for &count in sizes {
-        let rounds = if count > 100_000 { 1 } else { 3 };
+        let rounds = if count > 100_000 { 2 } else { 5 };
+        let separately = |args: &[&str]| spread(repeat(rounds, || child::figure(args)));
         line(
             format!("stop request to `run` returned, {count} parked tasks"),
-            spread(repeat(rounds, || parked_by_hand(count))),
-            Config::ALL.map(|config| spread(repeat(rounds, || returned(config, count)))),
+            separately(&["returned by hand", &count.to_string()]),
+            Config::ALL.map(|config| separately(&["returned", config.name(), &count.to_string()])),
         );
     }
     let few = if effort == Effort::Full { 3 } else { 1 };
@@ -137,14 +138,15 @@ fn signal(config: Config) -> f64 {
     nanos(gone().0)
 }
 
-/// Returns the time from SIGTERM until `run` has returned, with so many parked tasks.
-pub fn terminated(config: Config, count: usize) -> f64 {
+/// Returns the time from SIGTERM until `run` has returned, with so many parked tasks, spawned on the
+/// backend's own type or on the erased one.
+pub fn terminated(config: Config, typed: bool, count: usize) -> f64 {
     let main = async {
-        let scope = Scope::current();
-        for _ in 0..count {
-            drop(scope.spawn(parked()));
+        if typed {
+            park_typed(config, count).await;
+        } else {
+            park(&Scope::current(), count).await;
         }
-        until_parked(count).await;
         asked();
         raise();
         pending::<()>().await;
@@ -156,6 +158,24 @@ pub fn terminated(config: Config, count: usize) -> f64 {
     nanos(elapsed)
 }
 
+async fn park<B: Spawner>(scope: &Scope<B>, count: usize) {
+    for _ in 0..count {
+        drop(scope.spawn(parked()));
+    }
+    until_parked(count).await;
+}
+
+async fn park_typed(config: Config, count: usize) {
+    async fn on<B: Spawner>(count: usize) {
+        park(&Scope::current().typed::<B>().expect("the backend that runs it"), count).await;
+    }
+    match config {
+        Config::TokioCurrentThread | Config::TokioMultiThread => on::<tokio::Tokio>(count).await,
+        Config::Smol => on::<smol::Smol>(count).await,
+        Config::AsyncStd => on::<async_std::AsyncStd>(count).await,
+    }
+}
+
 /// Sends SIGTERM to this process.
 #[allow(unsafe_code)]
 fn raise() {
@@ -164,16 +184,15 @@ fn raise() {
 }
 
 fn signals_by_hand(rounds: usize) -> Vec<f64> {
-    let (text, _) = child::start(&["signal", &rounds.to_string()]);
-    text.lines().filter_map(|line| line.parse().ok()).collect()
+    child::start(&["signal", &rounds.to_string()])
 }
 
 /// The same as it is written by hand: Tokio's signal, a token, a tracker. In a process of its own,
 /// since Tokio never gives the signal back.
-pub fn signal_with(rounds: usize) {
+pub fn signal_with(rounds: usize) -> Vec<f64> {
     use ::tokio::signal::unix::{SignalKind, signal};
     use tokio_util::{sync::CancellationToken, task::TaskTracker};
-    for _ in 0..rounds {
+    repeat(rounds, || {
         runtime().block_on(async {
             let mut terminate = signal(SignalKind::terminate()).expect("a listener");
             let (token, tracker) = (CancellationToken::new(), TaskTracker::new());
@@ -187,20 +206,16 @@ pub fn signal_with(rounds: usize) {
             tracker.close();
             tracker.wait().await;
         });
-        println!("{}", gone().0.as_nanos());
-    }
+        nanos(gone().0)
+    })
 }
 
 /// Returns the time from a stop request inside `main` until `run` has returned.
-fn returned(config: Config, count: usize) -> f64 {
+pub fn returned(config: Config, count: usize) -> f64 {
     let main = async {
-        let scope = Scope::current();
-        for _ in 0..count {
-            drop(scope.spawn(parked()));
-        }
-        until_parked(count).await;
+        park_typed(config, count).await;
         asked();
-        drop(scope.stop());
+        drop(Scope::current().stop());
         pending::<()>().await;
     };
     let exit = with_runner!(config, |runner| without_signals(runner).run(main));
@@ -215,7 +230,7 @@ fn without_signals<E: Executor>(runner: adjourn_core::Runner<E>) -> adjourn_core
 }
 
 /// The same with nothing but a runtime, which drops all tasks at its end.
-fn parked_by_hand(count: usize) -> f64 {
+pub fn returned_by_hand(count: usize) -> f64 {
     let runtime = runtime();
     runtime.block_on(async {
         for _ in 0..count {
@@ -233,15 +248,14 @@ fn parked_by_hand(count: usize) -> f64 {
 const DEADLINE: Duration = Duration::from_millis(300);
 
 fn overshoot(config: Config) -> f64 {
-    let (text, _) = child::start(&["wedged", config.name()]);
-    text.trim().parse().expect("nanoseconds")
+    child::figure(&["wedged", config.name()])
 }
 
 /// Prints how long past its deadline a program has ended whose workers are all in a busy loop.
 ///
 /// Where everything runs on the calling thread, that one would be stuck too: there the wedge is a
 /// blocking job that never returns.
-pub fn wedged(config: Config) {
+pub fn wedged(config: Config) -> ! {
     fn spin() {
         loop {
             std::hint::spin_loop();

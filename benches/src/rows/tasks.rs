@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use adjourn::Scope;
 
-use super::turns::{Round, Rounds, Ways, row, timed, turns};
+use super::child;
+use super::turns::{Round, Ways, row, separate_turns, timed, turns};
 use crate::body::{gone, open_gate, since_asked};
-use crate::host::{self, Config, Host, OnAsyncStd, OnSmol, OnTokio};
+use crate::host::{Config, Host, OnTokio};
 use crate::stats::Quartiles;
 use crate::table::{Budget, Ratios, Row};
 use crate::way::{
@@ -32,34 +33,71 @@ pub struct Measured {
     pub cancel: Vec<(&'static str, Vec<(f64, f64)>)>,
 }
 
+/// Runs `$body`, a future, in a task of a configuration's executor, as most of a program runs; with
+/// the executor and the ways that there are on it.
+macro_rules! with_ways {
+    ($config:expr, |$host:ident, $ways:ident| $body:expr) => {{
+        use adjourn::{async_std, tokio};
+
+        use crate::host::{self, Config, OnAsyncStd, OnSmol, OnTokio};
+        use crate::rows::tasks::{general_ways, inside, tokio_ways};
+        match $config {
+            Config::TokioCurrentThread => {
+                host::run(tokio::Runner::new().current_thread(), async |scope| {
+                    let $host = OnTokio::current();
+                    let $ways = tokio_ways(&$host, &scope);
+                    inside($host.clone(), $body).await
+                })
+            }
+            Config::TokioMultiThread => {
+                let threads = std::thread::available_parallelism().map_or(2, usize::from);
+                host::run(tokio::Runner::new().worker_threads(threads), async |scope| {
+                    let $host = OnTokio::current();
+                    let $ways = tokio_ways(&$host, &scope);
+                    inside($host.clone(), $body).await
+                })
+            }
+            Config::Smol => OnSmol::run(async |$host, scope| {
+                let $ways = general_ways(&$host, &scope);
+                inside($host.clone(), $body).await
+            }),
+            Config::AsyncStd => host::run(async_std::Runner::new(), async |scope| {
+                let $host = OnAsyncStd;
+                let $ways = general_ways(&$host, &scope);
+                inside($host, $body).await
+            }),
+        }
+    }};
+}
+pub(super) use with_ways;
+
 /// Measures tasks on `config`.
 pub fn on(config: Config, effort: Effort) -> Measured {
-    use adjourn::{async_std, tokio};
-    match config {
-        Config::TokioCurrentThread => {
-            host::run(tokio::Runner::new().current_thread(), async |scope| {
-                let host = OnTokio::current();
-                let ways = tokio_ways(&host, &scope);
-                inside(config, host, ways, effort).await
-            })
-        }
-        Config::TokioMultiThread => {
-            let threads = std::thread::available_parallelism().map_or(2, usize::from);
-            host::run(tokio::Runner::new().worker_threads(threads), async |scope| {
-                let host = OnTokio::current();
-                let ways = tokio_ways(&host, &scope);
-                inside(config, host, ways, effort).await
-            })
-        }
-        Config::Smol => OnSmol::run(async |host, scope| {
-            let ways = general_ways(&host, &scope);
-            inside(config, host, ways, effort).await
-        }),
-        Config::AsyncStd => host::run(async_std::Runner::new(), async |scope| {
-            let ways = general_ways(&OnAsyncStd, &scope);
-            inside(config, OnAsyncStd, ways, effort).await
-        }),
-    }
+    with_ways!(config, |host, ways| measure(config, host, ways, effort))
+}
+
+/// Parks so many tasks and ends them: nanoseconds to the last destructor, and until that is known.
+/// Nothing where the way of this name cannot.
+pub fn cancel_once(config: Config, way: &str, count: usize) -> Vec<f64> {
+    let way = way.to_owned();
+    with_ways!(config, |_host, ways| cancel_in(ways, way, count))
+}
+
+async fn cancel_in(ways: Ways, name: String, count: usize) -> Vec<f64> {
+    let way = named(&ways, &name);
+    let Some(work) = way.cancel(count, Box::pin(async {})) else { return Vec::new() };
+    work.await;
+    let known = since_asked();
+    [gone().1, known].map(|span| span.as_nanos() as f64).to_vec()
+}
+
+/// Returns the way of this name.
+///
+/// # Panics
+///
+/// When there is none.
+pub fn named<'a>(ways: &'a Ways, name: &str) -> &'a dyn Way {
+    &**ways.iter().find(|way| way.name() == name).expect("the name of a way")
 }
 
 /// The ways that there are on Tokio.
@@ -80,15 +118,19 @@ pub fn general_ways<H: Host>(host: &H, scope: &Scope) -> Ways {
         Box::new(Ours::typed(scope, host.backend())),
         Box::new(Ours::erased(scope)),
         Box::new(AsyncShutdown(host.clone())),
+        Box::new(Elegant(host.clone())),
     ]
 }
 
-/// Measures inside a task of the executor, as most of a program runs.
-async fn inside<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -> Measured {
+/// Returns what `measure` returns when it is a task of the executor.
+pub async fn inside<H: Host, R: Send + 'static>(
+    host: H,
+    measure: impl Future<Output = R> + Send + 'static,
+) -> R {
     let measured = Arc::new(Mutex::new(None));
-    let (inner, result) = (host.clone(), measured.clone());
+    let result = measured.clone();
     let task = host.spawn(async move {
-        let all = measure(config, inner, ways, effort).await;
+        let all = measure.await;
         *result.lock().expect("not poisoned") = Some(all);
     });
     task.await;
@@ -108,8 +150,11 @@ async fn measure<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -
     ];
     for (title, tasks, work, limit) in all {
         let size = Size::of(tasks);
-        let measured =
-            turns(&ways, rounds, |way| Some(Box::pin(timed(way.finish(size, work))))).await;
+        let measured = turns(&ways, rounds, |way| {
+            let work = way.finish(size, work)?;
+            Some(Box::pin(timed(work)))
+        })
+        .await;
         rows.push(row(title, &measured, size.count, budget(Budget::Bare(limit))));
     }
     let size = Size::of(tasks / 16);
@@ -126,7 +171,7 @@ async fn measure<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -
     for &count in sizes {
         let rounds = if count > 100_000 { 2 } else { few };
         let limit = (count == 100_000).then(|| budget(Budget::Peer(1.0))).flatten();
-        rows.extend(cancel_many(config, &ways, count, rounds, limit, &mut cancel).await);
+        rows.extend(cancel_many(config, &ways, count, rounds, limit, &mut cancel));
     }
 
     let (resident, short) = if full { (10_000, 200_000) } else { (640, 640) };
@@ -136,9 +181,10 @@ async fn measure<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -
 
     let together = if full { 10_000 } else { 640 };
     let measured = turns(&ways, few, |way| {
+        let work = way.finish(Size { count: together, batch: together }, Work::Gate)?;
         let opener = host.spawn(open_gate(together));
         Some(Box::pin(async move {
-            way.finish(Size { count: together, batch: together }, Work::Gate).await;
+            work.await;
             let elapsed = since_asked();
             _ = opener.await;
             elapsed.as_nanos() as f64
@@ -147,13 +193,13 @@ async fn measure<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -
     .await;
     rows.push(row(&format!("{together} tasks that finish at once"), &measured, together, None));
 
-    let mut columns: Vec<_> = ways.iter().skip(1).map(|way| way.name()).collect();
-    columns.push(Elegant::NAME);
+    let columns = ways.iter().skip(1).map(|way| way.name()).collect();
     Measured { table: Ratios { title: config.name().to_owned(), columns, rows }, cancel }
 }
 
-/// Cancels `count` tasks: a row to the last destructor, and one until that is known.
-async fn cancel_many(
+/// Cancels `count` tasks, each time in a process of its own: a row to the last destructor, and one
+/// until that is known.
+fn cancel_many(
     config: Config,
     ways: &Ways,
     count: usize,
@@ -161,35 +207,11 @@ async fn cancel_many(
     budget: Option<Budget>,
     growth: &mut Vec<(&'static str, Vec<(f64, f64)>)>,
 ) -> [Row; 2] {
-    let last = Mutex::new(Vec::new());
-    let mut measured = turns(ways, rounds, |way| {
-        let work = way.cancel(count, Box::pin(async {}))?;
-        let last = &last;
-        Some(Box::pin(async move {
-            work.await;
-            let known = since_asked().as_nanos() as f64;
-            let nanos = gone().1.as_nanos() as f64;
-            last.lock().expect("not poisoned").push((way.name(), nanos));
-            known
-        }))
-    })
-    .await;
-    let last = last.into_inner().expect("not poisoned");
-    let dropped: Vec<Rounds> = measured
-        .iter()
-        .map(|rounds| {
-            let of_way = last.iter().filter(|(way, _)| *way == rounds.way);
-            let all: Vec<f64> = of_way.map(|(_, nanos)| *nanos).collect();
-            // Without the rounds that did not count.
-            Rounds { way: rounds.way, nanos: all[all.len() - rounds.nanos.len()..].to_vec() }
-        })
-        .collect();
-    if count <= 100_000 {
-        let round = |_| Elegant::cancel(config.name(), count).as_nanos() as f64;
-        let nanos = measured[0].nanos.iter().map(round).collect();
-        measured.push(Rounds { way: Elegant::NAME, nanos });
-    }
-    for rounds in &measured {
+    let [dropped, known] = separate_turns(ways, rounds, |way| {
+        let figures = child::start(&["cancel", config.name(), way, &count.to_string()]);
+        <[f64; 2]>::try_from(figures).ok()
+    });
+    for rounds in &known {
         let each = Quartiles::of(rounds.nanos.clone()).median / count as f64;
         match growth.iter_mut().find(|(way, _)| *way == rounds.way) {
             Some((_, points)) => points.push((count as f64, each)),
@@ -198,7 +220,7 @@ async fn cancel_many(
     }
     [
         row(&format!("cancel {count}: to the last destructor"), &dropped, count, None),
-        row(&format!("cancel {count}: until all are joined"), &measured, count, budget),
+        row(&format!("cancel {count}: until all are joined"), &known, count, budget),
     ]
 }
 
@@ -206,13 +228,12 @@ async fn cancel_many(
 fn churn(way: &dyn Way, resident: usize, short: usize) -> Option<Round<'_>> {
     let time = Arc::new(Mutex::new(0.0));
     let told = time.clone();
-    let work = way.cancel(
-        resident,
-        Box::pin(async move {
-            let nanos = timed(way.finish(Size::of(short), Work::Nothing)).await;
-            *told.lock().expect("not poisoned") = nanos;
-        }),
-    )?;
+    let work = way.finish(Size::of(short), Work::Nothing)?;
+    let meanwhile = async move {
+        let nanos = timed(work).await;
+        *told.lock().expect("not poisoned") = nanos;
+    };
+    let work = way.cancel(resident, Box::pin(meanwhile))?;
     Some(Box::pin(async move {
         work.await;
         gone();

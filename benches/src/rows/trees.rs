@@ -9,6 +9,7 @@ use tokio_graceful_shutdown::{SubsystemBuilder, SubsystemHandle, Toplevel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::child;
 use super::tasks::Effort;
 use crate::body::{asked, gone, parked, since_asked, until_parked};
 use crate::host;
@@ -16,57 +17,76 @@ use crate::plot::{Chart, Line};
 use crate::stats::Quartiles;
 use crate::table::{plain, time};
 
-const WAYS: [&str; 3] = ["Adjourn", "child tokens + TaskTracker", "tokio-graceful-shutdown"];
+const OURS: &str = "Adjourn";
+const TOKENS: &str = "child tokens + TaskTracker";
+const SUBSYSTEMS: &str = "tokio-graceful-shutdown";
+const WAYS: [&str; 3] = [OURS, TOKENS, SUBSYSTEMS];
+
+const CHAIN: &str = "chain";
+const TREE: &str = "tree";
+/// Scopes below each of a tree.
+const ARITY: usize = 10;
 
 /// Returns the table and the chart of chains.
 pub fn all(effort: Effort) -> (String, Chart) {
     let full = effort == Effort::Full;
-    host::run(adjourn::tokio::Runner::new().current_thread(), async |scope| {
-        let rounds = if full { 5 } else { 1 };
-        let mut lines = vec![vec!["stop, to its end".to_owned(), "tasks".to_owned()]];
-        lines[0].extend(WAYS.map(str::to_owned));
-        let mut points: [Vec<(f64, f64)>; 3] = Default::default();
-        let depths: &[usize] = if full { &[100, 200, 400, 800, 1_600] } else { &[100] };
-        for &depth in depths {
-            let mut rows: [Vec<f64>; 3] = Default::default();
-            for _ in 0..rounds {
-                rows[0].push(chain_of_scopes(&scope, depth).await);
-                rows[1].push(chain_of_tokens(depth).await);
-                rows[2].push(chain_of_subsystems(depth).await);
+    let rounds = if full { 5 } else { 1 };
+    let measure = |ways: &[&str], shape: &str, size: usize| {
+        let mut all = vec![Vec::new(); ways.len()];
+        for _ in 0..rounds {
+            for (rounds, way) in all.iter_mut().zip(ways) {
+                rounds.push(child::figure(&["tree", way, shape, &size.to_string()]));
             }
-            let medians = rows.map(|row| Quartiles::of(row).median);
-            for (points, median) in points.iter_mut().zip(medians) {
-                points.push((depth as f64, median / 1e3));
-            }
-            let each = medians
-                .map(|median| format!("{}, {:.0} ns a level", time(median), median / depth as f64));
-            lines.push(
-                [vec![format!("chain of {depth}"), depth.to_string()], each.to_vec()].concat(),
-            );
         }
-        for (arity, levels) in if full { &[(10, 3), (10, 4)][..] } else { &[(10, 2)] } {
-            let mut rows: [Vec<f64>; 2] = Default::default();
-            let leaves = usize::pow(*arity, *levels);
-            for _ in 0..rounds {
-                rows[0].push(tree_of_scopes(&scope, *arity, *levels, leaves).await);
-                rows[1].push(tree_of_tokens(*arity, *levels, leaves).await);
-            }
-            let [ours, tokens] = rows
-                .map(|row| Quartiles::of(row).median)
-                .map(|nanos| format!("{}, {:.0} ns a task", time(nanos), nanos / leaves as f64));
-            let title = format!("tree, {arity} below each, {levels} levels");
-            lines.push(vec![title, leaves.to_string(), ours, tokens, "–".to_owned()]);
+        all.into_iter().map(|rounds| Quartiles::of(rounds).median).collect::<Vec<f64>>()
+    };
+    let mut lines = vec![vec!["stop, to its end".to_owned(), "tasks".to_owned()]];
+    lines[0].extend(WAYS.map(str::to_owned));
+    let mut points: [Vec<(f64, f64)>; 3] = Default::default();
+    for &depth in if full { &[100, 200, 400, 800, 1_600][..] } else { &[100] } {
+        let medians = measure(&WAYS, CHAIN, depth);
+        for (points, median) in points.iter_mut().zip(&medians) {
+            points.push((depth as f64, median / 1e3));
         }
-        let lines_of = WAYS.iter().zip(points);
-        let chart = Chart {
-            title: "Stopping a chain of nested scopes, a task in each".to_owned(),
-            across: "depth".to_owned(),
-            up: "µs".to_owned(),
-            lines: lines_of
-                .map(|(name, points)| Line { name: (*name).to_owned(), points })
-                .collect(),
-        };
-        (plain(&lines), chart)
+        let each =
+            |median: &f64| format!("{}, {:.0} ns a level", time(*median), median / depth as f64);
+        let cells = medians.iter().map(each);
+        lines.push(
+            [format!("chain of {depth}"), depth.to_string()].into_iter().chain(cells).collect(),
+        );
+    }
+    for &levels in if full { &[3, 4][..] } else { &[2] } {
+        let leaves = usize::pow(ARITY, levels);
+        let each = |nanos: f64| format!("{}, {:.0} ns a task", time(nanos), nanos / leaves as f64);
+        let mut line =
+            vec![format!("tree, {ARITY} below each, {levels} levels"), leaves.to_string()];
+        line.extend(measure(&WAYS[..2], TREE, levels as usize).into_iter().map(each));
+        line.push("–".to_owned());
+        lines.push(line);
+    }
+    let lines_of = WAYS.iter().zip(points);
+    let chart = Chart {
+        title: "Stopping a chain of nested scopes, a task in each".to_owned(),
+        across: "depth".to_owned(),
+        up: "µs".to_owned(),
+        lines: lines_of.map(|(name, points)| Line { name: (*name).to_owned(), points }).collect(),
+    };
+    (plain(&lines), chart)
+}
+
+/// Stops one tree of a shape and size, in nanoseconds.
+///
+/// # Panics
+///
+/// When the way does not have this shape.
+pub fn once(way: &str, shape: &str, size: usize) -> f64 {
+    host::run(adjourn::tokio::Runner::new().current_thread(), async |scope| match (shape, way) {
+        (CHAIN, OURS) => chain_of_scopes(&scope, size).await,
+        (CHAIN, TOKENS) => chain_of_tokens(size).await,
+        (CHAIN, SUBSYSTEMS) => chain_of_subsystems(size).await,
+        (TREE, OURS) => tree_of_scopes(&scope, size).await,
+        (TREE, TOKENS) => tree_of_tokens(size).await,
+        _ => panic!("{way} has no {shape}"),
     })
 }
 
@@ -143,15 +163,16 @@ async fn chain_of_subsystems(depth: usize) -> f64 {
     ended()
 }
 
-async fn tree_of_scopes(root: &Scope, arity: usize, levels: u32, leaves: usize) -> f64 {
+async fn tree_of_scopes(root: &Scope, levels: usize) -> f64 {
     let top = root.scope("tree");
     let mut level = vec![top.clone()];
     for _ in 0..levels {
-        level = level.iter().flat_map(|scope| (0..arity).map(|_| scope.scope("tree"))).collect();
+        level = level.iter().flat_map(|scope| (0..ARITY).map(|_| scope.scope("tree"))).collect();
     }
     for leaf in &level {
         drop(leaf.spawn(parked()));
     }
+    let leaves = level.len();
     drop(level);
     until_parked(leaves).await;
     asked();
@@ -159,12 +180,13 @@ async fn tree_of_scopes(root: &Scope, arity: usize, levels: u32, leaves: usize) 
     ended()
 }
 
-async fn tree_of_tokens(arity: usize, levels: u32, leaves: usize) -> f64 {
+async fn tree_of_tokens(levels: usize) -> f64 {
     let (top, tracker) = (CancellationToken::new(), TaskTracker::new());
     let mut level = vec![top.clone()];
     for _ in 0..levels {
-        level = level.iter().flat_map(|token| (0..arity).map(|_| token.child_token())).collect();
+        level = level.iter().flat_map(|token| (0..ARITY).map(|_| token.child_token())).collect();
     }
+    let leaves = level.len();
     for leaf in level {
         tracker.spawn(async move { leaf.run_until_cancelled(parked()).await });
     }

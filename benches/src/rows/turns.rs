@@ -45,6 +45,27 @@ pub async fn turns<'a>(
     all
 }
 
+/// The same where each turn is a process of its own, which measures `N` things at once.
+pub fn separate_turns<const N: usize>(
+    ways: &Ways,
+    rounds: usize,
+    round: impl Fn(&str) -> Option<[f64; N]>,
+) -> [Vec<Rounds>; N] {
+    let none = || ways.iter().map(|way| Rounds { way: way.name(), nanos: Vec::new() }).collect();
+    let mut all: [Vec<Rounds>; N] = std::array::from_fn(|_| none());
+    for number in 0..rounds {
+        for turn in 0..ways.len() {
+            let index = (turn + number) % ways.len();
+            let Some(figures) = round(ways[index].name()) else { continue };
+            for (all, figure) in all.iter_mut().zip(figures) {
+                all[index].nanos.push(figure);
+            }
+        }
+    }
+    all.iter_mut().for_each(|all| all.retain(|rounds| !rounds.nanos.is_empty()));
+    all
+}
+
 /// Returns the nanoseconds that a future takes.
 pub async fn timed(work: impl Future<Output = ()>) -> f64 {
     let start = Instant::now();
