@@ -84,7 +84,7 @@ fn count() -> Result<Counts, String> {
             _ => println!("  {way:16} {count:8.0}"),
         }
     };
-    println!("instructions a turn, Tokio current-thread ({} paths)", PATHS.len());
+    println!("instructions a turn, on one thread ({} paths)", PATHS.len());
     let mut counts = callgrind::count_all(told).map_err(|error| error.to_string())?;
     counts.rustc = rustc()?;
     Ok(counts)

@@ -6,9 +6,10 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
 
-use adjourn::rt::Spawner;
-use adjourn::tokio::{Runner, Tokio};
-use adjourn::{FutureExt, JoinHandle, Scope, Signal, StopToken, scope};
+use adjourn::rt::{Executor, Spawner};
+use adjourn::{FutureExt, JoinHandle, Scope, Signal, StopToken, scope, smol, tokio as on_tokio};
+use adjourn_core::Runner;
+use async_executor::Executor as AsyncExecutor;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,10 @@ pub struct Path {
 }
 
 const SPAWNING: &[&str] = &["bare", "typed", "erased", "JoinSet", "tracker"];
+/// The ways on smol's executor, on one thread.
+const ON_SMOL: &[&str] = &["bare", "typed", "erased"];
+/// What the names of paths on that begin with.
+const SMOL: &str = "smol-";
 
 /// Yields of one task in the paths that poll.
 const YIELDS: usize = 50;
@@ -86,6 +91,34 @@ pub const PATHS: &[Path] = &[
         sizes: (512, 2_560),
     },
     Path {
+        name: "smol-spawn",
+        title: "smol: spawn and finish a task",
+        less: None,
+        ways: ON_SMOL,
+        sizes: (2_048, 10_240),
+    },
+    Path {
+        name: "smol-wake",
+        title: "smol: the same, with 50 yields by its own waker",
+        less: None,
+        ways: ON_SMOL,
+        sizes: (256, 1_024),
+    },
+    Path {
+        name: "smol-park",
+        title: "smol: spawn a task and poll it once",
+        less: None,
+        ways: ON_SMOL,
+        sizes: (2_000, 12_000),
+    },
+    Path {
+        name: "smol-cancel",
+        title: "smol: cancel a parked task",
+        less: Some("smol-park"),
+        ways: ON_SMOL,
+        sizes: (2_000, 12_000),
+    },
+    Path {
         name: "shield",
         title: "enter and leave a shield",
         less: None,
@@ -100,18 +133,17 @@ pub const PATHS: &[Path] = &[
 ///
 /// When there is no such path, or what it checks is not so.
 pub fn run(path: &str, way: &str, count: usize) {
-    match way {
-        "typed" | "erased" | "pinned" => {
-            let runner = Runner::new().current_thread().signals([] as [Signal; 0]);
-            let exit = runner.run(async {
-                if way == "typed" {
-                    let backend = Tokio::current().expect("inside the runtime");
-                    ours(path, way, Scope::current().with_backend(backend), count).await;
-                } else {
-                    ours(path, way, Scope::current(), count).await;
-                }
-            });
-            assert_eq!(exit.exit_code(), 0);
+    match (path.strip_prefix(SMOL), way) {
+        (Some(path), "bare") => {
+            let executor = AsyncExecutor::new();
+            async_io::block_on(executor.run(bare_smol(path, &executor, count)));
+        }
+        (Some(path), _) => {
+            in_program::<smol::Smol, _>(smol::Runner::new().current_thread(), path, way, count);
+        }
+        (None, "typed" | "erased" | "pinned") => {
+            let runner = on_tokio::Runner::new().current_thread();
+            in_program::<on_tokio::Tokio, _>(runner, path, way, count);
         }
         _ => {
             let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -124,6 +156,19 @@ pub fn run(path: &str, way: &str, count: usize) {
             });
         }
     }
+}
+
+/// Runs a way of ours.
+fn in_program<B: Spawner, E: Executor>(runner: Runner<E>, path: &str, way: &str, count: usize) {
+    let exit = runner.signals([] as [Signal; 0]).run(async {
+        if way == "typed" {
+            let scope = Scope::current().typed::<B>().expect("the backend that runs it");
+            ours(path, way, scope, count).await;
+        } else {
+            ours(path, way, Scope::current(), count).await;
+        }
+    });
+    assert_eq!(exit.exit_code(), 0);
 }
 
 /// Spawns a batch and awaits its handles, again and again.
@@ -169,10 +214,10 @@ async fn parked() {
     pending().await
 }
 
-/// Waits until all of what was spawned is parked: a yield lets Tokio poll no more than 61 tasks.
+/// Waits until all of what was spawned is parked: a yield lets executors poll some tasks, not all.
 async fn park(path: &str, count: usize) {
     while PARKED.load(Relaxed) < count {
-        yield_now().await;
+        wakes(1).await;
     }
     if path == "park" {
         // Here it ends without an end, which is counted on its own.
@@ -200,6 +245,21 @@ async fn bare(path: &str, count: usize) {
             }
         }
         _ => panic!("no path {path}"),
+    }
+}
+
+async fn bare_smol(path: &str, executor: &AsyncExecutor<'static>, count: usize) {
+    match path {
+        "spawn" => batches(|| executor.spawn(yields(0)), count).await,
+        "wake" => batches(|| executor.spawn(wakes(YIELDS)), count).await,
+        "park" | "cancel" => {
+            let tasks: Vec<_> = (0..count).map(|_| executor.spawn(parked())).collect();
+            park(path, count).await;
+            for task in tasks {
+                _ = black_box(task.cancel().await);
+            }
+        }
+        _ => panic!("no path {path} on smol"),
     }
 }
 

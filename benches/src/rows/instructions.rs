@@ -14,7 +14,12 @@ use crate::table::plain;
 /// When the file is not there or not understood.
 pub fn all() -> io::Result<String> {
     let counts = Counts::from_toml(&std::fs::read_to_string(FILE)?).map_err(io::Error::other)?;
-    let head = ["instructions a turn, Tokio current-thread", "way", "count", "beside bare"];
+    let head = [
+        "instructions a turn, Tokio current-thread but where smol is named",
+        "way",
+        "count",
+        "beside bare",
+    ];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     for path in PATHS {
         for (index, way) in path.ways.iter().enumerate() {
