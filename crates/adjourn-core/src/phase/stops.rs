@@ -1,0 +1,239 @@
+//! The stops: what a request reaches, and what becomes of it at the cut-off and at the deadline.
+
+use std::time::Duration;
+
+use super::tree::ROOT;
+use super::{Action, Due, Machine, Phase, ScopeId};
+
+/// One stop: of the program, or of one scope and what depends on it.
+///
+/// They come in the order of their requests and have the same spans, so an earlier one has the
+/// earlier limits. Below a scope of a stop there are only scopes of the same or of earlier stops.
+#[derive(Debug)]
+pub(super) struct Stop {
+    pub(super) cut_off: Duration,
+    pub(super) deadline: Duration,
+    /// The cut-off has been taken from the agenda.
+    pub(super) cut: bool,
+    /// The deadline has been taken from the agenda.
+    pub(super) over: bool,
+    alive: usize,
+    members: Vec<ScopeId>,
+}
+
+/// Requests.
+impl Machine {
+    pub(super) fn stop_program(&mut self, lame_duck: Duration) {
+        if self.program.is_some() {
+            return;
+        }
+        self.program = Some((self.now, self.new_stop()));
+        if lame_duck.is_zero() {
+            self.proceed();
+        } else {
+            self.tree[ROOT].phase = Phase::LameDuck;
+            self.actions.push_back(Action::LameDuck);
+            let end = self.now.saturating_add(lame_duck);
+            self.agenda.add(end, Due::LameDuck);
+            self.tree[ROOT].armed = Some(end);
+        }
+    }
+
+    /// Starts the stop of the program itself, once it was requested and its lame duck phase is over.
+    pub(super) fn proceed(&mut self) {
+        if let Some((_, stop)) = self.program {
+            if self.tree[ROOT].stop.is_none() {
+                self.disarm(ROOT);
+                self.request(ROOT, stop as u32);
+            }
+        }
+    }
+
+    pub(super) fn stop_scope(&mut self, index: u32) {
+        if self.tree[index].stop.is_some() {
+            return;
+        }
+        let stop = match self.program {
+            Some((_, stop)) => stop, // lame duck: the program's limits are the earlier ones
+            None => self.new_stop(),
+        };
+        self.request(index, stop as u32);
+    }
+
+    fn new_stop(&mut self) -> usize {
+        let cut_off = self.now.saturating_add(self.limits.cut_off);
+        let deadline = self.now.saturating_add(self.limits.deadline);
+        let key = self.stops.insert(Stop {
+            cut_off,
+            deadline,
+            cut: false,
+            over: false,
+            alive: 0,
+            members: Vec::new(),
+        });
+        self.agenda.add(cut_off, Due::CutOff(key));
+        self.agenda.add(deadline, Due::Deadline(key));
+        key
+    }
+
+    /// Asks a scope to stop, with all that is below it or depends on it.
+    ///
+    /// Scopes that an earlier stop reached stay in that, but have more levels to the top now.
+    fn request(&mut self, top: u32, stop: u32) {
+        let mut found = Vec::new();
+        let mut next = vec![top];
+        self.tree[top].marked = true;
+        while let Some(index) = next.pop() {
+            let node = &self.tree[index];
+            found.push((node.born, index));
+            let start = next.len();
+            next.extend(&node.children);
+            next.extend(node.dependents.iter().map(|edge| edge.node));
+            let mut kept = start;
+            for at in start..next.len() {
+                let reached = &mut self.tree[next[at]];
+                if !reached.marked {
+                    reached.marked = true;
+                    next[kept] = next[at];
+                    kept += 1;
+                }
+            }
+            next.truncate(kept);
+        }
+        found.sort_unstable();
+
+        for (_, index) in found {
+            let levels = self.tree.levels(index);
+            let top = index == ROOT || self.tree[self.tree[index].parent].stop.is_none();
+            let node = &mut self.tree[index];
+            node.marked = false;
+            let more = levels > node.levels;
+            node.levels = levels;
+            match (node.stop, node.share) {
+                (None, _) => {
+                    node.top = top;
+                    // The others are looked at when their parent fires.
+                    if top || node.phase > Phase::LameDuck {
+                        self.work.push_back(index);
+                    }
+                    self.join(index, stop);
+                }
+                (Some(own), Some(share)) if more => {
+                    let cut_off = self.stops[own as usize].cut_off;
+                    let less = self.limits.share(self.now, cut_off, levels);
+                    node.share = Some(share.min(less));
+                    self.work.push_back(index);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn join(&mut self, index: u32, stop: u32) {
+        let id = self.tree.id(index);
+        let node = &mut self.tree[index];
+        node.stop = Some(stop);
+        if node.phase <= Phase::LameDuck {
+            self.unfired += 1;
+        }
+        let stop = &mut self.stops[stop as usize];
+        stop.alive += 1;
+        // Scopes that come and go during a long stop leave nothing behind.
+        if stop.members.len() >= 64 && stop.members.len() / 2 > stop.alive {
+            stop.members.retain(|&id| self.tree.find(id).is_some());
+        }
+        stop.members.push(id);
+    }
+}
+
+/// Ends.
+impl Machine {
+    /// One scope of a stop has ended; a stop without scopes is over.
+    pub(super) fn leave(&mut self, key: usize) {
+        let stop = &mut self.stops[key];
+        stop.alive -= 1;
+        let program = self.program.is_some_and(|(_, stop)| stop == key);
+        if stop.alive == 0 && !program {
+            if !stop.cut {
+                self.agenda.cancel(stop.cut_off);
+            }
+            if !stop.over {
+                self.agenda.cancel(stop.deadline);
+            }
+            self.stops.remove(key);
+        }
+    }
+
+    pub(super) fn open_stops(&mut self, filter: impl Fn(&Stop) -> bool) -> Vec<usize> {
+        let mut keys = Vec::new();
+        for (key, stop) in &mut self.stops {
+            if filter(stop) {
+                if !stop.cut {
+                    self.agenda.cancel(stop.cut_off);
+                    stop.cut = true;
+                }
+                keys.push(key);
+            }
+        }
+        keys
+    }
+
+    /// Takes the scopes of some stops past their tasks: nothing waits for tasks that live now.
+    pub(super) fn sweep(&mut self, stops: &[usize]) {
+        let members = self.members(stops);
+        self.fire_all(&members);
+        for &index in members.iter().rev() {
+            self.abandon(index);
+            self.release(index);
+        }
+        // In this order, which is not that of the work so far: dependents close first.
+        for &index in members.iter().rev() {
+            self.settle(index);
+            self.count(index);
+        }
+    }
+
+    /// Ends the scopes of some stops, whatever they are doing.
+    pub(super) fn give_up(&mut self, stops: &[usize]) {
+        let members = self.members(stops);
+        self.fire_all(&members);
+        for &index in members.iter().rev() {
+            self.abandon(index);
+            self.end(index);
+        }
+    }
+
+    /// The scopes of some stops that have not ended, oldest first.
+    fn members(&self, stops: &[usize]) -> Vec<u32> {
+        let mut members: Vec<(u64, u32)> = stops
+            .iter()
+            .filter_map(|&key| self.stops.get(key))
+            .flat_map(|stop| &stop.members)
+            .filter_map(|&id| self.tree.find(id))
+            .map(|index| (self.tree[index].born, index))
+            .collect();
+        members.sort_unstable();
+        members.into_iter().map(|(_, index)| index).collect()
+    }
+
+    fn fire_all(&mut self, members: &[u32]) {
+        for &index in members {
+            if self.tree[index].phase <= Phase::LameDuck {
+                self.fire(index);
+            }
+        }
+    }
+
+    fn abandon(&mut self, index: u32) {
+        if self.tree[index].phase == Phase::Draining {
+            self.cancel(index);
+        }
+        let id = self.tree.id(index);
+        let node = &mut self.tree[index];
+        node.fresh = false;
+        if !node.gone() {
+            node.cut = true;
+            self.actions.push_back(Action::CutOff(id));
+        }
+    }
+}

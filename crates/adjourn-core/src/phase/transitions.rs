@@ -1,0 +1,325 @@
+//! The transitions: what follows for each scope from what has happened and from the time.
+
+use std::mem;
+use std::time::Duration;
+
+use super::limits::NEVER;
+use super::tree::ROOT;
+use super::{Action, Due, Machine, Phase};
+
+impl Machine {
+    /// Does what is to do now: follows every consequence, and every limit that has come.
+    pub(super) fn run(&mut self) {
+        loop {
+            self.settle_all();
+            let Some((at, due)) = self.agenda.take_due(self.now) else {
+                return;
+            };
+            let (mut cut, mut over) = (Vec::new(), Vec::new());
+            for due in due {
+                match due {
+                    Due::Scope(id) => {
+                        if let Some(index) = self.tree.find(id) {
+                            let node = &mut self.tree[index];
+                            if node.armed == Some(at) {
+                                node.armed = None;
+                                self.work.push_back(index);
+                            }
+                        }
+                    }
+                    Due::LameDuck => {
+                        let root = &mut self.tree[ROOT];
+                        if root.stop.is_none() {
+                            root.armed = None;
+                            self.proceed();
+                        }
+                    }
+                    Due::CutOff(key) => {
+                        if let Some(stop) = self.stops.get_mut(key) {
+                            if stop.cut_off == at && !stop.cut {
+                                stop.cut = true;
+                                // Late: the deadline does all of it, and closes nothing.
+                                if stop.deadline > self.now {
+                                    cut.push(key);
+                                }
+                            }
+                        }
+                    }
+                    Due::Deadline(key) => {
+                        if let Some(stop) = self.stops.get_mut(key) {
+                            if stop.deadline == at && !stop.over {
+                                stop.over = true;
+                                over.push(key);
+                            }
+                        }
+                    }
+                }
+            }
+            // A scope's own limit comes before a cut-off of the same instant.
+            self.settle_all();
+            self.sweep(&cut);
+            self.settle_all();
+            self.give_up(&over);
+        }
+    }
+
+    pub(super) fn settle_all(&mut self) {
+        loop {
+            while let Some(index) = self.work.pop_front() {
+                self.settle(index);
+                self.count(index);
+            }
+            if self.waits_for_fresh_only() && self.pass_over_fresh() {
+                continue;
+            }
+            if self.unfired == 0 {
+                self.blocked.clear();
+                return;
+            }
+            if self.active > 0 {
+                return;
+            }
+            let Some(index) = self.in_cycle() else {
+                return;
+            };
+            self.fire(index);
+            self.work.push_back(index);
+        }
+    }
+
+    /// Notes whether something goes on in a scope.
+    pub(super) fn count(&mut self, index: u32) {
+        if index == ROOT || !self.tree.contains(index) {
+            return;
+        }
+        let node = &mut self.tree[index];
+        let occupied = node.is_occupied();
+        if occupied != mem::replace(&mut node.counted, occupied) {
+            match occupied {
+                true => self.occupied += 1,
+                false => self.occupied -= 1,
+            }
+        }
+    }
+
+    /// Whether nothing but empty scopes that were opened during the stop keeps the root draining.
+    /// Who could spawn into them is a task above, perhaps, which is cancelled only after them: to
+    /// wait for one another would take until the limit.
+    fn waits_for_fresh_only(&self) -> bool {
+        let root = &self.tree[ROOT];
+        root.phase == Phase::Draining
+            && root.busy > 0
+            && root.graceful == Some(false)
+            && self.occupied == 0
+            && self.newcomers > 0
+    }
+
+    /// Cancels such scopes, as if they had been opened a little later, and goes ahead of them and of
+    /// what only waits for them. They are still waited for at the end. Returns whether there were
+    /// any.
+    fn pass_over_fresh(&mut self) -> bool {
+        let mut any = false;
+        // Children before their parents: what has a scope in it that still has its turn waits for it.
+        let mut indices = self.tree.indices();
+        indices.sort_unstable_by_key(|&index| std::cmp::Reverse(self.tree[index].born));
+        for index in indices {
+            let node = &self.tree[index];
+            if index == ROOT || node.released || node.busy > 0 || node.is_occupied() {
+                continue;
+            }
+            match node.phase {
+                Phase::Draining if node.fresh => self.cancel(index),
+                Phase::Cancelling if node.fresh => {}
+                Phase::Closing => {} // its hooks are over
+                _ => continue,
+            }
+            self.release(index);
+            any = true;
+        }
+        any
+    }
+
+    /// Takes one scope as far as it can go.
+    pub(super) fn settle(&mut self, index: u32) {
+        let node = &self.tree[index];
+        if node.phase <= Phase::LameDuck {
+            if node.stop.is_none() {
+                if node.left && node.children.is_empty() && index != ROOT {
+                    self.tree[index].live = Some(false);
+                    self.close(index);
+                }
+            } else if self.may_fire(index) {
+                if self.tree[index].blockers == 0 {
+                    self.fire(index);
+                } else if !node.listed {
+                    self.tree[index].listed = true;
+                    self.blocked.push(index);
+                }
+            }
+        }
+
+        let now = self.now;
+        let node = &mut self.tree[index];
+        if node.phase < Phase::Draining || node.phase >= Phase::Stopped {
+            return;
+        }
+        if let (Some(stop), None, 0, false) = (node.stop, node.share, node.busy, node.released) {
+            let cut_off = self.stops[stop as usize].cut_off;
+            node.share = Some(self.limits.share(now, cut_off, node.levels));
+            self.active += 1;
+        }
+        if node.phase == Phase::Draining && node.drained(now) {
+            self.cancel(index);
+        }
+        let node = &self.tree[index];
+        if node.phase == Phase::Cancelling && node.gone() && !node.fresh {
+            let alone = match index {
+                ROOT => node.children.is_empty(),
+                _ => node.busy == 0,
+            };
+            if alone {
+                self.close(index);
+            }
+        }
+        let node = &mut self.tree[index];
+        if node.gone() && mem::take(&mut node.postponed) {
+            self.actions.push_back(Action::Close(self.tree.id(index)));
+        }
+        let node = &self.tree[index];
+        if node.phase == Phase::Closing && node.closed && node.gone() && node.children.is_empty() {
+            self.end(index);
+            return;
+        }
+        if let Some(level) = self.overdue_at(index) {
+            if now >= level {
+                self.release(index);
+            }
+        }
+        self.rearm(index);
+    }
+
+    /// Whether only dependents can keep the scope from firing.
+    pub(super) fn may_fire(&self, index: u32) -> bool {
+        let node = &self.tree[index];
+        node.stop.is_some()
+            && node.phase <= Phase::LameDuck
+            && (node.top || self.tree[self.tree[index].parent].phase >= Phase::Draining)
+    }
+
+    pub(super) fn fire(&mut self, index: u32) {
+        let id = self.tree.id(index);
+        let node = &mut self.tree[index];
+        node.phase = Phase::Draining;
+        node.graceful = None;
+        node.live = None;
+        if node.stop.is_some() {
+            self.unfired -= 1;
+        }
+        self.work.extend(&node.children);
+        self.actions.push_back(Action::Fire(id));
+    }
+
+    pub(super) fn cancel(&mut self, index: u32) {
+        self.tree[index].phase = Phase::Cancelling;
+        self.actions.push_back(Action::Cancel(self.tree.id(index)));
+    }
+
+    fn close(&mut self, index: u32) {
+        self.tree[index].phase = Phase::Closing;
+        self.actions.push_back(Action::Close(self.tree.id(index)));
+    }
+
+    /// Lets those go ahead that wait for the scope: it has ended, or is overdue.
+    pub(super) fn release(&mut self, index: u32) {
+        let node = &mut self.tree[index];
+        if node.released {
+            return;
+        }
+        node.released = true;
+        if node.share.is_some() {
+            self.active -= 1;
+        }
+        let parent = node.parent;
+        if index != ROOT {
+            let parent_node = &mut self.tree[parent];
+            parent_node.busy -= 1;
+            if parent_node.busy == 0 {
+                self.work.push_back(parent);
+            }
+        }
+        for at in 0..self.tree[index].needs.len() {
+            let need = self.tree[index].needs[at].node;
+            let need_node = &mut self.tree[need];
+            need_node.blockers -= 1;
+            if need_node.blockers == 0 {
+                self.work.push_back(need);
+            }
+        }
+    }
+
+    pub(super) fn end(&mut self, index: u32) {
+        debug_assert!(self.tree[index].children.is_empty());
+        self.release(index);
+        self.disarm(index);
+        self.tree.unlink(index);
+        let id = self.tree.id(index);
+        let node = &mut self.tree[index];
+        node.phase = Phase::Stopped;
+        let parent = node.parent;
+        self.count(index);
+        let node = &mut self.tree[index];
+        self.newcomers -= usize::from(mem::take(&mut node.newcomer));
+        if let Some(stop) = node.stop {
+            self.leave(stop as usize);
+        }
+        if index == ROOT {
+            self.finish(Phase::Stopped);
+        } else {
+            self.work.push_back(parent);
+            self.actions.push_back(Action::End(id));
+        }
+    }
+
+    pub(super) fn finish(&mut self, phase: Phase) {
+        self.tree[ROOT].phase = phase;
+        self.actions.push_back(Action::Finish);
+        self.finished = true;
+        self.active = 0;
+        self.unfired = 0;
+        self.work.clear();
+        self.agenda.clear();
+    }
+}
+
+/// Limits of one scope.
+impl Machine {
+    /// When the scope becomes overdue, if it does before the cut-off.
+    fn overdue_at(&self, index: u32) -> Option<Duration> {
+        let node = &self.tree[index];
+        let (stop, share) = (node.stop?, node.share?);
+        let before = share.level < self.stops[stop as usize].cut_off;
+        (before && !node.released).then_some(share.level)
+    }
+
+    fn rearm(&mut self, index: u32) {
+        let node = &self.tree[index];
+        let mut want = self.overdue_at(index);
+        if let (Phase::Draining, 0, Some(share)) = (node.phase, node.busy, node.share) {
+            want = Some(share.drain);
+        }
+        let want = want.filter(|&at| at != NEVER);
+        if node.armed != want {
+            self.disarm(index);
+            if let Some(at) = want {
+                self.agenda.add(at, Due::Scope(self.tree.id(index)));
+                self.tree[index].armed = want;
+            }
+        }
+    }
+
+    pub(super) fn disarm(&mut self, index: u32) {
+        if let Some(at) = self.tree[index].armed.take() {
+            self.agenda.cancel(at);
+        }
+    }
+}
