@@ -1,0 +1,121 @@
+//! What the machine wants done: taken over by whoever tells it something, performed one at a time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::state::State;
+use super::{Program, Rest};
+use crate::node::Node;
+use crate::phase::{Action, Event};
+use crate::sync::atomic::Ordering::SeqCst;
+use crate::sync::{MutexGuard, StaticUsize};
+
+/// Programs with actions that wait for their driver.
+static WAITING: StaticUsize = StaticUsize::new(0);
+
+/// What the machine is to be told of an action that was performed.
+pub(crate) enum Answer {
+    Nothing,
+    This(Event),
+    /// What is alive in this scope.
+    Tasks(Arc<Node>),
+}
+
+/// Performs an action that needs more than the program's state, with the scope that it is about.
+pub(crate) type Act = fn(&Arc<Program>, Action, Option<Arc<Node>>) -> Answer;
+
+impl Program {
+    /// Takes over what the machine wants done. What is trivial is done at once, where it keeps the
+    /// order; for the rest the driver is woken.
+    pub(super) fn settle(self: &Arc<Program>, mut state: MutexGuard<'_, State>, now: Duration) {
+        let mut rest = Rest::default();
+        while let Some(action) = state.next_action(now, &mut rest) {
+            let idle = state.actions.is_empty() && !state.acting;
+            if !idle || !state.perform(now, action, &mut rest) {
+                state.actions.push_back(action);
+            }
+        }
+        let pending = !state.actions.is_empty() && !state.acting;
+        if pending {
+            self.set_waiting(true);
+            rest.wakes.add(state.driver.take());
+        }
+        drop(state);
+        if pending {
+            if let Some(supervisor) = self.supervisor.get() {
+                supervisor.pending();
+            }
+        }
+        rest.finish();
+    }
+
+    /// Whether any program's driver has to come to run; for most it is the answer.
+    pub(crate) fn is_any_waiting() -> bool {
+        WAITING.load(SeqCst) > 0
+    }
+
+    pub(super) fn set_waiting(&self, waiting: bool) {
+        // Under the state's lock: the count is right.
+        if self.waiting.swap(waiting, SeqCst) != waiting {
+            if waiting {
+                WAITING.fetch_add(1, SeqCst);
+            } else {
+                WAITING.fetch_sub(1, SeqCst);
+            }
+        }
+    }
+
+    /// Whether the driver has to come to run: a task that never yields would keep it from that
+    /// where they share one thread.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.load(SeqCst)
+    }
+
+    /// Whether there are actions that nobody performs.
+    pub(crate) fn is_stalled(&self) -> bool {
+        let state = self.lock();
+        !state.actions.is_empty() && !state.acting
+    }
+
+    /// Performs what there is to do, with `act` what is not trivial, unless somebody else is at it.
+    /// Returns the next soft limit.
+    pub(crate) fn drive(self: &Arc<Program>, act: Act) -> Option<Duration> {
+        let mut now = self.now();
+        let mut state = self.lock();
+        if state.acting {
+            return state.machine.next_limit();
+        }
+        state.machine.handle(now, Event::Tick);
+        state.acting = true;
+        self.set_waiting(false);
+        let mut rest = Rest::default();
+        loop {
+            while let Some(action) = state.next_action(now, &mut rest) {
+                state.actions.push_back(action);
+            }
+            let Some(action) = state.actions.pop_front() else { break };
+            if state.perform(now, action, &mut rest) {
+                continue;
+            }
+            let node = action.scope().and_then(|scope| state.node(scope));
+            drop(state);
+            rest.finish();
+            // What the user gave us is caught where it runs; should anything unwind all the same,
+            // the actions that follow are performed.
+            let acted = catch_unwind(AssertUnwindSafe(|| act(self, action, node)));
+            now = self.now();
+            state = self.lock();
+            match acted {
+                Ok(Answer::This(event)) => state.machine.handle(now, event),
+                Ok(Answer::Tasks(node)) => state.tell_tasks(now, &node),
+                Ok(Answer::Nothing) | Err(_) => {}
+            }
+        }
+        state.acting = false;
+        let next = state.machine.next_limit();
+        drop(state);
+        rest.finish();
+        next
+    }
+}

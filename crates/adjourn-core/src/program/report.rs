@@ -1,0 +1,178 @@
+//! What the report is told while the program runs, and the report at its end.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::{Program, Wakes};
+use crate::node::Ended;
+use crate::report::{Failure, FailureKind, MOST_LISTED, Outcome, Report, Straggler, Totals};
+
+/// The most scope names that a report tells apart.
+const MOST_NAMES: usize = 256;
+/// Where the totals of all further scope names go.
+const OTHER: &str = "(other names)";
+
+impl Program {
+    /// Records a failure; `isolated` ones count for the exit code only once a stop has begun.
+    pub(crate) fn fail(&self, kind: FailureKind, origin: String, messages: Vec<String>) {
+        self.record(kind, origin, messages, false);
+    }
+
+    /// Records a failure that counts for the exit code.
+    pub(crate) fn fail_fatally(&self, kind: FailureKind, origin: String, messages: Vec<String>) {
+        self.record(kind, origin, messages, true);
+    }
+
+    fn record(&self, kind: FailureKind, origin: String, messages: Vec<String>, fatal: bool) {
+        let at = self.now();
+        let fatal = fatal || self.lock().machine.is_stopping();
+        let failure = Failure { at, kind, origin, messages, fatal };
+        crate::log::failure(&failure);
+        if let Some(told) = &self.on_failure {
+            // A sink that panics is the user's; what it was told of is in the report all the same.
+            _ = catch_unwind(AssertUnwindSafe(|| told(&failure)));
+        }
+        self.lock().report.add_failure(failure);
+    }
+
+    pub(crate) fn main_ended(&self, outcome: Outcome, code: Option<u8>) {
+        let mut state = self.lock();
+        state.report.main = Some(outcome);
+        state.report.main_code = code;
+    }
+
+    /// Tells how a task that was alive at the stop ended.
+    pub(crate) fn listed(&self, index: usize, outcome: Outcome) {
+        let ended = self.now();
+        if let Some(task) = self.lock().report.tasks.get_mut(index) {
+            (task.outcome, task.ended) = (outcome, ended);
+        }
+    }
+
+    pub(crate) fn add_stragglers(&self, stragglers: Vec<Straggler>, omitted: u64) {
+        stragglers.iter().for_each(crate::log::straggler);
+        self.lock().report.add_stragglers(stragglers, omitted);
+    }
+
+    /// After a forced end: tells of what is alive, and has it dropped where the executor can.
+    pub(crate) fn cut_off_forced(&self) {
+        let state = self.lock();
+        let untold = state.report.forced.is_some() && state.report.stragglers.is_empty();
+        drop(state);
+        if untold {
+            for node in self.nodes() {
+                let (stragglers, omitted) = node.cut_off();
+                self.add_stragglers(stragglers, omitted);
+            }
+        }
+    }
+
+    /// The executor was not over by the deadline; with stragglers in the report, that is why.
+    pub(crate) fn executor_overdue(&self, name: &str) {
+        let state = self.lock();
+        let excused = state.report.forced.is_some()
+            || state.hurried
+            || !state.report.stragglers.is_empty()
+            || !state.hooks.is_empty();
+        if !excused {
+            drop(state);
+            let what = format!("the {name} executor had not ended at the deadline");
+            self.fail_fatally(FailureKind::Executor, what, Vec::new());
+        }
+    }
+
+    /// Abandons what is still alive and returns the report. Nothing is tracked after this.
+    pub(crate) fn conclude(self: &Arc<Program>) -> Report {
+        let now = self.now();
+        let mut wakes = Wakes::default();
+        let mut dropped: Vec<Ended> = Vec::new();
+        let mut state = self.lock();
+        let mut nodes: Vec<_> = mem::take(&mut state.lingering).into_values().collect();
+        nodes.extend(mem::take(&mut state.nodes).into_iter().flatten());
+        for node in nodes {
+            // Whoever reads a token from here on is told.
+            node.set_fired();
+            let mut tasks = node.lock();
+            _ = tasks.shut();
+            tasks.abandon(&mut wakes);
+            let totals = tasks.totals();
+            dropped.push(tasks.close());
+            drop(tasks);
+            node.notify_blocked();
+            if let Some(ended) = dropped.last_mut() {
+                wakes.0.append(&mut ended.wakes.0);
+            }
+            state.report.add_totals(&node.name, &totals);
+        }
+        let hooks = mem::take(&mut state.on_stop);
+        state.actions.clear();
+        self.set_waiting(false);
+        for origin in mem::take(&mut state.hooks).into_iter().map(|(_, origin)| origin) {
+            let messages = vec!["it was cut off before it was over".to_owned()];
+            let kind = FailureKind::HookOverdue;
+            state.report.add_failure(Failure { at: now, kind, origin, messages, fatal: true });
+        }
+        let mut report = state.report.clone();
+        drop(state);
+        wakes.wake();
+        drop((dropped, hooks));
+        for task in &mut report.tasks {
+            if task.outcome == Outcome::Abandoned {
+                task.ended = now;
+            }
+        }
+        report
+    }
+
+    /// The report as it would be if everything ended now, without ending it: for the thread that
+    /// ends a stuck process. Waits for no lock of the program and asks the backend nothing.
+    pub(crate) fn peek(&self) -> Option<Report> {
+        let state = self.state.try_lock().ok()?;
+        let mut report = state.report.clone();
+        let listed = !report.stragglers.is_empty();
+        for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
+            let Some(tasks) = node.try_lock() else { continue };
+            let (stragglers, omitted, mut totals) = tasks.peek(node, self.host_now());
+            if !listed {
+                report.add_stragglers(stragglers, omitted);
+            }
+            totals.abandoned += mem::take(&mut totals.live);
+            drop(tasks);
+            report.add_totals(&node.name, &totals);
+        }
+        Some(report)
+    }
+}
+
+impl Report {
+    fn add_stragglers(&mut self, stragglers: Vec<Straggler>, omitted: u64) {
+        self.stragglers_omitted += omitted;
+        for straggler in stragglers {
+            if self.stragglers.len() < MOST_LISTED {
+                self.stragglers.push(straggler);
+            } else {
+                self.stragglers_omitted += 1;
+            }
+        }
+    }
+
+    fn add_failure(&mut self, failure: Failure) {
+        if self.failures.len() < MOST_LISTED {
+            self.failures.push(failure);
+            return;
+        }
+        self.omit(&failure);
+    }
+
+    pub(super) fn add_totals(&mut self, name: &str, totals: &Totals) {
+        let known = self.totals.len() < MOST_NAMES || self.totals.contains_key(name);
+        let name = if known { name } else { OTHER };
+        match self.totals.get_mut(name) {
+            Some(sum) => sum.add(totals),
+            None => {
+                self.totals.insert(name.to_owned(), *totals);
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What the program's lock guards: the machine, the scopes, the report, and what is to be done.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::Rest;
+use crate::hook::Hook;
+use crate::node::Node;
+use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
+use crate::report::{PhaseSpan, Report};
+use crate::signal::Signal;
+
+/// What a [`Program`](super::Program)'s lock guards.
+pub(crate) struct State {
+    pub(crate) machine: Machine,
+    limits: Limits,
+    pub(super) nodes: Vec<Option<Arc<Node>>>,
+    /// Ended scopes with tasks that are alive all the same: stragglers. In the order of their age.
+    pub(super) lingering: BTreeMap<u64, Arc<Node>>,
+    pub(super) actions: VecDeque<Action>,
+    pub(super) acting: bool,
+    /// Wakes the task of the driver, and the thread that called `run`.
+    pub(super) driver: Option<Waker>,
+    pub(super) root_waker: Option<Waker>,
+    pub(crate) on_stop: Vec<Hook>,
+    /// Hooks that run now, as text for the report should they not end.
+    pub(super) hooks: Slab<String>,
+    pub(crate) report: Report,
+    /// Signals for the user's own handler, and how often each came in a row.
+    pub(super) handed_over: VecDeque<(Signal, u64)>,
+    pub(super) first_interrupt: Option<Duration>,
+    pub(super) armed: bool,
+    /// A signal forced the executor's end, after the program's own.
+    pub(super) hurried: bool,
+}
+
+impl State {
+    pub(super) fn new(machine: Machine, limits: Limits, report: Report) -> State {
+        State {
+            machine,
+            limits,
+            nodes: Vec::new(),
+            lingering: BTreeMap::new(),
+            actions: VecDeque::new(),
+            acting: false,
+            driver: None,
+            root_waker: None,
+            on_stop: Vec::new(),
+            hooks: Slab::new(),
+            report,
+            handed_over: VecDeque::new(),
+            first_interrupt: None,
+            armed: false,
+            hurried: false,
+        }
+    }
+
+    pub(super) fn put(&mut self, node: Arc<Node>) {
+        let index = node.id.index();
+        if self.nodes.len() <= index {
+            self.nodes.resize_with(index + 1, || None);
+        }
+        self.nodes[index] = Some(node);
+    }
+
+    pub(crate) fn node(&self, id: ScopeId) -> Option<Arc<Node>> {
+        self.nodes.get(id.index())?.clone().filter(|node| node.id == id)
+    }
+
+    /// Takes the next action from the machine.
+    pub(super) fn next_action(&mut self, now: Duration, rest: &mut Rest) -> Option<Action> {
+        let action = self.machine.next_action()?;
+        rest.entered.extend(self.note_phase(now, &action));
+        Some(action)
+    }
+
+    /// Performs an action that is trivial; returns whether it was.
+    pub(super) fn perform(&mut self, now: Duration, action: Action, rest: &mut Rest) -> bool {
+        match action {
+            Action::Close(id) => {
+                let Some(node) = self.node(id) else { return true };
+                let event = if node.is_alive() && !self.machine.is_cut_off(id) {
+                    Event::Occupied(id) // by a task that was spawned since there was none
+                } else if node.lock().has_hooks() {
+                    return false;
+                } else {
+                    Event::Closed(id)
+                };
+                self.machine.handle(now, event);
+            }
+            Action::End(id) => self.end(id, rest),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Tells the machine what is alive in a scope.
+    pub(super) fn tell_tasks(&mut self, now: Duration, node: &Node) {
+        let counts = node.lock().counts(node);
+        let tasks = [Event::Graceful(node.id, counts.graceful), Event::Live(node.id, counts.live)];
+        let left = counts.left.then_some(Event::Left(node.id));
+        self.machine.handle_all(now, tasks.into_iter().chain(left));
+    }
+
+    /// Folds an ended scope into the totals.
+    pub(crate) fn end(&mut self, id: ScopeId, rest: &mut Rest) {
+        self.machine.ended(id);
+        let node = self.nodes.get_mut(id.index()).and_then(|at| at.take_if(|node| node.id == id));
+        let Some(node) = node else { return };
+        let mut tasks = node.lock();
+        let totals = tasks.shut();
+        if totals.live > 0 {
+            tasks.end_with_stragglers(&node.program, &mut rest.wakes);
+            drop(tasks);
+            self.lingering.insert(node.uid, node);
+            return;
+        }
+        let mut ended = tasks.close();
+        drop(tasks);
+        rest.wakes.0.append(&mut ended.wakes.0);
+        self.report.add_totals(&node.name, &totals);
+        rest.dropped.push((node, ended));
+    }
+
+    /// Keeps the report's list of the program's phases; returns the one that is entered.
+    fn note_phase(&mut self, now: Duration, action: &Action) -> Option<Phase> {
+        let root = self.machine.root();
+        let entered = match action {
+            Action::LameDuck => Phase::LameDuck,
+            Action::Fire(id) if *id == root => Phase::Draining,
+            Action::Cancel(id) if *id == root => Phase::Cancelling,
+            Action::Close(id) if *id == root => Phase::Closing,
+            Action::Finish => self.machine.phase(root),
+            _ => return None,
+        };
+        let stop = self.machine.stop_time().unwrap_or(now);
+        let limits = self.limits;
+        let limit = match entered {
+            Phase::LameDuck => Some(stop.saturating_add(limits.lame_duck)),
+            Phase::Draining => Some(stop.saturating_add(limits.drain)),
+            Phase::Cancelling => Some(stop.saturating_add(limits.cut_off)),
+            Phase::Closing => Some(stop.saturating_add(limits.deadline)),
+            _ => None,
+        };
+        let limit = limit.filter(|limit| *limit < Duration::MAX);
+        if let Some(last) = self.report.phases.last_mut() {
+            last.left = Some(now);
+        }
+        self.report.phases.push(PhaseSpan { phase: entered, entered: now, left: None, limit });
+        Some(entered)
+    }
+}
