@@ -1,36 +1,32 @@
 //! Runs a program: starts it on an executor, or attaches it to one, and ends it.
 
+mod end;
+mod root;
+
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::pin::{Pin, pin};
+use std::panic::Location;
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
-
-use pin_project_lite::pin_project;
+use std::time::Duration;
 
 use crate::context;
-use crate::driver::{Driver, SignalHandler, perform};
-use crate::error::{JoinError, Place, StartError, error_chain, take_message};
+use crate::driver::{Driver, SignalHandler};
+use crate::error::{Place, StartError};
 use crate::hook::{Hook, IntoHook};
-use crate::main_output::{MainEnd, MainOutput};
-use crate::node::{Node, Spawn};
+use crate::main_output::MainOutput;
+use crate::node::Node;
 use crate::options::{Options, Reraise, SecondInterrupt, Until};
-use crate::phase::Event;
 use crate::program::{FailureSink, Program};
-use crate::report::{Exit, Failure, FailureKind, Outcome, Reason, Report, TaskKind};
-use crate::rt::{
-    AnyBackend, AnySleep, Backend, Executor, Inside, SignalSource, Spawner, Threads, Timer,
-};
+use crate::report::{Exit, Failure, Report, TaskKind};
+use crate::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
 use crate::signal::{Listener, Signal};
 use crate::stop::{StopToken, Stopper};
 use crate::supervise::Supervision;
-use crate::table::flag;
-use crate::task::Tracked;
 
-type ReportSink = Box<dyn FnOnce(&Report) + Send>;
+use self::end::{Ended, Live, ReportSink, deliver, wait_for};
+use self::root::Root;
+
 type Build<E> = Box<dyn FnOnce(&Threads) -> Result<E, StartError> + Send>;
 
 /// A program before its start: its options, its hooks, and how to stop it.
@@ -490,198 +486,5 @@ impl<E> Runner<E> {
             program.stop(reason);
         }
         Ok((Live { program, supervision, over: false }, driver))
-    }
-}
-
-/// A program that has started. Dropped before its end, it ends at once.
-struct Live {
-    program: Arc<Program>,
-    supervision: Supervision,
-    over: bool,
-}
-
-/// A program that has ended.
-struct Ended {
-    report: Report,
-    raise: Option<Signal>,
-}
-
-impl Live {
-    fn end(mut self) -> Ended {
-        self.over = true;
-        self.supervision.stop_listening();
-        let report = self.program.conclude();
-        let raise = self.program.raises(&report);
-        Ended { report, raise }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        if !self.over {
-            self.program.stop(Reason::Dropped);
-            self.program.event(Event::Force); // no scope is opened from here on
-            for node in self.program.nodes() {
-                _ = node.cut_off();
-            }
-            self.program.finish();
-            _ = self.program.conclude();
-        }
-    }
-}
-
-/// Makes the exit of a program, and gives the report to its sink.
-fn deliver(name: &'static str, ended: Result<Ended, StartError>, sink: Option<ReportSink>) -> Exit {
-    let Ended { mut report, raise } = ended.unwrap_or_else(|error| {
-        let (chain, _) = error_chain(&error);
-        let start_error = Some(chain.join(": "));
-        Ended { report: Report { backend: name, start_error, ..Report::default() }, raise: None }
-    });
-    if let Some(sink) = sink {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| sink(&report))) {
-            let at = report.phases.last().map(|span| span.entered).unwrap_or_default();
-            report.failures.push(Failure {
-                at,
-                kind: FailureKind::HookPanic,
-                origin: "on_report".to_owned(),
-                messages: vec![take_message(payload)],
-                fatal: true,
-            });
-        }
-    }
-    Exit::new(report, raise)
-}
-
-pin_project! {
-    /// What the calling thread runs: `main`, and the driver's work where the driver cannot.
-    struct Root<F: Future> {
-        #[pin]
-        main: Option<Tracked<F>>,
-        program: Arc<Program>,
-        // The executor goes on: what was cut off is waited for, since no end of it drops that.
-        stays: bool,
-        // How long, where no thread tells that the deadline is near.
-        patience: Option<AnySleep>,
-    }
-}
-
-impl Root<std::future::Ready<MainEnd>> {
-    fn new<M, F>(
-        program: &Arc<Program>,
-        kind: TaskKind,
-        place: Place,
-        stays: bool,
-        main: M,
-    ) -> Root<impl Future<Output = MainEnd>>
-    where
-        M: FnOnce(StopToken) -> F,
-        F: Future,
-        F::Output: MainOutput,
-    {
-        let node = program.root();
-        let mut spawn = Spawn::new(kind, place);
-        spawn.name = Some(Box::new("main".into()));
-        let task = node.register(spawn);
-        if let Some(task) = &task {
-            program.set_main(task);
-        }
-        let token = StopToken::new(node);
-        let main = task.map(|task| {
-            Tracked::new(task, async move {
-                let end = main(token).await.into_end();
-                let mark = match &end {
-                    MainEnd::Returned(_) => 0,
-                    MainEnd::Failed(_) => flag::FAILED,
-                    MainEnd::Stopped => flag::STOPPED,
-                };
-                if let Some(task) = context::task().filter(|_| mark != 0) {
-                    task.set(mark);
-                }
-                end
-            })
-        });
-        Root { main, program: program.clone(), stays, patience: None }
-    }
-}
-
-impl<F: Future<Output = MainEnd>> Future for Root<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        this.program.set_root_waker(cx.waker());
-        if this.program.is_summoned() {
-            this.program.drive(perform);
-        }
-        if let Some(main) = this.main.as_mut().as_pin_mut() {
-            if let Poll::Ready(end) = main.poll(cx) {
-                this.main.set(None);
-                main_ended(this.program, end.take());
-            }
-        }
-        if !this.program.is_finished() {
-            return Poll::Pending;
-        }
-        if !*this.stays || !this.program.awaits_drops() {
-            return Poll::Ready(());
-        }
-        if !this.program.is_hosted() {
-            return Poll::Pending;
-        }
-        let program = &*this.program;
-        let sleep = this.patience.get_or_insert_with(|| program.backend.sleep(program.patience()));
-        Pin::new(sleep).poll(cx)
-    }
-}
-
-fn main_ended(program: &Arc<Program>, end: Result<MainEnd, JoinError>) {
-    let failed = |kind, chain: Vec<String>| {
-        let why = chain.join(": ");
-        program.fail_fatally(kind, "main".to_owned(), chain);
-        program.stop(Reason::MainFailed(why));
-    };
-    match end {
-        Ok(MainEnd::Returned(code)) => program.main_ended(Outcome::Finished, code),
-        Ok(MainEnd::Stopped) => program.main_ended(Outcome::Cancelled, None),
-        Ok(MainEnd::Failed(chain)) => {
-            program.main_ended(Outcome::Failed, None);
-            failed(FailureKind::MainError, chain);
-        }
-        Err(error) => match error.try_into_panic() {
-            Ok(payload) => {
-                program.main_ended(Outcome::Panicked, None);
-                failed(FailureKind::MainPanic, vec![take_message(payload)]);
-            }
-            Err(_) => program.main_ended(Outcome::Cancelled, None),
-        },
-    }
-    match program.options.until {
-        Until::MainReturns => program.stop(Reason::MainReturned),
-        Until::Idle => program.idle(),
-        Until::Stopped => {}
-    }
-}
-
-/// Waits for a future on this thread, outside of any executor, for so long at the most.
-fn wait_for<F: Future>(future: F, within: Option<Duration>) -> Option<F::Output> {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let end = within.and_then(|within| Instant::now().checked_add(within));
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut cx = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return Some(output);
-        }
-        match end.map(|end| end.saturating_duration_since(Instant::now())) {
-            Some(left) if left.is_zero() => return None,
-            Some(left) => std::thread::park_timeout(left),
-            None => std::thread::park(),
-        }
     }
 }
