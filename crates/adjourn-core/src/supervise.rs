@@ -258,7 +258,7 @@ fn keep(program: &Program, shared: &Shared) {
     }
 }
 
-/// Ends the process with the report's code and the report on standard error.
+/// Ends the process with the report's code and, unless that is clean, the report on standard error.
 fn end_process(program: &Program) -> ! {
     let mut report = None;
     for _ in 0..20 {
@@ -268,9 +268,10 @@ fn end_process(program: &Program) -> ! {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    let mut report = report.unwrap_or_else(Report::default);
-    report.stuck = true;
-    signal::write_stderr(format!("{report}\n").as_bytes(), Duration::from_millis(20));
+    let report = report.unwrap_or_else(|| Report { stuck: true, ..Report::default() });
+    if !report.is_clean() {
+        signal::write_stderr(format!("{report}\n").as_bytes(), Duration::from_millis(20));
+    }
     if let Some(signal) = program.raises(&report) {
         signal::raise_default(signal);
     }

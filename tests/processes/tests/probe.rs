@@ -115,6 +115,18 @@ fn a_second_sigint_forces(backend: &str) {
     }
 }
 
+fn sigint_hurries_the_executor_after_the_end_in_order(backend: &str) {
+    let _busy = busy();
+    if backend.ends_with("current") || backend == "async-std" {
+        return; // the calling thread is the worker, or nothing ends the executor
+    }
+    let probe = Probe::start(&[backend, "wedge-executor", "100000"]).until("ready").send(SIGINT);
+    let ended = probe.pause(Duration::from_millis(1000)).send(SIGINT).end();
+    ended.code(0);
+    assert_eq!(ended.err, "", "the program was over: nothing was forced");
+    assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+}
+
 fn a_stuck_job_does_not_outlast_the_deadline(backend: &str) {
     let _busy = busy();
     let returned = (0..3).any(|_| {
@@ -224,6 +236,7 @@ on_every_backend! {
     wedged_workers_do_not_outlast_the_deadline
     a_wedged_caller_is_ended_with_the_report
     a_second_sigint_forces
+    sigint_hurries_the_executor_after_the_end_in_order
     a_stuck_job_does_not_outlast_the_deadline
     exit_codes
     run_twice_and_then_signals_act_as_before

@@ -127,9 +127,12 @@ impl Program {
 
     /// The report as it would be if everything ended now, without ending it: for the thread that
     /// ends a stuck process. Waits for no lock of the program and asks the backend nothing.
+    ///
+    /// Not called stuck where a signal asked for no more than the executor's end.
     pub(crate) fn peek(&self) -> Option<Report> {
         let state = self.state.try_lock().ok()?;
         let mut report = state.report.clone();
+        report.stuck = !state.hurried;
         let listed = !report.stragglers.is_empty();
         for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
             let Some(tasks) = node.try_lock() else { continue };

@@ -17,7 +17,7 @@ impl Program {
         if !over {
             state.report.forced = Some(signal);
         }
-        state.hurried |= over;
+        state.hurried |= over && state.report.forced.is_none();
         drop(state);
         if let Some(supervisor) = self.supervisor.get() {
             supervisor.forced();
@@ -124,7 +124,9 @@ impl Program {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::driver::perform;
     use crate::nowhere;
+    use crate::report::Outcome;
 
     #[test]
     fn each_signal_that_came_together_reaches_the_handler_in_order() {
@@ -137,5 +139,21 @@ mod tests {
         assert_eq!(heard[2_000..], [Signal::TERMINATE, Signal::INTERRUPT]);
         let report = program.conclude();
         assert_eq!(report.signals.len() as u64 + report.signals_omitted, 2_004);
+    }
+
+    #[test]
+    fn what_is_forced_after_the_end_in_order_is_no_failure() {
+        let program = nowhere::program(false);
+        program.main_ended(Outcome::Finished, Some(3));
+        program.stop(Reason::MainReturned);
+        program.drive(perform);
+        assert!(program.is_finished());
+        program.force(Signal::INTERRUPT);
+        program.executor_overdue("nowhere");
+        let ended_by_the_warden = program.peek().unwrap();
+        for report in [ended_by_the_warden, program.conclude()] {
+            assert_eq!((report.forced, report.exit_code()), (None, 3), "{report}");
+            assert!(report.failures.is_empty() && !report.stuck, "{report}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use adjourn::rt::{Executor, Spawner, Threads};
 use adjourn::{
     Exit, FutureExt, ResultFutureExt, Scope, Signal, StopToken, Until, shield, spawn,
     spawn_blocking, spawn_graceful, spawn_shielded, task,
@@ -102,11 +103,7 @@ fn attached_to_smol() -> Exit {
     async_io::block_on(executor.run(runner.attach_to(&backend, attached())))
 }
 
-fn scene<E: adjourn::rt::Executor>(
-    runner: adjourn_core::Runner<E>,
-    scenario: &str,
-    arg: u64,
-) -> Exit {
+fn scene<E: Executor>(runner: adjourn_core::Runner<E>, scenario: &str, arg: u64) -> Exit {
     let timeout = Duration::from_millis(arg);
     match scenario {
         "pending" | "twice" | "disposition" => runner.run(async {
@@ -174,6 +171,24 @@ fn scene<E: adjourn::rt::Executor>(
             std::thread::sleep(Duration::from_millis(100));
             say("ready");
         }),
+        // `main` returns and nothing is alive; a future that is nobody's task keeps a worker.
+        "wedge-executor" => {
+            static WEDGED: AtomicBool = AtomicBool::new(false);
+            let build = |threads: &Threads| {
+                let executor = E::build(threads)?;
+                drop(executor.backend().spawn(async {
+                    WEDGED.store(true, SeqCst);
+                    spin()
+                }));
+                Ok(executor)
+            };
+            runner.timeout(timeout).build_with(build).run(async {
+                while !WEDGED.load(SeqCst) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                say("ready");
+            })
+        }
         "error" => runner.run(async { Err::<(), _>("it broke") }),
         "task-error" => runner.run(async {
             spawn(async { Err::<(), _>("the worker broke") }.or_stop());
