@@ -9,18 +9,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
 
 use loom::model;
 use loom::thread;
 
-use crate::error::ExecutorGone;
 use crate::node::{Node, Spawn, Waiter};
-use crate::nowhere;
+use crate::nowhere::{self, Nowhere, Spawned};
 use crate::phase::{Event, Phase};
 use crate::program::{Program, Rest, Wakes};
 use crate::report::{Outcome, Reason, TaskKind, Totals};
-use crate::rt::{AnyBackend, Spawner, Timer};
+use crate::rt::{AnyBackend, Spawner};
 use crate::table::{TaskRef, flag};
 
 /// Counts its wakes.
@@ -399,37 +397,13 @@ fn two_threads_never_get_one_slot() {
 
 #[test]
 fn an_erased_handle_hears_of_the_end_of_what_it_waits_for() {
-    /// Runs what it is given on a thread, once.
-    #[derive(Clone)]
-    struct Once;
-    impl Spawner for Once {
-        type Handle<T: Send + 'static> = std::future::Ready<Result<T, ExecutorGone>>;
-
-        fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
-        where
-            F: Future + Send + 'static,
-            F::Output: Send + 'static,
-        {
-            drop(thread::spawn(move || {
-                let mut future = Box::pin(future);
-                _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            }));
-            std::future::ready(Err(ExecutorGone))
-        }
-    }
-    impl Timer for Once {
-        type Sleep = std::future::Pending<()>;
-
-        fn now(&self) -> Instant {
-            Instant::now()
-        }
-
-        fn sleep(&self, _: Duration) -> std::future::Pending<()> {
-            std::future::pending()
-        }
+    fn poll_once_on_a_thread(mut future: Spawned) {
+        drop(thread::spawn(move || {
+            _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }));
     }
     model(|| {
-        let mut handle = AnyBackend::new("once", Once).spawn(async { 7 });
+        let mut handle = AnyBackend::new("once", Nowhere(poll_once_on_a_thread)).spawn(async { 7 });
         let (wakeups, waker) = Wakeups::new();
         let mut cx = Context::from_waker(&waker);
         let mut polled = Pin::new(&mut handle).poll(&mut cx);

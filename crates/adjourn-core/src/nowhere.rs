@@ -1,6 +1,7 @@
-//! For the core's own tests: a program on a backend that runs nothing.
+//! For the core's own tests: a program on a backend without an executor.
 
 use std::future::{Future, Pending, Ready, pending, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,18 +10,21 @@ use crate::options::Options;
 use crate::program::Program;
 use crate::rt::{AnyBackend, Spawner, Timer};
 
-/// Drops what it is given to spawn.
+pub(crate) type Spawned = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Gives what it is to spawn to a function: to `drop`, mostly.
 #[derive(Clone)]
-pub(crate) struct Nowhere;
+pub(crate) struct Nowhere(pub(crate) fn(Spawned));
 
 impl Spawner for Nowhere {
     type Handle<T: Send + 'static> = Ready<Result<T, ExecutorGone>>;
 
-    fn spawn<F>(&self, _: F) -> Self::Handle<F::Output>
+    fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        (self.0)(Box::pin(async { drop(future.await) }));
         ready(Err(ExecutorGone))
     }
 }
@@ -41,5 +45,5 @@ impl Timer for Nowhere {
 pub(crate) fn program(hands_over: bool) -> Arc<Program> {
     let options = Options::default();
     let limits = options.limits().unwrap();
-    Program::new(AnyBackend::new("nowhere", Nowhere), options, limits, None, hands_over)
+    Program::new(AnyBackend::new("nowhere", Nowhere(drop)), options, limits, None, hands_over)
 }
