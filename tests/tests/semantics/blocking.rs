@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use adjourn::{
-    FailureKind, FutureExt, Scope, StopToken, StragglerState, spawn, spawn_blocking, task,
+    FailureKind, FutureExt, Phase, Scope, StopToken, StragglerState, spawn, spawn_blocking, task,
 };
 
 use crate::harness::*;
@@ -48,22 +48,26 @@ fn a_panic_of_a_job_keeps_its_payload(config: Config) {
 
 fn a_running_job_is_waited_for(config: Config) {
     let log = Log::default();
-    let program = Program::new(config);
-    let (stopper, said) = (program.stopper(), log.clone());
+    let (told, said) = (log.clone(), log.clone());
+    let program = Program::new(config).on_stopped(move || told.say("stopped"));
+    let stopper = program.stopper();
     let exit = program.run(async move {
+        let (alive, gone) = mpsc::channel::<()>();
         let scope = Scope::current();
         drop(spawn_blocking(move || {
             stopper.stop();
-            while scope.phase() < adjourn::Phase::Cancelling {
+            _ = gone.recv(); // until `main` is dropped: nothing but the job is left
+            for _ in 0..100 {
+                assert_eq!(scope.phase(), Phase::Cancelling, "not waited for");
                 std::thread::yield_now();
             }
-            std::thread::sleep(millis(20));
             said.say("done");
         }));
+        let _alive = alive;
         pending::<()>().await;
     });
     clean(&exit);
-    log.is(&["done"]);
+    log.is(&["done", "stopped"]);
     assert_eq!(exit.report().total().finished, 1);
 }
 
