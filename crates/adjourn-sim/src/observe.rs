@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adjourn_core::rt::{Host, Hosted};
-use adjourn_core::{Signal, Stopper};
+use adjourn_core::{Exit, Report, Signal, Stopper};
 
 /// Polls after which a run that was asked to stop, or that nobody asks, is given up.
 const ENDLESS: u64 = 10_000_000;
@@ -90,6 +90,8 @@ struct Seen {
     forced_at: Option<Duration>,
     elapsed: Duration,
     problems: Vec<String>,
+    /// The reports so far, with the exit codes that came out.
+    exits: Vec<(Report, u8)>,
     trace: Vec<Step>,
     names: BTreeMap<TaskId, (String, u64)>,
     /// How many tasks of each label are alive.
@@ -247,6 +249,16 @@ impl Observer {
         seen.elapsed = now;
         let late = too_late(now, pushed, deadline, seen.forced_at);
         seen.problems.extend(late);
+    }
+
+    /// A program has ended, with this.
+    pub(crate) fn keep(&self, exit: Exit) -> Exit {
+        self.lock().exits.push((exit.report().clone(), exit.exit_code()));
+        exit
+    }
+
+    pub(crate) fn exits(&self) -> Vec<(Report, u8)> {
+        self.lock().exits.clone()
     }
 
     pub(crate) fn polls(&self) -> u64 {

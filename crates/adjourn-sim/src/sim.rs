@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use adjourn_core::{Exit, MainOutput, StartError, StopToken};
@@ -44,7 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Sim {
     settings: Settings,
-    lab: Arc<Mutex<Lab>>,
+    /// What clones share: made when it is first asked for, by the plan of then.
+    observer: Arc<OnceLock<Arc<Observer>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -56,13 +57,6 @@ struct Settings {
     drawn: Option<u32>,
     jumps: Vec<(u64, Duration)>,
     plan: Plan,
-}
-
-/// What clones share.
-#[derive(Default)]
-struct Lab {
-    observer: Option<Arc<Observer>>,
-    exits: Vec<(adjourn_core::Report, u8)>,
 }
 
 impl Sim {
@@ -78,7 +72,7 @@ impl Sim {
                 jumps: Vec::new(),
                 plan: Plan::default(),
             },
-            lab: Arc::default(),
+            observer: Arc::default(),
         }
     }
 
@@ -87,7 +81,7 @@ impl Sim {
         self.settings.seed = seed;
         self.settings.plan = plan;
         self.settings.patience = Duration::ZERO;
-        self.lab = Arc::default();
+        self.observer = Arc::default();
         self
     }
 
@@ -154,7 +148,7 @@ impl Sim {
         F: Future,
         F::Output: MainOutput,
     {
-        self.keep(self.prepare(runner).run(main))
+        self.observer().keep(self.prepare(runner).run(main))
     }
 
     /// As [`run`](Sim::run), with a graceful `main`.
@@ -165,13 +159,13 @@ impl Sim {
         F: Future,
         F::Output: MainOutput,
     {
-        self.keep(self.prepare(runner).run_graceful(main))
+        self.observer().keep(self.prepare(runner).run_graceful(main))
     }
 
     /// As [`run`](Sim::run), without a `main`.
     #[track_caller]
     pub fn run_forever(&self, runner: Runner) -> Exit {
-        self.keep(self.prepare(runner).run_forever())
+        self.observer().keep(self.prepare(runner).run_forever())
     }
 
     /// Builds the executor alone, for a test that drives it by hand.
@@ -198,22 +192,9 @@ impl Sim {
         runner.build_with(move |_| sim.build())
     }
 
-    fn keep(&self, exit: Exit) -> Exit {
-        self.lab().exits.push((exit.report().clone(), exit.exit_code()));
-        exit
-    }
-
-    fn lab(&self) -> MutexGuard<'_, Lab> {
-        self.lab.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn observer(&self) -> Arc<Observer> {
         let plan = &self.settings.plan;
-        self.lab().observer.get_or_insert_with(|| Observer::new(plan.clone())).clone()
-    }
-
-    pub(crate) fn exits(&self) -> Vec<(adjourn_core::Report, u8)> {
-        self.lab().exits.clone()
+        self.observer.get_or_init(|| Observer::new(plan.clone())).clone()
     }
 
     /// Returns how many polls there have been, of `main`, of tasks and of the core's own.

@@ -34,8 +34,8 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ use adjourn_core::rt::{
     AnyBackend, Backend, BlockOn, Executor, Host, Shutdown, SpawnBlocking, Spawner, Threads, Timer,
     Unfinished,
 };
-use adjourn_core::{ExecutorGone, Exit, MainOutput, Report, StartError, StopToken};
+use adjourn_core::{ExecutorGone, Exit, MainOutput, StartError, StopToken};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
@@ -86,7 +86,6 @@ impl StopEverywhere {
 #[derive(Clone)]
 pub struct PausedTokio {
     observer: Arc<Observer>,
-    exits: Arc<Mutex<Vec<(Report, u8)>>>,
 }
 
 impl PausedTokio {
@@ -96,7 +95,7 @@ impl PausedTokio {
     }
 
     fn exploring(plan: Plan) -> PausedTokio {
-        PausedTokio { observer: Observer::new(plan), exits: Arc::default() }
+        PausedTokio { observer: Observer::new(plan) }
     }
 
     /// Runs `main` with the runner's options: [`adjourn_core::Runner::run`], on the paused clock.
@@ -109,7 +108,7 @@ impl PausedTokio {
         F: Future,
         F::Output: MainOutput,
     {
-        self.keep(self.prepare(runner).run(main))
+        self.observer.keep(self.prepare(runner).run(main))
     }
 
     /// As [`run`](PausedTokio::run), with a graceful `main`.
@@ -120,22 +119,13 @@ impl PausedTokio {
         F: Future,
         F::Output: MainOutput,
     {
-        self.keep(self.prepare(runner).run_graceful(main))
+        self.observer.keep(self.prepare(runner).run_graceful(main))
     }
 
     fn prepare(&self, runner: Runner) -> Runner {
         self.observer.set_stopper(runner.stopper());
         let observer = self.observer.clone();
         runner.build_with(move |_| PausedExecutor::new(observer))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(Report, u8)>> {
-        self.exits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keep(&self, exit: Exit) -> Exit {
-        self.lock().push((exit.report().clone(), exit.exit_code()));
-        exit
     }
 
     /// Returns how many polls there have been, of `main`, of Adjourn's tasks and of the core's own.
@@ -169,10 +159,6 @@ impl fmt::Debug for PausedTokio {
 impl Lab for PausedTokio {
     fn observer(&self) -> Arc<Observer> {
         self.observer.clone()
-    }
-
-    fn exits(&self) -> Vec<(Report, u8)> {
-        self.lock().clone()
     }
 }
 
