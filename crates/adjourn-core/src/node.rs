@@ -32,7 +32,6 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Condvar, Mutex, MutexGuard, read_in_order};
 use crate::table::{Chunk, Slots, flag};
 
-pub(crate) use self::tasks::Ended;
 use self::tasks::Tasks;
 pub(crate) use self::tracking::Spawn;
 pub(crate) use self::waiters::{WaitKey, Waiter};

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Place;
 use crate::hook::Hook;
-use crate::node::{Ended, Node};
+use crate::node::Node;
 use crate::options::{Options, Until};
 use crate::phase::{Event, Limits, Machine, Phase, ScopeId};
 use crate::report::{At, Failure, MOST_LISTED, Outcome, PhaseSpan, Reason, Report, TaskReport};
@@ -56,14 +56,17 @@ impl Wakes {
 pub(crate) struct Rest {
     wakes: Wakes,
     entered: Vec<Phase>,
-    dropped: Vec<(Arc<Node>, Ended)>,
+    /// To be dropped.
+    nodes: Vec<Arc<Node>>,
+    hooks: Vec<Hook>,
 }
 
 impl Rest {
     pub(crate) fn finish(&mut self) {
         self.entered.drain(..).for_each(crate::log::phase);
         self.wakes.wake();
-        self.dropped.clear();
+        self.nodes.clear();
+        self.hooks.clear();
     }
 }
 
@@ -224,7 +227,7 @@ impl Program {
         let node = Node::new(self, id, name, Some(parent.clone()), depends_on);
         match opened {
             Some(_) => state.put(node.clone()),
-            None => drop(node.lock().close()),
+            None => _ = node.lock().close(&mut Wakes::default()), // nobody has had it yet
         }
         self.settle(state, now);
         node
@@ -382,15 +385,13 @@ impl Program {
 
     /// Folds a scope that had ended with stragglers, the last of which is gone now.
     pub(crate) fn fold(&self, node: &Node) {
+        let mut rest = Rest::default();
         let mut state = self.lock();
         let Some(node) = state.lingering.remove(&node.uid) else { return };
-        let mut tasks = node.lock();
-        let totals = tasks.totals();
-        let ended = tasks.close();
-        drop(tasks);
-        state.report.add_totals(&node.name, &totals);
+        let totals = node.lock().totals();
+        state.close(node, &totals, &mut rest);
         drop(state);
-        drop((ended, node));
+        rest.finish();
     }
 
     /// Performs [`Action::Finish`](crate::phase::Action::Finish).

@@ -165,9 +165,9 @@ impl Chunk {
         self.fired.store(node.is_fired(), SeqCst);
     }
 
-    /// Takes it from a scope that has ended, whose lock is held, and returns what it counted. It
-    /// goes to the pool, at once or with the last straggler.
-    pub(crate) fn detach(&'static self) -> (Totals, Option<Arc<Node>>) {
+    /// Takes it from a scope that has ended, whose lock is held and which is kept by who holds it, and
+    /// returns what it counted. It goes to the pool, at once or with the last straggler.
+    pub(crate) fn detach(&'static self) -> Totals {
         let mut slots = self.lock();
         self.owner.store(0, Relaxed);
         slots.gate = Gate::Closed;
@@ -175,12 +175,14 @@ impl Chunk {
         (slots.listed, slots.foreground) = (false, 0);
         let totals = std::mem::take(&mut slots.totals);
         let empty = self.is_empty(&slots);
-        let node = if empty { slots.node.take() } else { None };
+        if empty {
+            slots.node = None;
+        }
         drop(slots);
         if empty {
             pool::put(self);
         }
-        (totals, node)
+        totals
     }
 
     /// Registers a task of the scope `uid`, if nobody else has the lock, there is room, and nobody

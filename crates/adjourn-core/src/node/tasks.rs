@@ -36,13 +36,6 @@ pub(crate) struct Tasks {
     pub(super) listed: Vec<(TaskRef, usize)>,
 }
 
-/// What is left of a scope that has ended, to be dropped outside the lock.
-pub(crate) struct Ended {
-    pub(crate) wakes: Wakes,
-    _nodes: Vec<Arc<Node>>,
-    _hooks: Vec<Hook>,
-}
-
 pub(crate) struct Counts {
     pub(crate) graceful: bool,
     pub(crate) live: bool,
@@ -182,25 +175,22 @@ impl Tasks {
     /// Ends the scope, which was shut, though some tasks are alive: they are dropped at their next
     /// yield, and who waits for the scope is told.
     pub(crate) fn end_with_stragglers(&mut self, program: &Program, wakes: &mut Wakes) {
-        self.take_waiters(wakes, |_| true);
+        self.take_all_waiters(wakes);
         for chunk in &self.chunks {
             chunk.lock().force(chunk, program, wakes);
         }
     }
 
-    /// Ends the scope, which was shut: nothing of it is alive, or all of that is abandoned.
-    pub(crate) fn close(&mut self) -> Ended {
+    /// Ends the scope, which was shut: nothing of it is alive, or all of that is abandoned. Returns
+    /// hooks that have not run, to be dropped outside the lock.
+    pub(crate) fn close(&mut self, wakes: &mut Wakes) -> Vec<Hook> {
         self.narrow(Gate::Closed); // one that was never open was not shut
-        let mut wakes = Wakes::default();
-        self.take_waiters(&mut wakes, |_| true);
-        let mut nodes = Vec::new();
+        self.take_all_waiters(wakes);
         for chunk in mem::take(&mut self.chunks) {
-            let (totals, node) = chunk.detach();
-            self.totals.add(&totals);
-            nodes.extend(node);
+            self.totals.add(&chunk.detach());
         }
         self.roomy = Vec::new();
-        Ended { wakes, _nodes: nodes, _hooks: mem::take(&mut self.hooks) }
+        mem::take(&mut self.hooks)
     }
 }
 

@@ -20,6 +20,14 @@ pub(crate) enum Waiter {
     Cancel(TaskRef, Waker),
 }
 
+impl Waiter {
+    fn into_waker(self) -> Waker {
+        match self {
+            Waiter::Stop(waker) | Waiter::End(waker) | Waiter::Cancel(_, waker) => waker,
+        }
+    }
+}
+
 /// Names a waiter; the ticket tells it from a later one in the same slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitKey {
@@ -115,10 +123,13 @@ impl Tasks {
         let keys: Vec<_> =
             self.waiters.iter().filter(|(_, (_, w))| which(w)).map(|(key, _)| key).collect();
         for key in keys {
-            let waiter = self.remove_waiter(key);
-            let (Waiter::Stop(waker) | Waiter::End(waker) | Waiter::Cancel(_, waker)) = waiter;
-            wakes.add(Some(waker));
+            wakes.add(Some(self.remove_waiter(key).into_waker()));
         }
+    }
+
+    pub(super) fn take_all_waiters(&mut self, wakes: &mut Wakes) {
+        self.cancel_waiters = 0;
+        self.waiters.drain().for_each(|(_, waiter)| wakes.add(Some(waiter.into_waker())));
     }
 
     /// Takes those who wait for the cancellation of one task, or of any.

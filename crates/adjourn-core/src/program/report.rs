@@ -4,8 +4,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::{Program, Wakes};
-use crate::node::Ended;
+use super::{Program, Rest};
 use crate::report::{Failure, FailureKind, MOST_LISTED, Outcome, Report, Straggler, Totals};
 
 /// The most scope names that a report tells apart.
@@ -85,8 +84,7 @@ impl Program {
     /// Abandons what is still alive and returns the report. Nothing is tracked after this.
     pub(crate) fn conclude(self: &Arc<Program>) -> Report {
         let now = self.now();
-        let mut wakes = Wakes::default();
-        let mut dropped: Vec<Ended> = Vec::new();
+        let mut rest = Rest::default();
         let mut state = self.lock();
         let mut nodes: Vec<_> = mem::take(&mut state.lingering).into_values().collect();
         nodes.extend(mem::take(&mut state.nodes).into_iter().flatten());
@@ -95,17 +93,13 @@ impl Program {
             node.set_fired();
             let mut tasks = node.lock();
             _ = tasks.shut();
-            tasks.abandon(&mut wakes);
+            tasks.abandon(&mut rest.wakes);
             let totals = tasks.totals();
-            dropped.push(tasks.close());
             drop(tasks);
             node.notify_blocked();
-            if let Some(ended) = dropped.last_mut() {
-                wakes.0.append(&mut ended.wakes.0);
-            }
-            state.report.add_totals(&node.name, &totals);
+            state.close(node, &totals, &mut rest);
         }
-        let hooks = mem::take(&mut state.on_stop);
+        rest.hooks.append(&mut state.on_stop);
         state.actions.clear();
         self.set_waiting(false);
         for origin in mem::take(&mut state.hooks).into_iter().map(|(_, origin)| origin) {
@@ -115,8 +109,7 @@ impl Program {
         }
         let mut report = state.report.clone();
         drop(state);
-        wakes.wake();
-        drop((dropped, hooks));
+        rest.finish();
         for task in &mut report.tasks {
             if task.outcome == Outcome::Abandoned {
                 task.ended = now;

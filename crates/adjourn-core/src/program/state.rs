@@ -11,7 +11,7 @@ use super::Rest;
 use crate::hook::Hook;
 use crate::node::Node;
 use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
-use crate::report::{PhaseSpan, Report};
+use crate::report::{PhaseSpan, Report, Totals};
 use crate::signal::Signal;
 
 /// What a [`Program`](super::Program)'s lock guards.
@@ -119,11 +119,15 @@ impl State {
             self.lingering.insert(node.uid, node);
             return;
         }
-        let mut ended = tasks.close();
         drop(tasks);
-        rest.wakes.0.append(&mut ended.wakes.0);
-        self.report.add_totals(&node.name, &totals);
-        rest.dropped.push((node, ended));
+        self.close(node, &totals, rest);
+    }
+
+    /// Closes a scope that was shut and adds its totals to the report.
+    pub(super) fn close(&mut self, node: Arc<Node>, totals: &Totals, rest: &mut Rest) {
+        rest.hooks.append(&mut node.lock().close(&mut rest.wakes));
+        self.report.add_totals(&node.name, totals);
+        rest.nodes.push(node);
     }
 
     /// Keeps the report's list of the program's phases; returns the one that is entered.
