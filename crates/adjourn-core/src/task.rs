@@ -1,10 +1,11 @@
 //! Tasks: the future that tracks a user's, its handle, and the ways to spawn.
 
+mod handle;
+mod spawn;
+
 use std::any::Any;
-use std::borrow::Cow;
-use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,13 +13,14 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::context;
-use crate::error::{JoinError, NoScope, Payload, drop_quietly, forget_payload, panic_message};
+use crate::error::{JoinError, Payload, drop_quietly, forget_payload, panic_message};
 use crate::node::{Node, Spawn};
-use crate::report::{FailureKind, Outcome, Reason, TaskKind};
-use crate::rt::{AnyBackend, SpawnBlocking, Spawner};
-use crate::scope::Scope;
-use crate::stop::StopToken;
+use crate::report::{FailureKind, Outcome, Reason};
+use crate::rt::{SpawnBlocking, Spawner};
 use crate::table::{TaskRef, flag};
+
+pub use self::handle::JoinHandle;
+pub use self::spawn::{Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task};
 
 /// A waker by its parts, for comparing with one that is kept elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -291,275 +293,6 @@ impl<F> Drop for Job<F> {
             _ = cancelled(job, task);
         }
     }
-}
-
-/// Resolves to what a task returns. Dropped, it detaches, on every backend.
-///
-/// # Cancel safety
-///
-/// Awaiting it by reference (`&mut handle`) loses nothing when the await is dropped.
-pub struct JoinHandle<T: Send + 'static, B: Spawner = AnyBackend> {
-    state: State<B::Handle<Given<T>>>,
-}
-
-enum State<H> {
-    Spawned {
-        handle: H,
-        task: TaskRef,
-        joining: bool,
-    },
-    Refused(JoinError),
-    /// Its result was taken.
-    Over,
-}
-
-impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
-    fn of(task: TaskRef, handle: B::Handle<Given<T>>) -> JoinHandle<T, B> {
-        JoinHandle { state: State::Spawned { handle, task, joining: false } }
-    }
-
-    fn refused(refusal: JoinError) -> JoinHandle<T, B> {
-        JoinHandle { state: State::Refused(refusal) }
-    }
-
-    /// Asks the task to end: it is dropped at its next yield, once no shield holds it.
-    ///
-    /// Before its first poll its body is never entered; once it is finished its value stays. A
-    /// shielded task is not cancelled by this, a blocking job only while it is queued.
-    pub fn abort(&self) {
-        if let State::Spawned { task, .. } = &self.state {
-            Node::abort(task);
-        }
-    }
-
-    /// Returns whether the task is over, so that awaiting it takes no time worth naming.
-    pub fn is_finished(&self) -> bool {
-        let State::Spawned { task, .. } = &self.state else { return true };
-        task.live_word().is_none_or(|word| word.has(flag::ABANDONED))
-    }
-}
-
-impl<T: Send + 'static, B: Spawner> Future for JoinHandle<T, B> {
-    type Output = Result<T, JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = match &mut self.state {
-            State::Spawned { handle, task, joining } => match Pin::new(handle).poll(cx) {
-                Poll::Ready(Ok(given)) => given.take(),
-                Poll::Ready(Err(_)) => Err(JoinError::executor_gone()),
-                Poll::Pending => {
-                    // An executor may never resolve the handle of a task that it cannot drop.
-                    *joining = true;
-                    if task.store_join_waker(cx.waker().clone()) {
-                        return Poll::Pending;
-                    }
-                    Err(JoinError::abandoned())
-                }
-            },
-            // Fused: awaited again it stays pending.
-            State::Over => return Poll::Pending,
-            refused @ State::Refused(_) => match std::mem::replace(refused, State::Over) {
-                State::Refused(refusal) => return Poll::Ready(Err(refusal)),
-                _ => return Poll::Pending,
-            },
-        };
-        // The task is over, or at its end, and its waker gone with its entry.
-        self.state = State::Over;
-        Poll::Ready(result)
-    }
-}
-
-impl<T: Send + 'static, B: Spawner> Drop for JoinHandle<T, B> {
-    fn drop(&mut self) {
-        if let State::Spawned { task, joining: true, .. } = &self.state {
-            task.forget_join_waker();
-        }
-    }
-}
-
-impl<T: Send + 'static, B: Spawner> fmt::Debug for JoinHandle<T, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("is_finished", &self.is_finished()).finish()
-    }
-}
-
-/// A task that is being described: its name, and whether it keeps the program alive.
-///
-/// From [`task`] and [`Scope::task`]; one of the `spawn` methods starts it.
-#[derive(Debug)]
-#[must_use = "it does nothing until one of its spawn methods is called"]
-pub struct Task<B = AnyBackend> {
-    scope: Scope<B>,
-    name: Cow<'static, str>,
-    background: bool,
-}
-
-impl<B> Task<B> {
-    pub(crate) fn new(scope: Scope<B>, name: Cow<'static, str>) -> Task<B> {
-        Task { scope, name, background: false }
-    }
-
-    /// The program does not stay alive for it.
-    pub fn background(mut self) -> Task<B> {
-        self.background = true;
-        self
-    }
-
-    fn describe(&self, kind: TaskKind, place: &'static Location<'static>) -> Spawn {
-        let mut spawn = Spawn::new(kind, place);
-        spawn.name = Some(Box::new(self.name.clone()));
-        spawn.background = self.background;
-        spawn
-    }
-}
-
-impl<B: Spawner> Task<B> {
-    /// Spawns it plain: [`Scope::spawn`].
-    #[track_caller]
-    pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output, B>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let what = self.describe(TaskKind::Plain, Location::caller());
-        start(self.scope.node(), self.scope.backend(), what, future)
-    }
-
-    /// Spawns it graceful: [`Scope::spawn_graceful`].
-    #[track_caller]
-    pub fn spawn_graceful<F, Fut>(self, task: F) -> JoinHandle<Fut::Output, B>
-    where
-        F: FnOnce(StopToken) -> Fut,
-        Fut: Future + Send + 'static,
-        Fut::Output: Send + 'static,
-    {
-        let what = self.describe(TaskKind::Graceful, Location::caller());
-        let future = task(self.scope.stop_token());
-        start(self.scope.node(), self.scope.backend(), what, future)
-    }
-
-    /// Spawns it shielded: [`Scope::spawn_shielded`].
-    #[track_caller]
-    pub fn spawn_shielded<F>(self, future: F) -> JoinHandle<F::Output, B>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let what = self.describe(TaskKind::Shielded, Location::caller());
-        start(self.scope.node(), self.scope.backend(), what, future)
-    }
-}
-
-impl<B: SpawnBlocking> Task<B> {
-    /// Runs it on the blocking pool: [`Scope::spawn_blocking`].
-    #[track_caller]
-    pub fn spawn_blocking<F, T>(self, job: F) -> JoinHandle<T, B>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        let what = self.describe(TaskKind::Blocking, Location::caller());
-        start_blocking(self.scope.node(), self.scope.backend(), what, job)
-    }
-}
-
-/// Returns the scope of the running code, or panics with advice.
-#[track_caller]
-fn current() -> Arc<Node> {
-    match context::scope() {
-        Some(node) => node,
-        None => panic!("{NoScope}"),
-    }
-}
-
-/// Spawns a plain task into the current scope: dropped at its next yield once the scope is
-/// cancelling.
-///
-/// The output, an `Err` too, is the handle's; [`or_stop`](crate::ResultFutureExt::or_stop) makes a
-/// failure stop the program.
-///
-/// # Panics
-///
-/// Outside of a program; [`Scope::try_current`] asks first.
-#[track_caller]
-pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    let mut spawn = Spawn::new(TaskKind::Plain, Location::caller());
-    // Beside the task that spawns it there is mostly room.
-    if let Some((task, node)) = context::own_chunk().and_then(|own| own.insert_beside(&mut spawn)) {
-        return JoinHandle::of(task, node.program.backend.spawn(Tracked::new(task, future)));
-    }
-    let node = current();
-    start(&node, &node.program.backend, spawn, future)
-}
-
-/// Spawns a graceful task into the current scope: told at draining through its token, cancelled at
-/// the drain limit.
-///
-/// # Panics
-///
-/// Outside of a program; [`Scope::try_current`] asks first.
-#[track_caller]
-pub fn spawn_graceful<F, Fut>(task: F) -> JoinHandle<Fut::Output>
-where
-    F: FnOnce(StopToken) -> Fut,
-    Fut: Future + Send + 'static,
-    Fut::Output: Send + 'static,
-{
-    let node = current();
-    let spawn = Spawn::new(TaskKind::Graceful, Location::caller());
-    start(&node, &node.program.backend, spawn, task(StopToken::new(node.clone())))
-}
-
-/// Spawns a shielded task into the current scope: eager, independent of its caller, never
-/// cancelled; the program waits for it until the cut-off.
-///
-/// # Panics
-///
-/// Outside of a program; [`Scope::try_current`] asks first.
-#[track_caller]
-pub fn spawn_shielded<F>(future: F) -> JoinHandle<F::Output>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    let node = current();
-    let spawn = Spawn::new(TaskKind::Shielded, Location::caller());
-    start(&node, &node.program.backend, spawn, future)
-}
-
-/// Runs `job` on the blocking pool, tracked by the current scope: waited for until the cut-off,
-/// never cancelled. It can read the token: [`StopToken::current`].
-///
-/// # Errors
-///
-/// Where the backend has no blocking pool, the handle resolves to an error that says so.
-///
-/// # Panics
-///
-/// Outside of a program; [`Scope::try_current`] asks first.
-#[track_caller]
-pub fn spawn_blocking<F, T>(job: F) -> JoinHandle<T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    let node = current();
-    let spawn = Spawn::new(TaskKind::Blocking, Location::caller());
-    start_blocking(&node, &node.program.backend, spawn, job)
-}
-
-/// Names a task before it is spawned into the current scope: `task("mailer").spawn(..)`.
-///
-/// # Panics
-///
-/// Outside of a program; [`Scope::try_current`] asks first.
-#[track_caller]
-pub fn task(name: impl Into<Cow<'static, str>>) -> Task {
-    Scope::current().task(name)
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use super::*;
 
 const fn secs(n: u64) -> Duration {

@@ -1,0 +1,176 @@
+//! The report as people read it.
+
+use std::fmt;
+
+use super::{
+    Failure, FailureKind, Outcome, Reason, Report, Straggler, StragglerState, TaskKind, TaskLabel,
+};
+use crate::phase::Phase;
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Signal(signal) => signal.fmt(f),
+            Reason::Requested(None) => f.write_str("a request"),
+            Reason::Requested(Some(why)) => write!(f, "a request: {why}"),
+            Reason::Idle => f.write_str("nothing left to do"),
+            Reason::MainReturned => f.write_str("main returned"),
+            Reason::MainFailed(why) => write!(f, "main failed: {why}"),
+            Reason::TaskFailed(why) => write!(f, "a task failed: {why}"),
+            Reason::Dropped => f.write_str("its future was dropped"),
+        }
+    }
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TaskKind::Plain => "task",
+            TaskKind::Graceful => "graceful task",
+            TaskKind::Shielded => "shielded task",
+            TaskKind::Blocking => "blocking job",
+        })
+    }
+}
+
+impl fmt::Display for TaskLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind)?;
+        if let Some(name) = &self.name {
+            write!(f, " {name:?}")?;
+        }
+        write!(f, " of {}, spawned at {}", self.scope, self.spawned_at)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Finished => "finished",
+            Outcome::Failed => "failed",
+            Outcome::Panicked => "panicked",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Abandoned => "abandoned",
+        })
+    }
+}
+
+impl fmt::Display for StragglerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StragglerState::Polling => "inside a poll, blocking its thread",
+            StragglerState::Pending => "pending",
+            StragglerState::NeverPolled => "never polled",
+            StragglerState::Shielded => "pending inside a shield",
+            StragglerState::Blocking => "running on a blocking thread",
+            StragglerState::Queued => "queued for a blocking thread",
+        })
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FailureKind::MainError => "error",
+            FailureKind::MainPanic | FailureKind::TaskPanic => "panic",
+            FailureKind::TaskError => "error",
+            FailureKind::DestructorPanic => "panic in a destructor",
+            FailureKind::HookPanic => "panic in a hook",
+            FailureKind::HookError => "error in a hook",
+            FailureKind::HookOverdue => "hook cut off",
+            FailureKind::ShieldDropped => "dropped half-way",
+            FailureKind::Executor => "executor",
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.origin)?;
+        for message in &self.messages {
+            write!(f, ": {message}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Straggler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.task, self.state)?;
+        if let Some(age) = self.age {
+            write!(f, ", {:.1} s old", age.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.exit_code();
+        if let Some(error) = &self.start_error {
+            return write!(f, "adjourn: not started: {error} (exit code {code})");
+        }
+        let end = self.phases.last().map(|span| span.entered).unwrap_or_default();
+        write!(f, "adjourn: exit code {code}, ")?;
+        match self.forced {
+            Some(signal) => write!(f, "forced by {signal}")?,
+            None => f.write_str("stopped")?,
+        }
+        if let Some(first) = self.reasons.first() {
+            let took = end.saturating_sub(first.at).as_secs_f64();
+            write!(f, " in {took:.3} s; first cause: {}", first.what)?;
+        }
+        for later in self.reasons.iter().skip(1) {
+            write!(f, "\n  later    {}", later.what)?;
+        }
+        let start = self.reasons.first().map(|first| first.at).unwrap_or_default();
+        for span in self.phases.iter().filter(|span| span.left.is_some()) {
+            if span.phase == Phase::Running {
+                continue;
+            }
+            let (from, to) = (span.entered, span.left.unwrap_or_default());
+            write!(
+                f,
+                "\n  phase    {} {:.3} to {:.3} s",
+                span.phase,
+                from.saturating_sub(start).as_secs_f64(),
+                to.saturating_sub(start).as_secs_f64(),
+            )?;
+            if let Some(limit) = span.limit {
+                write!(f, " (limit {:.3} s)", limit.saturating_sub(start).as_secs_f64())?;
+            }
+        }
+        if self.stuck {
+            f.write_str("\n  stuck    the thread that called `run`, past the deadline")?;
+        }
+        for straggler in &self.stragglers {
+            write!(f, "\n  stuck    {straggler}")?;
+        }
+        if self.stragglers_omitted > 0 {
+            write!(f, "\n  stuck    and {} more", self.stragglers_omitted)?;
+        }
+        for failure in &self.failures {
+            write!(f, "\n  failure  {failure}")?;
+        }
+        if self.failures_omitted > 0 {
+            write!(f, "\n  failure  and {} more", self.failures_omitted)?;
+        }
+        for (name, totals) in &self.totals {
+            write!(f, "\n  scope    {name}: {} spawned", totals.spawned)?;
+            for (count, what) in [
+                (totals.live, "alive"),
+                (totals.finished, "finished"),
+                (totals.failed, "failed"),
+                (totals.panicked, "panicked"),
+                (totals.cancelled, "cancelled"),
+                (totals.abandoned, "abandoned"),
+                (totals.refused, "refused"),
+            ] {
+                if count > 0 {
+                    write!(f, ", {count} {what}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
