@@ -73,7 +73,7 @@ pub fn all(effort: Effort) -> String {
     let sizes: &[usize] =
         if effort == Effort::Full { &[1_000, 10_000, 100_000, 1_000_000] } else { &[1_000] };
     for &count in sizes {
-        let rounds = if count > 100_000 { 2 } else { 5 };
+        let rounds = if count > 100_000 { 3 } else { 5 };
         let separately = |args: &[&str]| spread(repeat(rounds, || child::figure(args)));
         line(
             format!("stop request to `run` returned, {count} parked tasks"),

@@ -169,7 +169,7 @@ async fn measure<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -
     let mut cancel: Vec<(&'static str, Vec<(f64, f64)>)> = Vec::new();
     let sizes: &[usize] = if full { &[1_000, 10_000, 100_000, 1_000_000] } else { &[1_000] };
     for &count in sizes {
-        let rounds = if count > 100_000 { 2 } else { few };
+        let rounds = if count > 100_000 { few.min(3) } else { few };
         let limit = (count == 100_000).then(|| budget(Budget::Peer(1.0))).flatten();
         rows.extend(cancel_many(config, &ways, count, rounds, limit, &mut cancel));
     }

@@ -33,9 +33,11 @@ pub fn all(effort: Effort) -> (String, Chart) {
     let rounds = if full { 5 } else { 1 };
     let measure = |ways: &[&str], shape: &str, size: usize| {
         let mut all = vec![Vec::new(); ways.len()];
-        for _ in 0..rounds {
-            for (rounds, way) in all.iter_mut().zip(ways) {
-                rounds.push(child::figure(&["tree", way, shape, &size.to_string()]));
+        for number in 0..rounds {
+            for turn in 0..ways.len() {
+                let index = (turn + number) % ways.len();
+                let args = ["tree", ways[index], shape, &size.to_string()];
+                all[index].push(child::figure(&args));
             }
         }
         all.into_iter().map(|rounds| Quartiles::of(rounds).median).collect::<Vec<f64>>()

@@ -287,7 +287,7 @@ pub(crate) fn guard() -> Option<Arc<Guard>> {
 
 /// Whether shielded work may still be spawned while the scope is cancelling.
 pub(crate) fn is_privileged() -> bool {
-    is_shielded() || task().is_some_and(|task| task.word().has(flag::PRIVILEGED))
+    is_shielded() || task().is_some_and(|task| task.word().has(flag::SHIELDED))
 }
 
 /// Returns the scope that a spawn goes to.

@@ -101,6 +101,27 @@ fn a_spawn_that_races_a_stop_is_refused_or_cancelled() {
 }
 
 #[test]
+fn who_sees_that_a_scope_is_cancelled_spawns_nothing_plain_there() {
+    model(|| {
+        let program = program();
+        let node = scope(&program);
+        let kept = spawn(&node, TaskKind::Plain).unwrap();
+        let spawner = {
+            let node = node.clone();
+            thread::spawn(move || {
+                let open = node.lock().is_open(); // what `Scope::phase` looks at
+                (open, spawn(&node, TaskKind::Plain).is_some())
+            })
+        };
+        cancel(&node);
+        let (open, taken) = spawner.join().unwrap();
+        assert!(open || !taken, "told that it is cancelling, and its spawn was taken");
+        assert!(kept.word().is_doomed());
+        end(&program);
+    });
+}
+
+#[test]
 fn a_stop_wakes_whoever_stores_a_waker_meanwhile() {
     model(|| {
         let program = program();

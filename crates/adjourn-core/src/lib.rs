@@ -26,6 +26,8 @@ mod report;
 pub mod rt;
 mod run;
 mod scope;
+#[cfg(all(test, not(loom)))]
+mod sequences;
 mod shield;
 pub mod signal;
 mod stop;

@@ -164,63 +164,72 @@ impl Node {
 
     /// Fires the token: wakes who waits for it.
     pub(crate) fn fire(&self) {
-        self.fired.store(true, SeqCst);
+        self.set_fired();
         let mut wakes = Wakes::default();
         let mut tasks = self.lock();
+        for chunk in &tasks.chunks {
+            chunk.set_fired(&mut chunk.lock());
+        }
         tasks.take_waiters(&mut wakes, |waiter| matches!(waiter, Waiter::Stop(_)));
         let chunks = tasks.chunks.clone();
         drop(tasks);
         self.notify_blocked();
-        self.sweep(chunks, wakes, |chunk, slots, wakes| {
-            chunk.set_fired(slots);
-            slots.take_watchers(chunk, wakes);
-        });
+        self.sweep(chunks, wakes, |chunk, slots, wakes| slots.take_watchers(chunk, wakes));
     }
 
     /// Cancels plain and graceful tasks: each is dropped at its next yield that nothing holds.
     pub(crate) fn cancel(&self) {
+        let mut wakes = Wakes::default();
         let mut tasks = self.lock();
         tasks.narrow(Gate::Shielded);
+        for chunk in &tasks.chunks {
+            chunk.lock().cancel(chunk);
+        }
+        tasks.take_cancel_waiters(&mut wakes, None);
         let chunks = tasks.chunks.clone();
         drop(tasks);
-        self.sweep(chunks, Wakes::default(), |chunk, slots, wakes| {
-            slots.narrow(Gate::Shielded);
-            slots.take_wakers(chunk, wakes, TaskKind::is_cancelled, flag::CANCEL);
+        self.sweep(chunks, wakes, |chunk, slots, wakes| {
+            slots.take_wakers(chunk, wakes, flag::CANCEL);
         });
-        self.tell_cancel_waiters();
     }
 
     /// The cut-off has come: returns the first tasks that are alive and how many more there are,
     /// and has all of them dropped at their next yield, held or not.
     pub(crate) fn cut_off(self: &Arc<Node>) -> (Vec<Straggler>, u64) {
+        let mut wakes = Wakes::default();
         let now = self.program.now();
         let mut tasks = self.lock();
         let (stragglers, omitted) = tasks.stragglers(self, now);
         tasks.narrow(Gate::Shielded); // hooks that run after this may spawn what they wait for
+        for chunk in &tasks.chunks {
+            let mut slots = chunk.lock();
+            slots.narrow(Gate::Shielded);
+            slots.force(chunk, &self.program);
+        }
+        tasks.take_cancel_waiters(&mut wakes, None);
         let chunks = tasks.chunks.clone();
         drop(tasks);
-        self.sweep(chunks, Wakes::default(), |chunk, slots, wakes| {
-            slots.narrow(Gate::Shielded);
-            slots.force(chunk, &self.program, wakes);
+        self.sweep(chunks, wakes, |chunk, slots, wakes| {
+            slots.take_wakers(chunk, wakes, flag::FORCE);
         });
-        self.tell_cancel_waiters();
         (stragglers, omitted)
     }
 
-    /// Does `each` with every chunk, under its lock, and wakes what that took before it goes on to
-    /// the next: what it has just touched is at hand, and other threads begin with it meanwhile.
+    /// Has `take` take the wakers of each chunk and wakes them before it goes on to the next: what it
+    /// has just touched is at hand, and other threads begin with it meanwhile. What is to be seen by
+    /// whoever is woken was done to all chunks before.
     fn sweep(
         &self,
         chunks: Vec<&'static Chunk>,
         mut wakes: Wakes,
-        each: impl Fn(&'static Chunk, &mut Slots, &mut Wakes),
+        take: impl Fn(&'static Chunk, &mut Slots, &mut Wakes),
     ) {
         wakes.wake();
         for chunk in chunks {
             let mut slots = chunk.lock();
             // At the program's end another scope may have it by now.
             if chunk.belongs_to(self.uid) {
-                each(chunk, &mut slots, &mut wakes);
+                take(chunk, &mut slots, &mut wakes);
             }
             drop(slots);
             wakes.wake();

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::error::Place;
+use crate::error::{Place, forget_payload};
 use crate::hook::Hook;
 use crate::node::Node;
 use crate::options::{Options, Until};
@@ -46,7 +46,9 @@ impl Wakes {
     pub(crate) fn wake(&mut self) {
         for waker in self.0.drain(..) {
             // A waker that panics must not keep the others from being woken.
-            _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                forget_payload(payload);
+            }
         }
     }
 }
@@ -318,9 +320,9 @@ impl Program {
 
     /// Whether tasks that were cut off may still be dropped in time.
     pub(crate) fn awaits_drops(&self) -> bool {
-        self.undropped.load(SeqCst) > 0
-            && !self.expired.load(SeqCst)
-            && self.lock().report.forced.is_none()
+        let in_time = self.undropped.load(SeqCst) > 0 && !self.expired.load(SeqCst);
+        let state = self.lock();
+        in_time && state.report.forced.is_none() && !state.hurried
     }
 
     pub(crate) fn is_summoned(&self) -> bool {

@@ -62,7 +62,8 @@ impl Scope {
     }
 
     /// Returns the same scope, spawning on the backend's own type `B`: what is spawned there costs
-    /// no allocation beside the executor's own. `None` if the program runs on another.
+    /// no allocation beside the executor's own. `None` if the program runs on another: in a simulation,
+    /// for one, whose type is its own.
     ///
     /// ```
     /// # use adjourn_core::{Scope, rt::Spawner};

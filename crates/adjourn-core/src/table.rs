@@ -22,10 +22,9 @@
 //!    and after the other nobody may do anything.
 //!
 //! Invariants of a chunk:
-//! 4. `owner`, `gate` and `fired` repeat what its scope says. They change under the chunk's lock,
-//!    after the scope's own has changed and all chunks were listed under the scope's lock: a spawn
-//!    that comes before the change is seen by whoever makes it, one that comes after it sees the
-//!    change, and a chunk that is not in the list was made by the new rule.
+//! 4. `owner`, `gate` and `fired` repeat what its scope says. They change under the chunk's lock, by
+//!    who holds the scope's, for all chunks before anybody is woken: a spawn that comes before the
+//!    change is seen by whoever makes it, one that comes after it sees the change.
 //! 5. A chunk in the pool has no owner and no live slot.
 //! 6. Locks are taken in the order program, scope, chunk, pool.
 
@@ -46,10 +45,11 @@ pub(crate) use self::entry::{Entry, Name, Removed};
 pub(crate) use self::mark::{Mark, Word, flag};
 pub(crate) use self::task_ref::TaskRef;
 
-/// The slots in a scope's first chunk, so that a scope of one task is small.
-const FEW: usize = 4;
-/// The slots in each further chunk: the bits of `Slots::free`.
-const MANY: usize = 64;
+/// The slots in a scope's first chunk, so that a scope of one task is small. (Under loom one, so that
+/// models of two tasks have two chunks.)
+const FEW: usize = if cfg!(loom) { 1 } else { 4 };
+/// The slots in each further chunk: at the most the bits of `Slots::free`.
+const MANY: usize = if cfg!(loom) { 2 } else { 64 };
 
 /// Up to 64 tasks of one scope. Aligned, so that no two share a cache line.
 #[repr(align(64))]
@@ -101,8 +101,8 @@ impl Chunk {
             slots: Mutex::new(Slots {
                 node: None,
                 gate: Gate::Closed,
-                free: u64::MAX >> (MANY - slots),
-                all: u64::MAX >> (MANY - slots),
+                free: u64::MAX >> (64 - slots),
+                all: u64::MAX >> (64 - slots),
                 listed: false,
                 foreground: 0,
                 totals: Totals::default(),
@@ -255,7 +255,7 @@ impl Slots {
         (entry.born_low, entry.born_high) = (0, 0);
         let mark = &chunk.marks[slot as usize];
         let serial = Word(mark.0.load(Relaxed)).serial();
-        mark.begin(serial, if spawn.kind.is_shielded() { flag::PRIVILEGED } else { 0 });
+        mark.begin(serial, if spawn.kind.is_shielded() { flag::SHIELDED } else { 0 });
         TaskRef { mark, chunk, id: u64::from(serial) << 32 | u64::from(slot) }
     }
 
@@ -304,17 +304,35 @@ impl Slots {
         self.gate = self.gate.max(gate);
     }
 
-    /// Sets `flags` on the tasks of the kinds that `which` names and takes their wakers.
-    pub(crate) fn take_wakers(
-        &mut self,
-        chunk: &'static Chunk,
-        wakes: &mut Wakes,
-        which: impl Fn(TaskKind) -> bool,
-        flags: u64,
-    ) {
+    /// Cancels plain and graceful tasks, and takes no more of them. Nobody is woken yet.
+    pub(crate) fn cancel(&mut self, chunk: &'static Chunk) {
+        self.narrow(Gate::Shielded);
+        self.each(chunk, |task, _| {
+            if !task.word().has(flag::SHIELDED) {
+                task.set(flag::CANCEL);
+            }
+            true
+        });
+    }
+
+    /// Has all tasks dropped at their next yield, held or not, and counts what was not cut off
+    /// before. Jobs are not counted: nothing drops those. Nobody is woken yet.
+    pub(crate) fn force(&mut self, chunk: &'static Chunk, program: &Program) {
+        let mut count = 0;
         self.each(chunk, |task, slots| {
-            if which(slots.at(&task).kind) {
-                wakes.add(task.take_waker(slots, flags));
+            let job = slots.at(&task).kind == TaskKind::Blocking;
+            count += usize::from(!job && !task.word().has(flag::FORCE));
+            task.set(flag::CANCEL | flag::FORCE);
+            true
+        });
+        program.cut_off(count); // before the lock is free and one of them can end
+    }
+
+    /// Takes the wakers of the tasks that have the flag.
+    pub(crate) fn take_wakers(&mut self, chunk: &'static Chunk, wakes: &mut Wakes, flag: u64) {
+        self.each(chunk, |task, slots| {
+            if task.word().has(flag) {
+                wakes.add(task.take_waker(slots, 0));
             }
             true
         });
@@ -333,19 +351,6 @@ impl Slots {
             }
             true
         });
-    }
-
-    /// Has all tasks dropped at their next yield, held or not, and counts what was not cut off
-    /// before. Jobs are not counted: nothing drops those.
-    pub(crate) fn force(&mut self, chunk: &'static Chunk, program: &Program, wakes: &mut Wakes) {
-        let mut count = 0;
-        self.each(chunk, |task, slots| {
-            let job = slots.at(&task).kind == TaskKind::Blocking;
-            count += usize::from(!job && !task.word().has(flag::FORCE));
-            wakes.add(task.take_waker(slots, flag::CANCEL | flag::FORCE));
-            true
-        });
-        program.cut_off(count); // before the lock is free and one of them can end
     }
 
     /// The entry of a task that [`each`](Slots::each) gave.

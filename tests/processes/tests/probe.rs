@@ -127,6 +127,17 @@ fn sigint_hurries_the_executor_after_the_end_in_order(backend: &str) {
     assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
 }
 
+fn sigint_after_the_end_does_not_hide_an_overdue_hook(backend: &str) {
+    let _busy = busy();
+    if backend.ends_with("current") || backend.ends_with("-1") || backend == "async-std" {
+        return;
+    }
+    let probe = Probe::start(&[backend, "wedge-hook", "3000"]).until("ready").send(SIGINT);
+    let ended = probe.pause(Duration::from_millis(500)).send(SIGINT).end();
+    assert!(ended.err.contains("on_stopped of root/db"), "{:?}: {:?}", ended.status, ended.err);
+    ended.code(1);
+}
+
 fn a_stuck_job_does_not_outlast_the_deadline(backend: &str) {
     let _busy = busy();
     let returned = (0..3).any(|_| {
@@ -237,6 +248,7 @@ on_every_backend! {
     a_wedged_caller_is_ended_with_the_report
     a_second_sigint_forces
     sigint_hurries_the_executor_after_the_end_in_order
+    sigint_after_the_end_does_not_hide_an_overdue_hook
     a_stuck_job_does_not_outlast_the_deadline
     exit_codes
     run_twice_and_then_signals_act_as_before

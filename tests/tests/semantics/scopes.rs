@@ -1,11 +1,11 @@
 //! Trees of scopes: names, order, partial stops, nurseries.
 
 use std::future::pending;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use adjourn::{FutureExt, Phase, Scope, Shutdown, StopToken, rt, scope, spawn};
+use adjourn::{FutureExt, Phase, Scope, Shutdown, StopToken, rt, scope, spawn, spawn_blocking};
 
 use crate::harness::*;
 
@@ -31,6 +31,7 @@ scenarios![
     a_graceful_task_of_a_scope_drains_when_it_alone_stops,
     deep_scopes_stop,
     many_scopes,
+    a_job_that_sees_a_scope_cancelling_spawns_nothing_plain_there,
 ];
 
 fn scopes_have_names_and_paths(config: Config) {
@@ -502,4 +503,30 @@ fn many_scopes(config: Config) {
     clean(&exit);
     assert_eq!(count.load(SeqCst), COUNT);
     assert_eq!(exit.report().totals["connection"].finished, COUNT as u64);
+}
+
+fn a_job_that_sees_a_scope_cancelling_spawns_nothing_plain_there(config: Config) {
+    if config.is_single_threaded() {
+        return; // nothing comes between
+    }
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let (refused, began) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (tell, say) = (refused.clone(), began.clone());
+    _ = program.run(async move {
+        for _ in 0..20_000 {
+            drop(spawn(pending::<()>()));
+        }
+        let scope = Scope::current();
+        drop(spawn_blocking(move || {
+            drop(scope.spawn(pending::<()>())); // this thread's chunk is the last
+            stopper.stop();
+            while scope.phase() < Phase::Cancelling {}
+            let handle = scope.spawn(async move { say.store(true, SeqCst) });
+            let error = futures_lite::future::block_on(handle);
+            tell.store(error.is_err_and(|error| error.is_refused()), SeqCst);
+        }));
+        pending::<()>().await;
+    });
+    assert!(refused.load(SeqCst), "taken; it began: {}", began.load(SeqCst));
 }

@@ -1,7 +1,7 @@
 //! Requests to stop, draining, cancelling, limits, and how programs start and end.
 
 use std::future::pending;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,6 +47,7 @@ scenarios![
     a_stuck_worker_does_not_outlast_the_deadline,
     dropping_an_attached_program_cancels_all,
     a_stop_while_tasks_spawn_loses_none,
+    a_task_that_was_told_of_the_stop_starts_nothing_until_stop,
 ];
 
 fn stop_is_idempotent_and_reasons_keep_their_order(config: Config) {
@@ -692,4 +693,39 @@ fn a_stop_while_tasks_spawn_loses_none(config: Config) {
     clean(&exit);
     let total = exit.report().total();
     assert_eq!(total.spawned + total.refused, 3001);
+}
+
+fn a_task_that_was_told_of_the_stop_starts_nothing_until_stop(config: Config) {
+    if config.is_single_threaded() {
+        return; // nothing comes between
+    }
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let began = Arc::new(AtomicBool::new(false));
+    let tell = began.clone();
+    let there = Arc::new(AtomicUsize::new(0));
+    let exit = program.run(async move {
+        for _ in 0..20_000 {
+            let there = there.clone();
+            drop(spawn_graceful(|stop| async move {
+                there.fetch_add(1, SeqCst);
+                stop.requested().await;
+            }));
+        }
+        drop(spawn_graceful(|stop: StopToken| async move {
+            let mut parts = FuturesUnordered::new();
+            parts.push(stop.requested());
+            parts.next().await;
+            assert!(stop.is_requested());
+            let work = async move { tell.store(true, SeqCst) };
+            assert!(work.until_stop().await.is_err());
+        }));
+        while there.load(SeqCst) < 20_000 {
+            Scope::current().sleep(Duration::from_millis(5)).await;
+        }
+        stopper.stop();
+        pending::<()>().await;
+    });
+    assert!(!began.load(SeqCst), "began though its task was told of the stop");
+    clean(&exit);
 }

@@ -89,7 +89,7 @@ impl Tasks {
         chunk.insert(&mut slots, node.uid, spawn)
     }
 
-    /// Takes no more than `gate` lets in; the chunks have yet to be told.
+    /// Takes no more than `gate` lets in; each chunk has yet to be told.
     pub(super) fn narrow(&mut self, gate: Gate) {
         self.gate = self.gate.max(gate);
     }
@@ -177,7 +177,9 @@ impl Tasks {
     pub(crate) fn end_with_stragglers(&mut self, program: &Program, wakes: &mut Wakes) {
         self.take_all_waiters(wakes);
         for chunk in &self.chunks {
-            chunk.lock().force(chunk, program, wakes);
+            let mut slots = chunk.lock();
+            slots.force(chunk, program);
+            slots.take_wakers(chunk, wakes, flag::FORCE);
         }
     }
 

@@ -104,14 +104,6 @@ impl Node {
             self.stopped.notify_all();
         }
     }
-
-    /// Wakes those who wait for a task's cancellation, now that every task is marked: who comes
-    /// later sees the mark.
-    pub(super) fn tell_cancel_waiters(&self) {
-        let mut wakes = Wakes::default();
-        self.lock().take_cancel_waiters(&mut wakes, None);
-        wakes.wake();
-    }
 }
 
 impl Tasks {

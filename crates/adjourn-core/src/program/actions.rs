@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::state::State;
 use super::{Program, Rest};
+use crate::error::forget_payload;
 use crate::node::Node;
 use crate::phase::{Action, Event};
 use crate::sync::atomic::Ordering::SeqCst;
@@ -104,12 +105,16 @@ impl Program {
             // What the user gave us is caught where it runs; should anything unwind all the same,
             // the actions that follow are performed.
             let acted = catch_unwind(AssertUnwindSafe(|| act(self, action, node)));
+            let answer = acted.unwrap_or_else(|payload| {
+                forget_payload(payload);
+                Answer::Nothing
+            });
             now = self.now();
             state = self.lock();
-            match acted {
-                Ok(Answer::This(event)) => state.machine.handle(now, event),
-                Ok(Answer::Tasks(node)) => state.tell_tasks(now, &node),
-                Ok(Answer::Nothing) | Err(_) => {}
+            match answer {
+                Answer::This(event) => state.machine.handle(now, event),
+                Answer::Tasks(node) => state.tell_tasks(now, &node),
+                Answer::Nothing => {}
             }
         }
         state.acting = false;

@@ -3,6 +3,9 @@
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
 
 use super::{Program, Rest};
 use crate::report::{Failure, FailureKind, MOST_LISTED, Outcome, Report, Straggler, Totals};
@@ -102,12 +105,8 @@ impl Program {
         rest.hooks.append(&mut state.on_stop);
         state.actions.clear();
         self.set_waiting(false);
-        for origin in mem::take(&mut state.hooks).into_iter().map(|(_, origin)| origin) {
-            let messages = vec!["it was cut off before it was over".to_owned()];
-            let kind = FailureKind::HookOverdue;
-            state.report.add_failure(Failure { at: now, kind, origin, messages, fatal: true });
-        }
         let mut report = state.report.clone();
+        report.add_hooks(now, &mem::take(&mut state.hooks));
         drop(state);
         rest.finish();
         for task in &mut report.tasks {
@@ -126,6 +125,7 @@ impl Program {
         let state = self.state.try_lock().ok()?;
         let mut report = state.report.clone();
         report.stuck = !state.hurried;
+        report.add_hooks(self.host_now(), &state.hooks);
         let listed = !report.stragglers.is_empty();
         for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
             let Some(tasks) = node.try_lock() else { continue };
@@ -150,6 +150,15 @@ impl Report {
             } else {
                 self.stragglers_omitted += 1;
             }
+        }
+    }
+
+    /// Adds hooks that are not over.
+    fn add_hooks(&mut self, at: Duration, hooks: &Slab<String>) {
+        for (_, origin) in hooks {
+            let messages = vec!["it was cut off before it was over".to_owned()];
+            let (kind, origin) = (FailureKind::HookOverdue, origin.clone());
+            self.add_failure(Failure { at, kind, origin, messages, fatal: true });
         }
     }
 

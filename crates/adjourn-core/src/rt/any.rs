@@ -113,9 +113,9 @@ impl AnyBackend {
         self.backend.name()
     }
 
-    /// Returns the backend by its own type, `None` if it is of another.
+    /// Returns the backend by its own type, or as this one; `None` if it is of another.
     pub fn downcast_ref<B: Spawner>(&self) -> Option<&B> {
-        self.backend.backend().downcast_ref()
+        self.backend.backend().downcast_ref().or_else(|| (self as &dyn Any).downcast_ref())
     }
 }
 

@@ -23,8 +23,8 @@ pub(crate) mod flag {
     pub(crate) const FAILED: u64 = 1 << 27;
     /// Already counted as abandoned.
     pub(crate) const ABANDONED: u64 = 1 << 28;
-    /// May spawn shielded work while its scope is cancelling.
-    pub(crate) const PRIVILEGED: u64 = 1 << 29;
+    /// A shielded task or a job: it is not cancelled, and may spawn shielded work meanwhile.
+    pub(crate) const SHIELDED: u64 = 1 << 29;
     /// It returned an error that a stop request caused: it counts as cancelled.
     pub(crate) const STOPPED: u64 = 1 << 30;
 

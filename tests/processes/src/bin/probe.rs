@@ -189,6 +189,13 @@ fn scene<E: Executor>(runner: adjourn_core::Runner<E>, scenario: &str, arg: u64)
                 say("ready");
             })
         }
+        // A hook of a scope that is stopped alone never ends, past the scope's deadline.
+        "wedge-hook" => runner.timeout(timeout).run(async {
+            let scope = adjourn::scope("db");
+            scope.on_stopped(|| spin());
+            scope.stop().await.expect("not from inside");
+            say("ready");
+        }),
         "error" => runner.run(async { Err::<(), _>("it broke") }),
         "task-error" => runner.run(async {
             spawn(async { Err::<(), _>("the worker broke") }.or_stop());
