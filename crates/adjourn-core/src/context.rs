@@ -387,3 +387,29 @@ impl<T> Drop for Inside<T> {
         drop(inner); // outside the borrow: it may be a scope's last reference
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::node::Spawn;
+    use crate::report::{Outcome, TaskKind};
+
+    #[test]
+    fn the_seat_of_a_thread_that_has_ended_is_taken_by_the_next() {
+        let program = crate::nowhere::program(false);
+        let spawn = Spawn::new(TaskKind::Plain, std::panic::Location::caller());
+        let task = program.root().register(spawn).unwrap();
+        let seats = || SEATS.lock().unwrap_or_else(PoisonError::into_inner).0.len();
+        let before = seats();
+        for _ in 0..200 {
+            let seen =
+                std::thread::spawn(move || within(task, || polling().contains(&task.seat())));
+            assert!(seen.join().unwrap(), "it is seen to be polled");
+            assert!(!polling().contains(&task.seat()));
+        }
+        // Other tests' threads take some.
+        assert!(seats() < before + 100, "{} and then {}", before, seats());
+        Node::deregister(task, Outcome::Finished);
+        program.conclude();
+    }
+}

@@ -270,3 +270,39 @@ impl<F: Future> Future for Privileged<F> {
         self.0.as_mut().poll(cx)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::future::pending;
+    use std::task::Waker;
+
+    use super::*;
+
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "a destructor");
+        }
+    }
+
+    #[test]
+    fn hooks_that_are_given_up_may_panic_when_they_are_dropped() {
+        let program = crate::nowhere::program(false);
+        let closing = || {
+            let bomb = Bomb;
+            let hooks = async move {
+                pending::<()>().await;
+                drop(bomb);
+            };
+            Closing { program: program.clone(), hooks: Some(Box::pin(hooks)) }
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut given_up = Box::pin(closing());
+        assert!(given_up.as_mut().poll(&mut cx).is_pending());
+        drop(closing()); // by the executor
+        program.finish();
+        assert!(given_up.as_mut().poll(&mut cx).is_ready());
+        program.conclude();
+    }
+}

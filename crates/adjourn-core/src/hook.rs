@@ -128,3 +128,21 @@ where
         Box::new(|| Box::pin(async move { self.await.into_result() }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_that_is_never_run_is_dropped_quietly() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("a destructor");
+            }
+        }
+        let bomb = Bomb;
+        drop(Hook::new(move || _ = &bomb, std::panic::Location::caller()));
+        drop(Hook::new(std::future::ready(()), std::panic::Location::caller()));
+    }
+}

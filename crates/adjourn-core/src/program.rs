@@ -432,3 +432,6 @@ impl Program {
         format!("{}:{}:{}", place.file(), place.line(), place.column())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -488,3 +488,104 @@ impl<E> Runner<E> {
         Ok((Live { program, supervision, over: false }, driver))
     }
 }
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    use super::*;
+
+    const fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn each_preset_starts_from_its_options() {
+        for (runner, options) in [
+            (Runner::<()>::new(), Options::default()),
+            (Runner::default(), Options::default()),
+            (Runner::cli(), Options::cli()),
+            (Runner::aiorun(), Options::aiorun()),
+        ] {
+            assert_eq!(format!("{:?}", runner.options), format!("{options:?}"));
+            assert!(!runner.asked_for_signals);
+            assert_eq!(format!("{runner:?}"), format!("Runner {{ options: {options:?}, .. }}"));
+        }
+    }
+
+    #[test]
+    fn each_setter_keeps_what_the_others_set() {
+        struct Silent;
+        impl SignalSource for Silent {
+            fn poll_signal(&mut self, _: &mut Context<'_>) -> Poll<Option<Signal>> {
+                Poll::Pending
+            }
+        }
+        let runner = Runner::<()>::new()
+            .timeout(secs(1))
+            .drain_limit(secs(2))
+            .closing_reserve(secs(3))
+            .lame_duck(secs(4))
+            .until(Until::Stopped)
+            .signals([Signal::HANGUP])
+            .signal_source(Silent)
+            .second_interrupt(SecondInterrupt::Record)
+            .debounce(secs(5))
+            .stop_on_panic(true)
+            .reraise(Reraise::Always)
+            .exit_when_stuck(false)
+            .current_thread()
+            .blocking_threads(6)
+            .build_with(|_| Ok(()))
+            .on_stop(|| ())
+            .on_stopped(|| ())
+            .on_signal(|_, _| ())
+            .on_failure(|_| ())
+            .on_report(|_| ());
+        assert_eq!(runner.options.workers, Some(0));
+        let runner = runner.worker_threads(7);
+        let expected = Options {
+            timeout: Some(secs(1)),
+            drain_limit: Some(secs(2)),
+            closing_reserve: Some(secs(3)),
+            lame_duck: secs(4),
+            until: Until::Stopped,
+            signals: vec![Signal::HANGUP],
+            second_interrupt: SecondInterrupt::Record,
+            debounce: secs(5),
+            stop_on_panic: true,
+            reraise: Reraise::Always,
+            exit_when_stuck: Some(false),
+            workers: Some(7),
+            blocking: Some(6),
+        };
+        assert_eq!(format!("{:?}", runner.options), format!("{expected:?}"));
+        assert!(runner.asked_for_signals && runner.build.is_some());
+        assert_eq!([runner.sources.len(), runner.on_stop.len(), runner.on_stopped.len()], [1; 3]);
+        let sinks = [runner.on_signal.is_some(), runner.on_failure.is_some()];
+        assert_eq!((sinks, runner.on_report.is_some()), ([true; 2], true));
+    }
+
+    #[test]
+    fn what_is_waited_for_outside_of_executors_is_woken_or_given_up() {
+        for within in [None, Some(secs(3600))] {
+            let (sent, received) = std::sync::mpsc::channel::<Waker>();
+            let ready = Arc::new(AtomicBool::new(false));
+            let readies = ready.clone();
+            let wakes = std::thread::spawn(move || {
+                let waker = received.recv().unwrap();
+                readies.store(true, SeqCst);
+                waker.wake();
+            });
+            let woken = std::future::poll_fn(|cx| {
+                _ = sent.send(cx.waker().clone());
+                if ready.load(SeqCst) { Poll::Ready(7) } else { Poll::Pending }
+            });
+            assert_eq!(wait_for(woken, within), Some(7));
+            wakes.join().unwrap();
+        }
+        assert_eq!(wait_for(std::future::ready(7), Some(Duration::ZERO)), Some(7));
+        let never = std::future::pending::<()>;
+        assert_eq!(wait_for(never(), Some(Duration::ZERO)), None);
+        assert_eq!(wait_for(never(), Some(Duration::from_millis(1))), None);
+    }
+}

@@ -277,3 +277,45 @@ fn end_process(program: &Program) -> ! {
     }
     signal::exit_now(report.exit_code().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(cut_off: u64, deadline: u64) -> Limits {
+        let [lame_duck, drain] = [Duration::ZERO; 2];
+        let [cut_off, deadline] = [cut_off, deadline].map(Duration::from_millis);
+        Limits { lame_duck, drain, cut_off, deadline }
+    }
+
+    #[test]
+    fn what_was_cut_off_is_waited_for_until_a_little_before_the_deadline() {
+        assert_eq!(near_deadline(&limits(23_000, 25_000)), Duration::from_millis(24_950));
+        assert_eq!(near_deadline(&limits(24_980, 25_000)), Duration::from_millis(24_990));
+        assert_eq!(near_deadline(&limits(25_000, 25_000)), Duration::from_millis(25_000));
+    }
+
+    #[test]
+    fn the_executors_end_has_a_little_less_than_all_the_time() {
+        let listener = Listener::new(&[]).unwrap();
+        let shared = Arc::new(Shared {
+            watch: Mutex::default(),
+            bell: Condvar::new(),
+            nudger: listener.nudger(),
+            pending: AtomicBool::new(false),
+        });
+        let threads = Threads { shared: shared.clone(), host: None, warden: None };
+        assert_eq!(threads.left(), None);
+        let before = Instant::now();
+        shared.armed(limits(90_000, 100_000));
+        let left = threads.left().unwrap();
+        let most = Duration::from_secs(100) - MARGIN;
+        assert!(left <= most && left + before.elapsed() >= most, "{left:?}");
+        let end = shared.lock().end().unwrap();
+        assert!(end >= before + Duration::from_secs(100) + GRACE);
+        shared.forced();
+        assert_eq!(threads.left(), Some(Duration::ZERO));
+        let end = shared.lock().end().unwrap();
+        assert!(end <= Instant::now() + GRACE && end >= before + GRACE);
+    }
+}

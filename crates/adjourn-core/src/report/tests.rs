@@ -270,3 +270,12 @@ fn the_text_leaves_out_what_was_not() {
     assert_eq!(not_started.to_string(), "adjourn: not started: no threads (exit code 124)");
     assert_eq!(Report::default().to_string(), "adjourn: exit code 0, stopped");
 }
+
+#[test]
+fn an_exit_hands_on_its_code_and_the_signal_to_raise() {
+    let exit = Exit::new(Report::default(), Some(Signal::TERMINATE));
+    assert_eq!(exit.raises(), Some(Signal::TERMINATE));
+    assert_eq!(Exit::code(3).raises(), None);
+    let code = Termination::report(Exit::code(3));
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(3)));
+}

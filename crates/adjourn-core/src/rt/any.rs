@@ -461,3 +461,23 @@ impl<T> fmt::Debug for AnyHandle<T> {
         f.debug_struct("AnyHandle").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::nowhere::{Nowhere, Poolless};
+
+    #[test]
+    fn a_backend_keeps_what_it_can_do() {
+        let plain = AnyBackend::new("nowhere", Nowhere(drop));
+        assert_eq!(plain.can_block(), Err(Unsupported::new("nowhere", "blocking pool")));
+        let pooled = AnyBackend::with_blocking("poolless", Poolless);
+        assert_eq!(pooled.can_block(), Ok(()));
+        let again = AnyBackend::with_blocking("again", plain.clone());
+        assert_eq!(again.can_block(), plain.can_block());
+        assert_eq!(
+            format!("{plain:?}, {pooled:?}"),
+            "AnyBackend(\"nowhere\"), AnyBackend(\"poolless\")"
+        );
+    }
+}

@@ -1,0 +1,530 @@
+use std::panic::Location;
+
+use super::*;
+use crate::driver::perform;
+use crate::host::Hosted;
+use crate::node::Spawn;
+use crate::nowhere::{program, program_with};
+use crate::report::{StragglerState, TaskKind, TaskLabel};
+use crate::scope::Scope;
+
+const SOON: Duration = Duration::from_secs(1);
+
+fn spawn(node: &Arc<Node>, kind: TaskKind) -> TaskRef {
+    node.register(Spawn::new(kind, Location::caller())).unwrap()
+}
+
+fn straggler() -> Straggler {
+    let task = TaskLabel {
+        name: None,
+        scope: "root".to_owned(),
+        kind: TaskKind::Plain,
+        spawned_at: "src/main.rs:1:2".to_owned(),
+    };
+    Straggler { task, age: None, state: StragglerState::Pending }
+}
+
+/// No two SIGINT are the same keystroke.
+fn undebounced() -> Options {
+    Options { debounce: Duration::ZERO, ..Options::default() }
+}
+
+fn heard(program: &Program) -> Vec<Signal> {
+    std::iter::from_fn(|| program.next_signal()).collect()
+}
+
+fn causes(program: &Program) -> Vec<Reason> {
+    program.lock().report.reasons.iter().map(|at| at.what.clone()).collect()
+}
+
+fn phase(program: &Program) -> Phase {
+    let state = program.lock();
+    state.machine.phase(state.machine.root())
+}
+
+/// Waits until the clock shows a later time, which takes no time worth naming.
+fn tick(program: &Program) -> Duration {
+    let now = program.now();
+    while program.now() == now {
+        std::hint::spin_loop();
+    }
+    now
+}
+
+#[test]
+fn each_signal_that_came_together_reaches_the_handler_in_order() {
+    let program = program(true);
+    program.hear(Signal::HANGUP, 2_000);
+    program.hear(Signal::TERMINATE, 1);
+    program.hear(Signal::INTERRUPT, 3); // within the debounce: the same keystroke
+    let heard = heard(&program);
+    assert_eq!(heard[..2_000], [Signal::HANGUP; 2_000]);
+    assert_eq!(heard[2_000..], [Signal::TERMINATE, Signal::INTERRUPT]);
+    let report = program.conclude();
+    assert_eq!(report.signals.len() as u64 + report.signals_omitted, 2_004);
+}
+
+#[test]
+fn signals_for_the_handler_keep_their_turns_within_bounds() {
+    let program = program(true);
+    for signal in [Signal::HANGUP, Signal::TERMINATE, Signal::HANGUP] {
+        program.hear(signal, 2);
+    }
+    program.hear(Signal::HANGUP, 3);
+    let (up, term) = (Signal::HANGUP, Signal::TERMINATE);
+    assert_eq!(heard(&program), [up, up, term, term, up, up, up, up, up]);
+    for _ in 0..2_000 {
+        program.hear(up, 1);
+        program.hear(term, 1);
+    }
+    assert_eq!(program.lock().handed_over.len(), 1024);
+    let heard = heard(&program);
+    assert_eq!(heard.iter().filter(|signal| **signal == up).count(), 2_000);
+    assert_eq!(heard.len(), 4_000);
+    program.conclude();
+}
+
+#[test]
+fn two_interrupts_of_one_wait_stop_and_force() {
+    let program = program_with(undebounced(), false);
+    program.hear(Signal::INTERRUPT, 2);
+    assert_eq!(causes(&program), [Reason::Signal(Signal::INTERRUPT)]);
+    assert_eq!(phase(&program), Phase::Forced);
+    assert_eq!(program.conclude().forced, Some(Signal::INTERRUPT));
+}
+
+#[test]
+fn a_second_interrupt_forces_and_is_no_second_reason() {
+    let program = program_with(undebounced(), false);
+    program.hear(Signal::INTERRUPT, 1);
+    assert_ne!(phase(&program), Phase::Forced);
+    program.hear(Signal::INTERRUPT, 1);
+    assert_eq!(causes(&program), [Reason::Signal(Signal::INTERRUPT)]);
+    assert_eq!(phase(&program), Phase::Forced);
+    program.conclude();
+}
+
+#[test]
+fn a_second_interrupt_that_is_recorded_forces_nothing() {
+    let options = Options { second_interrupt: SecondInterrupt::Record, ..undebounced() };
+    let program = program_with(options, false);
+    for count in [1, 1, 2] {
+        program.hear(Signal::INTERRUPT, count);
+    }
+    assert_ne!(phase(&program), Phase::Forced);
+    let report = program.conclude();
+    assert_eq!((report.forced, report.signals.len()), (None, 4));
+}
+
+#[test]
+fn interrupts_of_a_handler_force_once_it_has_asked_for_the_stop() {
+    let program = program_with(undebounced(), true);
+    program.hear(Signal::INTERRUPT, 2);
+    program.hear(Signal::INTERRUPT, 1);
+    assert_eq!(heard(&program), [Signal::INTERRUPT; 3]);
+    assert_eq!((phase(&program), causes(&program)), (Phase::Running, Vec::new()));
+    program.stop(Reason::Requested(None));
+    program.hear(Signal::INTERRUPT, 1);
+    assert_eq!(phase(&program), Phase::Forced);
+    assert_eq!(causes(&program), [Reason::Requested(None)]);
+    program.conclude();
+}
+
+#[test]
+fn lists_of_the_report_are_bounded_to_the_entry() {
+    let program = program(false);
+    for _ in 0..MOST_LISTED + 3 {
+        program.stop(Reason::Requested(None));
+    }
+    program.add_stragglers(vec![straggler(); MOST_LISTED - 1], 10);
+    program.add_stragglers(vec![straggler(); 4], 20);
+    for name in 0..MOST_NAMES + 3 {
+        let totals = Totals { spawned: 1, ..Totals::default() };
+        program.lock().report.add_totals(&format!("scope {name}"), &totals);
+    }
+    let report = mem::take(&mut program.lock().report);
+    assert_eq!((report.reasons.len(), report.reasons_omitted), (MOST_LISTED, 3));
+    assert_eq!((report.stragglers.len(), report.stragglers_omitted), (MOST_LISTED, 33));
+    assert_eq!(report.totals.len(), MOST_NAMES + 1);
+    assert_eq!(report.totals[OTHER].spawned, 3);
+    program.conclude();
+}
+
+fn forced_after_its_end(program: &Arc<Program>) {
+    program.stop(Reason::Requested(None));
+    program.drive(&mut perform);
+    assert_eq!(phase(program), Phase::Stopped);
+    program.force(Signal::INTERRUPT);
+    assert_eq!(program.lock().report.forced, None, "it is over in order");
+}
+
+#[test]
+fn an_executor_is_overdue_unless_something_else_was() {
+    type Excuse = fn(&Arc<Program>);
+    let excuses: [(Excuse, bool); 6] = [
+        (|_| (), false),
+        (|program| program.lock().report.forced = Some(Signal::INTERRUPT), true),
+        (forced_after_its_end, true),
+        (|program| program.add_stragglers(vec![straggler()], 0), true),
+        (|program| _ = program.hook_begins("on_stop", Location::caller(), &program.root()), true),
+        (|program| program.lock().hurried = true, true),
+    ];
+    for (index, (excuse, excused)) in excuses.into_iter().enumerate() {
+        let program = program(false);
+        excuse(&program);
+        program.executor_overdue("slow");
+        let report = mem::take(&mut program.lock().report);
+        let overdue = report.failures.iter().any(|f| f.kind == FailureKind::Executor && f.fatal);
+        assert_eq!(overdue, !excused, "excuse {index}");
+        program.conclude();
+    }
+}
+
+#[test]
+fn after_a_forced_end_what_is_alive_is_told_once() {
+    for (forced, told) in [(false, 0), (true, 1)] {
+        let program = program(false);
+        let task = spawn(&program.root(), TaskKind::Shielded);
+        if forced {
+            program.force(Signal::INTERRUPT);
+        }
+        for _ in 0..2 {
+            program.cut_off_forced();
+            assert_eq!(program.lock().report.stragglers.len(), told);
+        }
+        program.conclude();
+        Node::deregister(task, Outcome::Cancelled);
+    }
+}
+
+#[test]
+fn a_task_ends_in_the_report_when_it_ended_and_an_abandoned_one_with_the_program() {
+    let program = program(false);
+    let [ends, stays] = [(); 2].map(|()| spawn(&program.root(), TaskKind::Shielded));
+    program.stop(Reason::Requested(None));
+    tick(&program);
+    Node::deregister(ends, Outcome::Finished);
+    let ended = tick(&program);
+    let report = program.conclude();
+    assert_eq!(report.alive_at_stop, 2);
+    let [finished, abandoned] = &report.tasks[..] else { panic!("{report}") };
+    let stop = report.reasons[0].at;
+    assert_eq!(finished.outcome, Outcome::Finished);
+    assert!(stop < finished.ended && finished.ended <= ended, "{report}");
+    assert_eq!(abandoned.outcome, Outcome::Abandoned);
+    assert!(ended < abandoned.ended, "{report}");
+    Node::deregister(stays, Outcome::Cancelled);
+}
+
+#[test]
+fn a_peek_counts_what_is_alive_as_abandoned_and_lists_it_once() {
+    let program = program(false);
+    let root = program.root();
+    let [over, alive] = [(); 2].map(|()| spawn(&root, TaskKind::Shielded));
+    Node::deregister(over, Outcome::Finished);
+    let peek = || {
+        let report = program.peek().expect("nobody has the lock");
+        let total = report.total();
+        assert_eq!((total.spawned, total.finished), (2, 1), "{report}");
+        assert_eq!((total.live, total.abandoned), (0, 1), "{report}");
+        assert_eq!((report.backend, report.stragglers.len()), ("nowhere", 1), "{report}");
+        report
+    };
+    assert_eq!(peek().stragglers[0].state, StragglerState::NeverPolled);
+    let (stragglers, omitted) = root.cut_off();
+    program.add_stragglers(stragglers, omitted);
+    peek();
+
+    let state = program.lock();
+    assert!(program.peek().is_none(), "it waits for no lock");
+    drop(state);
+    let tasks = root.lock();
+    let report = program.peek().expect("the state is free");
+    assert_eq!(report.total().spawned, 0, "what is locked is left out");
+    drop(tasks);
+    program.conclude();
+    Node::deregister(alive, Outcome::Cancelled);
+}
+
+#[test]
+fn the_time_that_is_left_is_that_to_the_deadline() {
+    let program = program(false);
+    assert!(!program.is_hosted(), "nowhere has no host");
+    assert_eq!(program.left(), None, "no stop has begun");
+    program.stop(Reason::Requested(None));
+    let deadline = program.limits.deadline;
+    assert!(program.left().is_some_and(|left| left <= deadline && left > deadline / 2));
+    program.force(Signal::INTERRUPT);
+    assert_eq!(program.left(), Some(Duration::ZERO));
+    program.conclude();
+
+    let for_ever = Options { timeout: Some(Duration::MAX), ..Options::default() };
+    let program = program_with(for_ever, false);
+    program.stop(Reason::Requested(None));
+    assert_eq!(program.left(), None);
+    program.conclude();
+}
+
+#[test]
+fn a_scope_is_cancelling_once_that_is_done() {
+    let program = program(false);
+    let root = program.root();
+    root.open_handle();
+    let scope = Scope::from_node(root.clone(), ());
+    assert_eq!(scope.phase(), Phase::Running);
+    let mut seen = Vec::new();
+    program.stop(Reason::Requested(None));
+    program.drive(&mut |program, action| {
+        let cancels = matches!(action, Action::Cancel(_));
+        seen.extend(cancels.then(|| (phase(program), scope.phase())));
+        perform(program, action);
+        seen.extend(cancels.then(|| (phase(program), scope.phase())));
+    });
+    assert!(seen[0].0 > Phase::Draining, "{seen:?}");
+    assert_eq!(seen[0].1, Phase::Draining, "its gate is open yet");
+    assert!(seen[1].1 >= Phase::Cancelling, "{seen:?}");
+    drop(scope);
+    program.conclude();
+}
+
+#[test]
+fn a_host_gives_signals_and_sees_what_becomes_of_them() {
+    let record = Options { second_interrupt: SecondInterrupt::Record, ..Options::default() };
+    let deaf = Options { signals: Vec::new(), ..Options::default() };
+    for (options, hears, forces) in
+        [(Options::default(), true, true), (record, true, false), (deaf, false, false)]
+    {
+        let program = program_with(options, false);
+        let hosted = Hosted::new(&program);
+        let task = spawn(&program.root(), TaskKind::Shielded);
+        assert_eq!((hosted.phase(), hosted.deadline()), (Some(Phase::Running), None));
+        assert_eq!(format!("{hosted:?}"), "Hosted { phase: Some(Running) }");
+        assert_eq!(hosted.alive().len(), 1);
+        assert!(!hosted.interrupt_again(), "it is a first one");
+        assert_eq!(hosted.deadline().is_some(), hears);
+        assert_eq!(hosted.interrupt_again(), forces);
+        assert_eq!(hosted.phase() == Some(Phase::Forced), forces);
+        assert_eq!(hosted.signal(Signal::TERMINATE), hears);
+        assert!(!hosted.signal(Signal::HANGUP), "nobody asked for it");
+        let report = hosted.report().expect("it is there");
+        assert_eq!(report.forced.is_some(), forces, "{report}");
+        assert_eq!((report.backend, report.total().abandoned), ("nowhere", 1), "{report}");
+        program.conclude();
+        Node::deregister(task, Outcome::Cancelled);
+        drop(program);
+        assert!(hosted.phase().is_none() && hosted.report().is_none());
+        assert!(!hosted.signal(Signal::TERMINATE) && !hosted.interrupt_again());
+    }
+}
+
+#[test]
+fn a_job_that_the_pool_drops_unrun_has_ended() {
+    let program = program(false);
+    let root = program.root();
+    let spawn = Spawn::new(TaskKind::Blocking, Location::caller());
+    let handle = crate::task::start_blocking(&root, &crate::nowhere::Poolless, spawn, || ());
+    assert!(handle.is_finished());
+    let totals = root.lock().totals();
+    assert_eq!((totals.spawned, totals.live, totals.cancelled), (1, 0, 1));
+    program.conclude();
+}
+
+#[test]
+fn a_late_release_leaves_the_slots_next_task_alone() {
+    let program = program(false);
+    let root = program.root();
+    let first = spawn(&root, TaskKind::Plain);
+    first.hold();
+    Node::deregister(first, Outcome::Cancelled);
+    let next = spawn(&root, TaskKind::Plain);
+    assert!(std::ptr::eq(first.mark(), next.mark()), "the slot is used again");
+    next.hold();
+    next.hold();
+    assert!(first.release().is_none());
+    assert!(next.release().is_some_and(|left| left.is_held()));
+    assert!(next.release().is_some_and(|left| !left.is_held()));
+    assert!(next.release().is_none(), "there is none left");
+    Node::deregister(next, Outcome::Cancelled);
+    program.conclude();
+}
+
+#[test]
+fn blocking_code_that_waits_for_a_token_is_told_of_the_end() {
+    let program = program(false);
+    let token = crate::stop::StopToken::new(program.root());
+    let (tell, told) = std::sync::mpsc::channel();
+    let waits = std::thread::spawn(move || {
+        tell.send(false).unwrap();
+        tell.send(token.wait_timeout(SOON * 3600)).unwrap();
+    });
+    assert!(!told.recv().unwrap());
+    std::thread::sleep(SOON / 50); // mostly it waits by then
+    program.conclude();
+    assert_eq!(told.recv_timeout(SOON * 10), Ok(true));
+    waits.join().unwrap();
+}
+
+#[test]
+fn what_is_cut_off_and_can_be_dropped_is_awaited_and_counted_once() {
+    let program = program(false);
+    let root = program.root();
+    let job = spawn(&root, TaskKind::Blocking);
+    let tasks =
+        [TaskKind::Plain, TaskKind::Graceful, TaskKind::Shielded].map(|kind| spawn(&root, kind));
+    for _ in 0..2 {
+        root.cut_off();
+    }
+    for task in tasks {
+        assert!(program.awaits_drops());
+        assert!(task.word().is_doomed());
+        Node::deregister(task, Outcome::Cancelled);
+    }
+    assert!(!program.awaits_drops(), "nothing drops a job");
+    Node::deregister(job, Outcome::Finished);
+    assert!(!program.awaits_drops());
+    program.conclude();
+}
+
+#[test]
+fn what_is_abandoned_is_dropped_at_its_next_yield() {
+    let program = program(false);
+    let root = program.root();
+    let held = spawn(&root, TaskKind::Shielded);
+    held.hold();
+    program.conclude();
+    assert!(held.live_word().is_some_and(|word| word.is_doomed()));
+    assert!(root.register(Spawn::new(TaskKind::Plain, Location::caller())).is_none());
+    assert!(root.register(Spawn::new(TaskKind::Shielded, Location::caller())).is_none());
+    assert_eq!(root.lock().totals().refused, 2);
+    Node::deregister(held, Outcome::Cancelled);
+}
+
+#[test]
+fn a_chunk_is_used_again_once_its_last_straggler_is_gone() {
+    let ended = program(false);
+    let root = ended.root();
+    let [first, last] = [(); 2].map(|()| spawn(&root, TaskKind::Plain));
+    assert!(std::ptr::eq(first.chunk(), last.chunk()));
+    drop(root);
+    ended.conclude();
+    Node::deregister(first, Outcome::Cancelled);
+    let others: Vec<_> = (0..20)
+        .map(|_| {
+            let program = program(false);
+            let task = spawn(&program.root(), TaskKind::Plain);
+            assert!(!std::ptr::eq(task.chunk(), last.chunk()), "it is not empty yet");
+            (program, task)
+        })
+        .collect();
+    let before = Arc::strong_count(&ended);
+    Node::deregister(last, Outcome::Cancelled);
+    assert!(Arc::strong_count(&ended) < before, "what the chunk keeps goes with its last task");
+    for (program, task) in others {
+        Node::deregister(task, Outcome::Finished);
+        program.conclude();
+    }
+}
+
+#[test]
+fn a_straggler_has_the_age_of_its_first_yield() {
+    let program = program(false);
+    let root = program.root();
+    let [young, new] = [(); 2].map(|()| spawn(&root, TaskKind::Shielded));
+    let first = Instant::now();
+    Node::store_waker(&young, Waker::noop().clone(), true);
+    let start = program.now();
+    while program.now() < start + SOON / 1_000 {
+        std::hint::spin_loop();
+    }
+    let (stragglers, omitted) = root.cut_off();
+    let [yielded, unpolled] = &stragglers[..] else { panic!("{stragglers:?}") };
+    assert_eq!(
+        (yielded.state, unpolled.state),
+        (StragglerState::Pending, StragglerState::NeverPolled)
+    );
+    let most = first.elapsed() + Duration::from_micros(1); // to the microsecond
+    assert!(yielded.age.is_some_and(|age| SOON / 1_000 <= age && age <= most), "{yielded:?}");
+    assert_eq!((unpolled.age, omitted), (None, 0));
+    program.conclude();
+    [young, new].into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
+}
+
+#[test]
+fn the_options_say_which_signal_is_raised_again() {
+    let (int, term) = (Signal::INTERRUPT, Signal::TERMINATE);
+    let report = |forced, first: Reason| {
+        let reasons = vec![At { at: Duration::ZERO, what: first }];
+        Report { forced, reasons, ..Report::default() }
+    };
+    let reports = [
+        report(None, Reason::Idle),
+        report(None, Reason::Signal(int)),
+        report(None, Reason::Signal(term)),
+        report(Some(int), Reason::Signal(term)),
+    ];
+    for (reraise, raised) in [
+        (Reraise::Never, [None; 4]),
+        (Reraise::Interrupt, [None, Some(int), None, Some(int)]),
+        (Reraise::Always, [None, Some(int), Some(term), Some(int)]),
+    ] {
+        let program = program_with(Options { reraise, ..Options::default() }, false);
+        assert_eq!(reports.each_ref().map(|report| program.raises(report)), raised, "{reraise:?}");
+        program.conclude();
+    }
+}
+
+#[test]
+fn requests_before_the_start_are_bounded() {
+    let (program, stopper) = (program(false), crate::stop::Stopper::new());
+    for _ in 0..MOST_LISTED + 3 {
+        stopper.stop();
+    }
+    assert_eq!(stopper.tie(&program).len(), MOST_LISTED);
+    assert!(stopper.tie(&program).is_empty(), "they are told once");
+    stopper.stop_because("late");
+    assert_eq!(causes(&program), [Reason::Requested(Some("late".to_owned()))]);
+    program.conclude();
+}
+
+#[test]
+fn a_scope_that_has_ended_is_kept_for_its_stragglers_alone() {
+    let options = Options { timeout: Some(SOON / 1_000), ..Options::default() };
+    let program = program_with(options, false);
+    let root = program.root();
+    let scopes = ["quick", "slow"].map(|name| program.open(&root, name.into(), &[]));
+    let quick = spawn(&scopes[0], TaskKind::Shielded);
+    let slow = [(); 2].map(|()| spawn(&scopes[1], TaskKind::Shielded));
+    Node::deregister(quick, Outcome::Finished);
+    for node in &scopes {
+        program.event(Event::Stop(node.id));
+    }
+    while program.now() < SOON / 100 {
+        std::hint::spin_loop();
+    }
+    program.drive(&mut perform);
+    let told = |name| program.lock().report.totals.get(name).copied();
+    assert_eq!(told("quick").map(|totals| totals.finished), Some(1));
+    for task in slow {
+        assert_eq!((told("slow"), program.lock().lingering.len()), (None, 1));
+        Node::deregister(task, Outcome::Finished);
+    }
+    assert_eq!(told("slow").map(|totals| (totals.finished, totals.live)), Some((2, 0)));
+    assert!(program.lock().lingering.is_empty());
+    program.conclude();
+}
+
+#[test]
+fn hooks_of_a_scope_wait_for_a_task_that_came_before_them() {
+    let program = program(false);
+    let node = program.open(&program.root(), "db".into(), &[]);
+    node.open_handle();
+    node.add_hook(Hook::new(|| (), Location::caller()));
+    node.close_handle(); // it ends by itself: its hooks are due
+    let task = spawn(&node, TaskKind::Plain);
+    program.drive(&mut perform);
+    assert!(node.lock().has_hooks(), "a task is alive");
+    Node::deregister(task, Outcome::Finished);
+    program.drive(&mut perform);
+    assert!(!node.lock().has_hooks());
+    program.conclude();
+}
