@@ -477,6 +477,30 @@ isolated! {
     }
 }
 
+#[cfg(target_os = "linux")]
+isolated! {
+    fn a_wait_takes_no_processor_time() {
+        let spent = || {
+            let mut usage = MaybeUninit::<libc::rusage>::uninit();
+            // SAFETY: the pointer is valid, and getrusage has filled it in where it returns 0.
+            let usage = unsafe {
+                assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()), 0);
+                usage.assume_init()
+            };
+            let time = |time: libc::timeval| {
+                Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+            };
+            time(usage.ru_utime) + time(usage.ru_stime)
+        };
+        let mut listener = listen(&[USR1]);
+        raise(USR1);
+        assert_eq!(now(&mut listener), [(USR1, 1)]); // its byte is taken out of the pipe too
+        let before = spent();
+        assert!(listener.wait(Some(Duration::from_millis(500))).is_empty());
+        assert!(spent() - before < Duration::from_millis(100), "{:?}", spent() - before);
+    }
+}
+
 isolated! {
     fn an_interruption_by_a_foreign_handler_does_not_end_a_wait() {
         install(USR2, plain as *const () as usize, 0);
@@ -659,6 +683,31 @@ isolated! {
             // SAFETY: the sets are initialised.
             let is_member = |signal| unsafe { libc::sigismember(&after.sa_mask, signal) };
             assert_eq!((is_member(libc::SIGUSR2), is_member(libc::SIGUSR1)), (1, 0));
+        }
+    }
+}
+
+isolated! {
+    fn what_is_below_says_how_a_handler_over_it_is_installed() {
+        let (info, restart, stack) = (libc::SA_SIGINFO, libc::SA_RESTART, libc::SA_ONSTACK);
+        let children = libc::SA_NOCLDSTOP | libc::SA_NOCLDWAIT;
+        let plain = plain as *const () as usize;
+        let child = Signal::from_raw(libc::SIGCHLD).unwrap();
+        for (handler, flags, kept) in [
+            (libc::SIG_DFL, 0, stack),
+            (libc::SIG_DFL, libc::SA_NOCLDSTOP, stack | libc::SA_NOCLDSTOP),
+            (libc::SIG_IGN, 0, stack | libc::SA_NOCLDWAIT),
+            (plain, 0, 0),
+            (plain, restart | libc::SA_NODEFER, 0),
+            (plain, stack | children, stack | children),
+            (plain, libc::SA_NOCLDWAIT, libc::SA_NOCLDWAIT),
+        ] {
+            install(child, handler, flags);
+            let listener = listen(&[child]);
+            let over = action(child, None).sa_flags & !0x0400_0000; // Less SA_RESTORER.
+            assert_eq!(over, info | restart | kept, "over {handler:#x} with {flags:#x}");
+            drop(listener);
+            assert_eq!(action(child, None).sa_flags & !0x0400_0000, flags);
         }
     }
 }

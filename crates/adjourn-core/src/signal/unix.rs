@@ -526,3 +526,52 @@ fn private_stderr() -> Option<File> {
 pub(super) fn exit_now(code: i32) -> ! {
     sys::exit_now(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_number_is_before_another_past_the_wrap_too() {
+        for (sequence, horizon, before) in
+            [(4, 5, true), (5, 5, false), (6, 5, false), (u32::MAX, 0, true), (0, u32::MAX, false)]
+        {
+            assert_eq!(is_before(sequence, horizon), before, "{sequence} and {horizon}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_is_empty_once_it_is_drained() {
+        let pipe = Pipe::new().unwrap();
+        let poll = || sys::poll(pipe.read.as_raw_fd(), libc::POLLIN, Some(Duration::ZERO)).unwrap();
+        assert_eq!(poll(), 0);
+        sys::write(pipe.write.as_raw_fd(), &[0; 3]).unwrap();
+        assert_eq!(poll(), libc::POLLIN);
+        pipe.drain();
+        assert_eq!(poll(), 0);
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_is_counted_with_what_comes_after() {
+        let number = Registry::lock().take_slot().unwrap();
+        let (slot, signal) = (&TABLE[number], Signal::USER2);
+        let pipe = Pipe::new().unwrap();
+        let mut listener = Listener::over(pipe, vec![signal], Some(number));
+        let ahead = SEQUENCE.load(SeqCst).wrapping_add(1_000);
+        slot.count(signal, ahead);
+        slot.count(signal, ahead + 1);
+        listener.take_unread();
+        assert!(listener.received().is_empty(), "something before it may not be seen yet");
+        slot.count(signal, ahead + 2);
+        slot.count(signal, ahead + 3);
+        slot.count(signal, ahead + 4);
+        listener.take_unread();
+        assert_eq!(listener.received(), [(signal, 5)]);
+
+        let before = u64::from(SEQUENCE.load(SeqCst).wrapping_sub(1));
+        slot.unread(signal).store(before << 32 | u64::from(u32::MAX), SeqCst);
+        slot.count(signal, ahead);
+        listener.take_unread();
+        assert_eq!(listener.received(), [(signal, u64::from(u32::MAX))], "no more are counted");
+    }
+}
