@@ -112,6 +112,17 @@ fn a_task_spawned_before_the_hooks_run_puts_them_off() {
 }
 
 #[test]
+fn a_task_that_puts_off_hooks_is_heard_of_while_they_are_due_alone() {
+    let (mut m, root) = machine();
+    tell(&mut m, 0, Event::Stop(root));
+    assert_eq!(tell(&mut m, 0, Event::Occupied(root)), []);
+    assert_eq!(tell(&mut m, 0, Event::Graceful(root, false)), [Action::Cancel(root)]);
+    assert_eq!(tell(&mut m, 0, Event::Occupied(root)), []);
+    assert_eq!(tell(&mut m, 0, Event::Live(root, false)), [Action::Close(root)]);
+    assert_eq!(tell(&mut m, 0, Event::Closed(root)), [Action::Finish]);
+}
+
+#[test]
 fn what_was_told_before_its_step_does_not_count() {
     let (mut m, root) = machine();
     m.handle(ms(0), Event::Live(root, false));
@@ -982,6 +993,58 @@ fn an_empty_scope_opened_into_a_draining_parent_does_not_hold_it_up() {
         tell(&mut m, 2_000, Event::Closed(id));
     }
     assert_eq!(m.phase(root), Phase::Closing);
+}
+
+#[test]
+fn an_empty_scope_opened_into_a_stop_has_its_turn_while_others_are_busy() {
+    let (mut m, root) = machine();
+    let busy = open(&mut m, root, &[]);
+    tell(&mut m, 0, Event::Stop(root));
+    tell(&mut m, 0, Event::Graceful(root, false));
+    tell(&mut m, 0, Event::Live(root, true));
+    assert_eq!(tell(&mut m, 0, Event::Graceful(busy, false)), [Action::Cancel(busy)]);
+    assert_eq!(tell(&mut m, 0, Event::Live(busy, true)), []);
+    let empty = open(&mut m, root, &[]);
+    assert_eq!(actions(&mut m), [Action::Fire(empty)]);
+    assert_eq!(tell(&mut m, 0, Event::Graceful(empty, false)), []);
+    assert_eq!(tell(&mut m, 0, Event::Live(empty, false)), [], "somebody may yet spawn into it");
+    assert_eq!(tell(&mut m, 1, Event::Live(busy, false)), [Action::Close(busy)]);
+    assert_eq!(
+        tell(&mut m, 1, Event::Closed(busy)),
+        [Action::End(busy), Action::Cancel(empty), Action::Cancel(root)]
+    );
+}
+
+#[test]
+fn an_empty_scope_opened_into_one_that_closes_by_itself_does_not_hold_up_what_it_needs() {
+    let (mut m, root) = machine();
+    let closing = open(&mut m, root, &[]);
+    assert_eq!(tell(&mut m, 0, Event::Left(closing)), [Action::Close(closing)]);
+    let needed = open(&mut m, root, &[]);
+    let empty = open(&mut m, closing, &[needed]);
+    assert_eq!(actions(&mut m), [Action::Fire(empty), Action::Cancel(empty)]);
+    assert_eq!(tell(&mut m, 0, Event::Graceful(empty, false)), []);
+    assert_eq!(tell(&mut m, 0, Event::Live(empty, false)), []);
+    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root)]);
+    assert_eq!(tell(&mut m, 0, Event::Graceful(root, false)), []);
+    assert_eq!(tell(&mut m, 0, Event::Live(root, false)), []);
+    assert_eq!(tell(&mut m, 1, Event::Closed(closing)), [Action::Fire(needed)]);
+}
+
+#[test]
+fn an_empty_scope_opened_into_a_cancelling_one_does_not_hold_that_up() {
+    let (mut m, root) = machine();
+    let above = open(&mut m, root, &[]);
+    tell(&mut m, 0, Event::Stop(root));
+    tell(&mut m, 0, Event::Graceful(root, false));
+    tell(&mut m, 0, Event::Live(root, true));
+    tell(&mut m, 0, Event::Graceful(above, false));
+    tell(&mut m, 0, Event::Live(above, true));
+    let empty = open(&mut m, above, &[]);
+    assert_eq!(actions(&mut m), [Action::Fire(empty), Action::Cancel(empty)]);
+    assert_eq!(tell(&mut m, 0, Event::Graceful(empty, false)), []);
+    assert_eq!(tell(&mut m, 0, Event::Live(empty, false)), []);
+    assert_eq!(tell(&mut m, 1, Event::Live(above, false)), [Action::Close(above)]);
 }
 
 #[test]

@@ -231,12 +231,13 @@ impl Sim {
             || self.cut_off_came()
     }
 
-    /// It was opened during the stop and has had no task, or is over but for such scopes in it; or
-    /// for scopes that were opened into it once it was cancelled, which have no order.
+    /// It was opened during the stop, or into a scope that was closing by itself, and has had no task,
+    /// or is over but for such scopes in it; or for scopes that were opened into it once it was
+    /// cancelled, which have no order.
     fn idle(&self, scope: &Seen) -> bool {
         let index = self.by_id[&scope.id];
         let mut inside = self.scopes.iter().filter(|other| other.parent == Some(index));
-        (scope.fresh || scope.closed)
+        (scope.fresh || scope.late || scope.closed)
             && !scope.live
             && inside.all(|inner| self.went(inner) || self.idle(inner) || inner.late)
     }
