@@ -18,6 +18,7 @@ scenarios![
     a_job_reads_the_token,
     a_job_is_in_its_scope,
     a_stuck_job_does_not_outlast_the_deadline,
+    who_awaits_a_job_that_is_abandoned_is_told,
     a_shield_flushes_through_a_job,
 ];
 
@@ -144,6 +145,33 @@ fn a_stuck_job_does_not_outlast_the_deadline(config: Config) {
     assert_eq!(report.stragglers[0].task.name.as_deref(), Some("stuck"));
     assert_eq!(report.total().abandoned, 1);
     let error = futures_lite::future::block_on(received.recv().unwrap()).unwrap_err();
+    assert!(error.is_abandoned(), "{error}");
+    drop(release);
+}
+
+fn who_awaits_a_job_that_is_abandoned_is_told(config: Config) {
+    let program = Program::new(config).timeout(millis(300));
+    let stopper = program.stopper();
+    let (release, released) = mpsc::channel::<()>();
+    let (sent, received) = mpsc::channel();
+    let awaited = Gate::new();
+    let awaits = awaited.clone();
+    let waits = std::thread::spawn(move || {
+        let mut job: adjourn::JoinHandle<()> = received.recv().unwrap();
+        futures_lite::future::block_on(std::future::poll_fn(|cx| {
+            let polled = std::pin::Pin::new(&mut job).poll(cx);
+            awaits.open(); // its waker is there
+            polled
+        }))
+    });
+    let exit = program.run(async move {
+        sent.send(spawn_blocking(move || _ = released.recv())).unwrap();
+        awaited.wait().await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    exits(&exit, 124);
+    let error = waits.join().unwrap().unwrap_err();
     assert!(error.is_abandoned(), "{error}");
     drop(release);
 }

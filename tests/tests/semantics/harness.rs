@@ -6,14 +6,14 @@ use std::pin::Pin;
 use std::process::abort;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use adjourn::smol::Smol;
 use adjourn::{
-    Exit, Failure, FailureKind, IntoHook, MainOutput, Report, Scope, StopToken, Stopper, Totals,
-    Until,
+    Exit, Failure, FailureKind, IntoHook, MainOutput, Report, Scope, Signal, SignalSource,
+    StopToken, Stopper, Totals, Until,
 };
 use async_executor::Executor;
 
@@ -183,6 +183,14 @@ impl Program {
     #[track_caller]
     pub fn on_stopped<M>(self, hook: impl IntoHook<M>) -> Program {
         each!(self, runner => runner.on_stopped(hook))
+    }
+
+    pub fn on_signal(self, handler: impl FnMut(Signal, &Stopper) + Send + 'static) -> Program {
+        each!(self, runner => runner.on_signal(handler))
+    }
+
+    pub fn signal_source(self, source: impl SignalSource) -> Program {
+        each!(self, runner => runner.signal_source(source))
     }
 
     pub fn on_failure(self, told: impl Fn(&Failure) + Send + Sync + 'static) -> Program {
@@ -366,6 +374,21 @@ pub async fn until_cancelling() {
 /// Polls a future once, in place.
 pub async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::future::poll_fn(|cx: &mut Context<'_>| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
+}
+
+/// A waker that does nothing; whoever keeps it is counted.
+pub struct Counted;
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Counted {
+    /// Polls a future with it, once.
+    pub fn poll<F: Future + Unpin>(self: Arc<Self>, future: &mut F) -> Poll<F::Output> {
+        let waker = Waker::from(self);
+        Pin::new(future).poll(&mut Context::from_waker(&waker))
+    }
 }
 
 /// Checks what holds of every report.

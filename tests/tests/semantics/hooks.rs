@@ -1,9 +1,11 @@
 //! `on_stop` and `on_stopped`: when they run, in which order, and what their failures do.
 
 use std::future::pending;
+use std::task::{Context, Poll};
 
 use adjourn::{
-    FailureKind, FutureExt, Phase, Scope, spawn, spawn_blocking, spawn_graceful, spawn_shielded,
+    FailureKind, FutureExt, Phase, Scope, Signal, SignalSource, spawn, spawn_blocking,
+    spawn_graceful, spawn_shielded,
 };
 
 use crate::harness::*;
@@ -17,7 +19,9 @@ scenarios![
     the_error_of_main_comes_before_those_of_hooks,
     hooks_run_when_the_program_ends_by_itself,
     on_stopped_may_spawn_shielded_work_and_jobs,
+    work_that_a_hook_leaves_in_a_scope_is_waited_for,
     a_hook_that_does_not_end_is_cut_off,
+    what_hooks_and_handlers_hold_may_panic_when_it_is_dropped,
     a_hook_may_be_shielded_and_have_a_cleanup,
     hooks_do_not_run_when_the_start_fails,
     a_hook_of_an_ended_scope_is_dropped,
@@ -203,6 +207,25 @@ fn on_stopped_may_spawn_shielded_work_and_jobs(config: Config) {
     log.is(&["scope", "hook"]);
 }
 
+fn work_that_a_hook_leaves_in_a_scope_is_waited_for(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let scope = adjourn::scope("db");
+        scope.on_stopped(async move {
+            // The scope ends by itself: nobody has a handle, and its tasks are gone.
+            drop(spawn_shielded(async move {
+                yields(100).await;
+                said.say("work");
+            }));
+        });
+        drop(scope.spawn(yields(3)));
+    });
+    clean(&exit);
+    log.is(&["work"]);
+    assert_eq!(exit.report().totals["db"].finished, 2);
+}
+
 fn a_hook_that_does_not_end_is_cut_off(config: Config) {
     let program = Program::new(config).timeout(millis(200)).on_stopped(pending::<()>());
     let exit = program.run(async {});
@@ -210,6 +233,28 @@ fn a_hook_that_does_not_end_is_cut_off(config: Config) {
     let failures = failures(&exit, FailureKind::HookOverdue);
     assert_eq!(failures.len(), 1);
     assert!(failures[0].origin.contains("tests/semantics/hooks.rs"), "{}", failures[0].origin);
+}
+
+fn what_hooks_and_handlers_hold_may_panic_when_it_is_dropped(config: Config) {
+    struct Source(#[allow(dead_code, reason = "dropped with it")] Bomb);
+    impl SignalSource for Source {
+        fn poll_signal(&mut self, _: &mut Context<'_>) -> Poll<Option<Signal>> {
+            Poll::Pending
+        }
+    }
+    let (handler, hook) = (Bomb("a handler"), Bomb("a hook"));
+    let program = Program::new(config)
+        .timeout(millis(200))
+        .on_signal(move |_, _| _ = &handler)
+        .signal_source(Source(Bomb("a source")))
+        .on_stopped(async move {
+            pending::<()>().await;
+            drop(hook);
+        });
+    let exit = program.run(async {});
+    exits(&exit, 1);
+    assert_eq!(failures(&exit, FailureKind::HookOverdue).len(), 1);
+    assert_eq!(exit.report().failures.len(), 1, "{}", exit.report());
 }
 
 fn a_hook_may_be_shielded_and_have_a_cleanup(config: Config) {

@@ -29,6 +29,9 @@ scenarios![
     a_scope_is_a_shutdown,
     on_stopped_of_a_scope_runs_before_its_dependency_stops,
     a_graceful_task_of_a_scope_drains_when_it_alone_stops,
+    a_graceful_task_that_comes_while_a_child_drains_is_waited_for,
+    a_job_that_outlasts_its_scope_spawns_nothing_into_it,
+    a_nursery_that_is_dropped_keeps_no_waker,
     deep_scopes_stop,
     many_scopes,
     a_job_that_sees_a_scope_cancelling_spawns_nothing_plain_there,
@@ -460,6 +463,82 @@ fn a_graceful_task_of_a_scope_drains_when_it_alone_stops(config: Config) {
     });
     clean(&exit);
     log.is(&["graceful", "plain", "ended"]);
+}
+
+fn a_graceful_task_that_comes_while_a_child_drains_is_waited_for(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let parent = scope("parent");
+        let child = parent.scope("child");
+        let spawned = Gate::new();
+        let (opens, says) = (spawned.clone(), said.clone());
+        drop(child.spawn_graceful(move |stop| async move {
+            stop.requested().await;
+            spawned.wait().await;
+        }));
+        let spawns = parent.clone();
+        drop(parent.spawn(async move {
+            spawns.stop_token().requested().await;
+            drop(spawns.spawn_graceful(move |_| async move {
+                opens.open();
+                while child.phase() < Phase::Stopped {
+                    yields(1).await;
+                }
+                yields(100).await;
+                says.say("late");
+            }));
+            pending::<()>().await;
+        }));
+        parent.stop().await.unwrap();
+        said.say("ended");
+    });
+    clean(&exit);
+    log.is(&["late", "ended"]);
+}
+
+fn a_job_that_outlasts_its_scope_spawns_nothing_into_it(config: Config) {
+    let exit = Program::new(config).cut_off_after(millis(50)).run(async move {
+        let scope = scope("jobs");
+        let gates = [(); 2].map(|()| (Gate::new(), Gate::new()));
+        let jobs = gates.clone().map(|(begun, ended)| {
+            let inside = scope.clone();
+            scope.spawn_blocking(move || {
+                begun.open();
+                ended.wait_blocking();
+                inside.spawn_shielded(async { panic!("it never runs") })
+            })
+        });
+        for (begun, _) in &gates {
+            begun.wait().await;
+        }
+        scope.stop().await.unwrap(); // at its cut-off
+        for ((_, ended), job) in gates.into_iter().zip(jobs) {
+            ended.open();
+            assert!(job.await.unwrap().await.unwrap_err().is_refused());
+        }
+    });
+    check(&exit);
+    assert_eq!(exit.report().stragglers.len(), 2);
+    let totals = exit.report().totals["jobs"];
+    assert_eq!((totals.spawned, totals.finished, totals.refused), (2, 2, 2));
+}
+
+fn a_nursery_that_is_dropped_keeps_no_waker(config: Config) {
+    let exit = Program::new(config).run(async {
+        let scope = scope("nursery");
+        let gate = Gate::new();
+        let opened = gate.clone();
+        drop(scope.spawn_shielded(async move { opened.wait().await }));
+        let waker = Arc::new(Counted);
+        let mut nursery = Box::pin(scope.run(async {}));
+        assert!(waker.clone().poll(&mut nursery).is_pending());
+        assert!(Arc::strong_count(&waker) > 1, "it waits for the task");
+        drop(nursery);
+        assert_eq!(Arc::strong_count(&waker), 1);
+        gate.open();
+    });
+    clean(&exit);
 }
 
 fn deep_scopes_stop(config: Config) {

@@ -36,6 +36,8 @@ scenarios![
     a_cleanup_waits_for_a_shield_inside_its_work,
     on_cancel_with_shares_a_resource,
     cleanups_in_futures_unordered_all_run,
+    a_cleanup_moved_to_another_scope_is_told_of_an_abort_there,
+    a_cleanup_that_is_dropped_keeps_no_waker,
     a_cleanup_runs_on_abort,
     a_cleanup_moved_to_another_scope_leaves_the_waiters_there_alone,
     a_cleanup_may_spawn_shielded_work_and_jobs,
@@ -575,6 +577,54 @@ fn a_cleanup_moved_to_another_scope_leaves_the_waiters_there_alone(config: Confi
     });
     clean(&exit);
     assert_eq!(count.load(SeqCst), 2, "one of them was not told: {}", exit.report());
+}
+
+fn a_cleanup_moved_to_another_scope_is_told_of_an_abort_there(config: Config) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let cleaned = count.clone();
+    let exit = Program::new(config).run(async move {
+        let (here, there) = (Scope::current().scope("here"), Scope::current().scope("there"));
+        let section = Box::pin(pending::<()>().on_cancel(async move {
+            cleaned.fetch_add(1, SeqCst);
+        }));
+        let (send, receive) = async_channel::bounded(1);
+        drop(here.spawn(async move {
+            // With a waker that is not its task's own.
+            let mut own: FuturesUnordered<_> = [section].into_iter().collect();
+            assert!(poll_once(&mut own.next()).await.is_pending());
+            let section = own.into_iter().next().expect("it is in there");
+            send.try_send(section).expect("there is room");
+            pending::<()>().await;
+        }));
+        let section = receive.recv().await.expect("it sends what it polled");
+        let begun = Gate::new();
+        let opens = begun.clone();
+        let moved = there.spawn(async move {
+            let mut own: FuturesUnordered<_> = [section].into_iter().collect();
+            assert!(poll_once(&mut own.next()).await.is_pending());
+            opens.open();
+            own.next().await;
+        });
+        begun.wait().await;
+        moved.abort();
+        assert!(moved.await.unwrap_err().is_cancelled());
+        drop(here.stop());
+    });
+    clean(&exit);
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+fn a_cleanup_that_is_dropped_keeps_no_waker(config: Config) {
+    let exit = Program::new(config).run(async {
+        let waker = Arc::new(Counted);
+        let mut section = Box::pin(pending::<()>().on_cancel(async {}));
+        assert!(waker.clone().poll(&mut section).is_pending());
+        assert!(Arc::strong_count(&waker) > 1);
+        drop(section);
+        assert_eq!(Arc::strong_count(&waker), 1);
+    });
+    check(&exit);
+    assert_eq!(failures(&exit, FailureKind::ShieldDropped).len(), 1);
 }
 
 fn a_cleanup_runs_on_abort(config: Config) {

@@ -27,7 +27,11 @@ scenarios![
     a_token_of_one_scope_is_awaited_in_another,
     until_stop_gives_the_value_or_drops_the_future,
     until_stop_looks_at_the_stop_first,
+    until_stop_works_behind_wakers_of_combinators,
+    until_stop_gives_up_with_the_scope_that_it_was_given,
+    a_wait_that_is_dropped_keeps_no_waker,
     a_stop_request_in_an_error_counts_as_cancelled,
+    plain_tasks_that_report_a_stop_request_count_as_cancelled,
     or_stop_fails_the_task_and_stops_the_program,
     or_report_only_records,
     an_error_of_a_plain_task_is_its_handles,
@@ -280,6 +284,73 @@ fn until_stop_looks_at_the_stop_first(config: Config) {
     clean(&exit);
 }
 
+fn until_stop_works_behind_wakers_of_combinators(config: Config) {
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        let begun = Gate::new();
+        let begins = begun.clone();
+        drop(spawn_graceful(move |_| async move {
+            let mut waits: FuturesUnordered<_> =
+                (0..10).map(|_| pending::<()>().until_stop()).collect();
+            assert!(poll_once(&mut waits.next()).await.is_pending());
+            begins.open();
+            assert_eq!(
+                waits.by_ref().filter(|end| std::future::ready(end.is_err())).count().await,
+                10
+            );
+        }));
+        begun.wait().await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    assert_eq!(exit.report().total().finished, 1);
+}
+
+fn until_stop_gives_up_with_the_scope_that_it_was_given(config: Config) {
+    let exit = Program::new(config).run(async {
+        let (here, there) = (adjourn::scope("here"), adjourn::scope("there"));
+        let begun = Gate::new();
+        let (begins, given) = (begun.clone(), there.clone());
+        let handle = here.spawn(async move {
+            let mut waits = Box::pin(pending::<()>().until_stop().in_scope(&given));
+            assert!(poll_once(&mut waits).await.is_pending());
+            begins.open();
+            waits.await
+        });
+        begun.wait().await;
+        drop(there.stop());
+        assert_eq!(handle.await.unwrap(), Err(StopRequested));
+        assert!(!here.stop_token().is_requested());
+    });
+    clean(&exit);
+}
+
+fn a_wait_that_is_dropped_keeps_no_waker(config: Config) {
+    let exit = Program::new(config).run(async {
+        let scope = adjourn::scope("stays");
+        let gate = Gate::new();
+        let opened = gate.clone();
+        drop(scope.spawn_shielded(async move { opened.wait().await }));
+        let [first, second] = [(); 2].map(|()| Arc::new(Counted));
+        let mut requested = Box::pin(Scope::current().stop_token().requested());
+        assert!(first.clone().poll(&mut requested).is_pending());
+        assert!(second.clone().poll(&mut requested).is_pending());
+        assert_eq!(Arc::strong_count(&first), 1, "the later one is in its place");
+        assert!(Arc::strong_count(&second) > 1);
+        drop(requested);
+        assert_eq!(Arc::strong_count(&second), 1);
+        let mut ended = Box::pin(scope.stop());
+        assert!(first.clone().poll(&mut ended).is_pending());
+        assert!(Arc::strong_count(&first) > 1);
+        drop(ended);
+        assert_eq!(Arc::strong_count(&first), 1);
+        gate.open();
+    });
+    clean(&exit);
+}
+
 fn a_stop_request_in_an_error_counts_as_cancelled(config: Config) {
     #[derive(Debug)]
     struct Wrapped(StopRequested);
@@ -307,6 +378,18 @@ fn a_stop_request_in_an_error_counts_as_cancelled(config: Config) {
     assert_eq!(exit.report().main, Some(Outcome::Cancelled));
     assert_eq!(exit.report().total().cancelled, 3);
     assert_eq!(exit.report().reasons.len(), 1);
+}
+
+fn plain_tasks_that_report_a_stop_request_count_as_cancelled(config: Config) {
+    let exit = Program::new(config).run(async {
+        let work = || async { Err::<(), _>(StopRequested) }.or_report();
+        let tasks: Vec<_> = (0..5).map(|_| spawn(work())).collect();
+        for task in tasks {
+            assert!(task.await.unwrap().is_err());
+        }
+    });
+    clean(&exit);
+    assert_eq!((exit.report().total().finished, exit.report().total().cancelled), (1, 5));
 }
 
 fn or_stop_fails_the_task_and_stops_the_program(config: Config) {
@@ -497,6 +580,7 @@ fn options_that_make_no_sense_are_errors(config: Config) {
         let report = exit.report();
         assert!(report.start_error.as_ref().unwrap().contains(advice), "{report}");
         assert!(report.main.is_none() && report.reasons.is_empty());
+        assert_eq!(report.backend, config.backend());
     }
     let (sent, received) = mpsc::channel();
     let program = new().timeout(Duration::ZERO).on_report(move |report| {
@@ -637,6 +721,7 @@ fn dropping_an_attached_program_cancels_all(config: Config) {
     }
     let log = Log::default();
     let said = log.clone();
+    let dropped_so_far = log.clone();
     let runtime = tokio_runtime();
     runtime.block_on(async move {
         let begun = Gate::new();
@@ -658,6 +743,10 @@ fn dropping_an_attached_program_cancels_all(config: Config) {
         });
         let program = Box::pin(program);
         drop(futures_util::future::select(program, Box::pin(begun.wait())).await);
+        // The runtime goes on: it is not its end that drops them.
+        while dropped_so_far.all().len() < 3 {
+            tokio::task::yield_now().await;
+        }
     });
     drop(runtime);
     let mut all = log.all();
@@ -728,4 +817,14 @@ fn a_task_that_was_told_of_the_stop_starts_nothing_until_stop(config: Config) {
     });
     assert!(!began.load(SeqCst), "began though its task was told of the stop");
     clean(&exit);
+}
+
+#[test]
+fn an_attached_program_has_no_threads_to_choose() {
+    let new = adjourn::tokio::Runner::new;
+    for runner in [new().worker_threads(2), new().blocking_threads(2), new().current_thread()] {
+        let exit = tokio_runtime().block_on(runner.attach(async { panic!("never polled") }));
+        let error = exit.report().start_error.clone().expect("it does not start");
+        assert!(error.contains("set its threads where it is built"), "{error}");
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread;
 
+use adjourn::smol::Smol;
 use adjourn::{FailureKind, Reason, Scope, spawn, spawn_graceful, spawn_shielded, task};
 
 use crate::harness::*;
@@ -22,10 +23,15 @@ scenarios![
     abort_does_not_cancel_a_shielded_task,
     a_destructor_that_panics_on_abort_is_a_reported_panic,
     a_destructor_that_panics_on_completion_keeps_the_output,
+    a_value_that_nobody_takes_may_panic_when_it_is_dropped,
     a_destructor_that_panics_on_cancellation_skips_nobody,
     a_background_task_does_not_keep_the_program_alive,
+    a_task_of_a_background_task_keeps_the_program_alive,
     a_handle_outlives_its_program,
     spawns_while_cancelling_are_refused_but_from_shielded_work,
+    destructors_of_what_is_cancelled_spawn_nothing,
+    a_program_inside_a_task_leaves_that_in_its_scope,
+    a_handle_that_is_dropped_keeps_no_waker,
     spawns_after_the_end_are_refused,
     a_task_that_wakes_itself_lets_others_run,
     a_handle_awaited_by_reference_loses_nothing,
@@ -187,6 +193,21 @@ fn a_destructor_that_panics_on_completion_keeps_the_output(config: Config) {
     assert_eq!(failures[0].messages, ["boom at the end"]);
 }
 
+fn a_value_that_nobody_takes_may_panic_when_it_is_dropped(config: Config) {
+    let exit = Program::new(config).run(async {
+        drop(spawn(async { Bomb("before the value is there") }));
+        let kept = spawn(async { Bomb("once it is there") });
+        while !kept.is_finished() {
+            yields(1).await;
+        }
+        drop(kept);
+        drop(adjourn::spawn_blocking(|| Bomb("of a job")));
+        yields(10).await;
+    });
+    clean(&exit);
+    assert_eq!(exit.report().total().finished, 4);
+}
+
 fn a_destructor_that_panics_on_cancellation_skips_nobody(config: Config) {
     let log = Log::default();
     let program = Program::new(config);
@@ -222,6 +243,29 @@ fn a_background_task_does_not_keep_the_program_alive(config: Config) {
     assert_eq!(exit.report().reason(), Some(&Reason::Idle));
     let total = exit.report().total();
     assert_eq!((total.finished, total.cancelled), (3, 1));
+}
+
+fn a_task_of_a_background_task_keeps_the_program_alive(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let begun = Gate::new();
+        let begins = begun.clone();
+        // In a scope of its own: beside it there is nothing that keeps the program alive.
+        let scope = adjourn::scope("background");
+        drop(scope.task("bg").background().spawn(async move {
+            drop(spawn(async move {
+                begins.open();
+                yields(50).await;
+                said.say("done");
+            }));
+            pending::<()>().await;
+        }));
+        begun.wait().await;
+    });
+    clean(&exit);
+    log.is(&["done"]);
+    assert_eq!(exit.report().reason(), Some(&Reason::Idle));
 }
 
 fn a_handle_outlives_its_program(config: Config) {
@@ -266,6 +310,74 @@ fn spawns_while_cancelling_are_refused_but_from_shielded_work(config: Config) {
     clean(&exit);
     log.is(&["dropped unrun", "end"]);
     assert_eq!(exit.report().total().refused, 2);
+}
+
+fn destructors_of_what_is_cancelled_spawn_nothing(config: Config) {
+    struct Spawns(mpsc::Sender<bool>);
+    impl Drop for Spawns {
+        fn drop(&mut self) {
+            let handles = [spawn_shielded(async {}), adjourn::spawn_blocking(|| ())];
+            for handle in handles {
+                // Refused or over: it cannot be told from outside but by asking for the result.
+                let refused =
+                    futures_lite::future::block_on(futures_lite::future::poll_once(handle))
+                        .is_some_and(|result| result.is_err_and(|error| error.is_refused()));
+                _ = self.0.send(refused);
+            }
+        }
+    }
+    let (sent, received) = mpsc::channel();
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        let begun = Gate::new();
+        let begins = begun.clone();
+        drop(spawn(async move {
+            let _spawns = Spawns(sent);
+            begins.open();
+            pending::<()>().await;
+        }));
+        begun.wait().await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    assert_eq!(received.iter().collect::<Vec<_>>(), [true, true]);
+    assert_eq!(exit.report().total().refused, 2);
+}
+
+fn a_program_inside_a_task_leaves_that_in_its_scope(config: Config) {
+    let exit = Program::new(config).run(async {
+        let outer = adjourn::scope("outer");
+        let path = outer.spawn(async {
+            let executor = Arc::new(async_executor::Executor::new());
+            let inner = adjourn::smol::Runner::new().attach_to(&Smol::from(&executor), async {
+                assert_eq!(Scope::current().path(), "root");
+                assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
+            });
+            let exit = futures_lite::future::block_on(executor.run(inner));
+            succeeded(&exit);
+            assert_eq!(exit.report().total().finished, 2);
+            Scope::current().path()
+        });
+        assert_eq!(path.await.unwrap(), "root/outer");
+    });
+    clean(&exit);
+}
+
+fn a_handle_that_is_dropped_keeps_no_waker(config: Config) {
+    let exit = Program::new(config).run(async {
+        let gate = Gate::new();
+        let opened = gate.clone();
+        let waker = Arc::new(Counted);
+        let mut handle = spawn(async move { opened.wait().await });
+        assert!(waker.clone().poll(&mut handle).is_pending());
+        assert!(Arc::strong_count(&waker) > 1);
+        drop(handle);
+        assert_eq!(Arc::strong_count(&waker), 1);
+        gate.open();
+    });
+    clean(&exit);
 }
 
 fn spawns_after_the_end_are_refused(config: Config) {
