@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use adjourn_core::rt::{AnyBackend, Backend, BlockOn, Executor, Host, SpawnLocal, Spawner, Timer};
 use adjourn_core::{
-    FailureKind, FutureExt, Phase, Report, Scope, Signal, SignalSource, StopToken, Until, shield,
-    spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
+    FailureKind, FutureExt, Phase, Report, ResultFutureExt, Scope, Signal, SignalSource, StopToken,
+    Until, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
 use adjourn_sim::{Fault, Runner, Sim, SimLocal, elapse, fault_point, violations};
 use futures_lite::future::{pending, yield_now};
@@ -452,4 +452,255 @@ fn what_only_yields_lets_all_others_see_the_time_before_it_moves_on() {
         });
         assert_eq!(exit.exit_code(), 0, "{}", exit.report());
     }
+}
+
+#[test]
+fn each_phase_of_the_report_has_its_limit() {
+    let limits = |timeout: Duration| {
+        let runner = Runner::new()
+            .timeout(timeout)
+            .lame_duck(HOUR)
+            .drain_limit(2 * HOUR)
+            .closing_reserve(HOUR);
+        let exit = Sim::new().run(runner, async {
+            sleep(HOUR).await;
+            drop(spawn_shielded(sleep(3 * HOUR)));
+            _ = Scope::current().stop();
+            pending::<()>().await;
+        });
+        let phases = exit.report().phases.iter().map(|span| (span.phase, span.limit));
+        phases.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        limits(6 * HOUR),
+        [
+            (Phase::Running, None),
+            (Phase::LameDuck, Some(2 * HOUR)),
+            (Phase::Draining, Some(3 * HOUR)),
+            (Phase::Cancelling, Some(6 * HOUR)),
+            (Phase::Closing, Some(7 * HOUR)),
+            (Phase::Stopped, None),
+        ]
+    );
+    let endless = limits(Duration::MAX);
+    assert_eq!(endless[2], (Phase::Draining, Some(3 * HOUR)));
+    assert_eq!(endless[3..5], [(Phase::Cancelling, None), (Phase::Closing, None)]);
+}
+
+#[test]
+fn an_attached_program_is_over_once_what_it_cut_off_is_dropped() {
+    let executor = Sim::new().build().unwrap();
+    let backend = executor.backend();
+    let start = backend.now();
+    let exit = executor.block_on(Runner::new().timeout(HOUR).attach_to(&backend, async {
+        for _ in 0..300 {
+            drop(spawn_shielded(pending::<()>()));
+        }
+        yield_now().await;
+        _ = Scope::current().stop();
+    }));
+    assert_eq!(exit.exit_code(), 124, "{}", exit.report());
+    let total = exit.report().total();
+    assert_eq!((total.cancelled, total.abandoned), (300, 0), "{}", exit.report());
+    assert_eq!(backend.now() - start, HOUR - Duration::from_secs(2), "at the cut-off");
+}
+
+#[test]
+fn an_attached_program_awaits_the_last_graceful_task_that_it_cut_off() {
+    let executor = Sim::new().fifo().build().unwrap();
+    let backend = executor.backend();
+    let start = backend.now();
+    _ = executor.block_on(Runner::new().timeout(HOUR).attach_to(&backend, async {
+        drop(spawn_graceful(|_| shield(pending::<()>())));
+        drop(spawn_shielded(pending::<()>()));
+        yield_now().await;
+        _ = Scope::current().stop();
+    }));
+    assert_eq!(backend.now() - start, HOUR - Duration::from_secs(2), "at the cut-off");
+}
+
+#[test]
+fn a_limit_that_comes_to_be_earlier_is_kept() {
+    let sim = Sim::new();
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let tells = ends.clone();
+    let exit = sim.run(Runner::new().timeout(100 * HOUR).drain_limit(80 * HOUR), async move {
+        struct Tells(&'static str, Instant, Arc<Mutex<Vec<(&'static str, Duration)>>>);
+        impl Drop for Tells {
+            fn drop(&mut self) {
+                let now = Scope::current().backend().now();
+                self.2.lock().unwrap().push((self.0, now - self.1));
+            }
+        }
+        let start = Scope::current().backend().now();
+        let work = |name| {
+            let tells = Tells(name, start, tells.clone());
+            move |_: StopToken| async move {
+                let _tells = tells;
+                pending::<()>().await;
+            }
+        };
+        let (long, needed) = (adjourn_core::scope("long"), adjourn_core::scope("needed"));
+        let needs = adjourn_core::scope("needs").depends_on(&needed);
+        drop(long.spawn_graceful(work("long")));
+        drop(needs.spawn_graceful(work("needs")));
+        sleep(HOUR).await;
+        drop(long.stop()); // alone it has all of the drain limit
+        sleep(HOUR).await;
+        needed.stop().await.unwrap(); // one of two levels has half of it
+        pending::<()>().await;
+    });
+    _ = exit;
+    let ends = ends.lock().unwrap().clone();
+    assert_eq!(ends[0].0, "needs", "{ends:?}");
+    assert!(ends[0].1 < 50 * HOUR, "{ends:?}");
+    assert_eq!(ends[1], ("long", 81 * HOUR));
+}
+
+#[test]
+fn a_hold_that_is_released_elsewhere_wakes_the_task_that_it_held() {
+    let sim = Sim::new();
+    let exit = sim.run(Runner::new(), async {
+        let (send, receive) = std::sync::mpsc::channel();
+        drop(spawn(async move {
+            let mut section = Box::pin(shield(pending::<()>()));
+            assert!(futures_lite::future::poll_once(&mut section).await.is_none());
+            send.send(section).unwrap();
+            pending::<()>().await;
+        }));
+        drop(spawn_shielded(async move {
+            yield_now().await;
+            let section = loop {
+                match receive.try_recv() {
+                    Ok(section) => break section,
+                    Err(_) => yield_now().await,
+                }
+            };
+            let scope = Scope::current();
+            _ = scope.stop();
+            while scope.phase() < Phase::Cancelling {
+                yield_now().await;
+            }
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            drop(section);
+        }));
+    });
+    assert!(exit.report().stragglers.is_empty(), "{}", exit.report());
+    assert!(sim.elapsed() < Duration::from_secs(1), "{:?}", sim.elapsed());
+}
+
+#[test]
+fn what_a_hook_leaves_is_dropped_when_its_scope_is_given_up() {
+    let sim = Sim::new();
+    let dropped = Arc::new(Mutex::new(None));
+    let tells = dropped.clone();
+    let exit = sim.run(Runner::new().timeout(HOUR), async move {
+        struct Tells(Instant, Arc<Mutex<Option<Duration>>>);
+        impl Drop for Tells {
+            fn drop(&mut self) {
+                let now = Scope::current().backend().now();
+                *self.1.lock().unwrap() = Some(now - self.0);
+            }
+        }
+        let tells = Tells(Scope::current().backend().now(), tells);
+        let scope = adjourn_core::scope("db");
+        scope.on_stopped(async move {
+            let left = async move {
+                let _tells = tells;
+                pending::<()>().await;
+            };
+            _ = spawn_shielded(left).await;
+        });
+        drop(scope.spawn_shielded(pending::<()>()));
+        yield_now().await;
+        scope.stop().await.unwrap();
+        sleep(HOUR).await;
+    });
+    assert_eq!(*dropped.lock().unwrap(), Some(HOUR), "{}", exit.report());
+    assert_eq!(exit.report().totals["db"].cancelled, 2);
+}
+
+#[test]
+fn a_straggler_is_as_old_as_its_first_poll() {
+    let exit = Sim::new().run(Runner::new().timeout(HOUR), async {
+        sleep(HOUR).await;
+        drop(task("stubborn").spawn_shielded(pending::<()>()));
+        sleep(HOUR).await;
+        _ = Scope::current().stop();
+        pending::<()>().await;
+    });
+    assert_eq!(exit.report().stragglers[0].age, Some(2 * HOUR - Duration::from_secs(2)));
+}
+
+/// Panics when it is dropped, but not in a panic.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "a bomb");
+    }
+}
+
+#[test]
+fn what_handlers_sources_and_hooks_hold_may_panic_when_it_is_dropped() {
+    struct Source(#[allow(dead_code, reason = "dropped with it")] Bomb);
+    impl SignalSource for Source {
+        fn poll_signal(
+            &mut self,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Signal>> {
+            std::task::Poll::Pending
+        }
+    }
+    let (handler, hook) = (Bomb, Bomb);
+    let runner = Runner::new()
+        .timeout(HOUR)
+        .signal_source(Source(Bomb))
+        .on_signal(move |_, _| _ = &handler)
+        .on_stopped(async move {
+            pending::<()>().await;
+            drop(hook);
+        });
+    let exit = Sim::new().run(runner, async {});
+    let kinds: Vec<_> = exit.report().failures.iter().map(|failure| failure.kind).collect();
+    assert_eq!(kinds, [FailureKind::HookOverdue], "{}", exit.report());
+}
+
+#[test]
+fn each_type_says_what_it_is() {
+    let runner = Runner::new();
+    let stopper = runner.stopper();
+    let exit = Sim::new().run(runner, async move {
+        let scope = adjourn_core::scope("http");
+        let stop = scope.stop_token();
+        let handle = scope.spawn(async {});
+        for (text, starts) in [
+            (format!("{scope:?}"), "Scope(\"root/http\")"),
+            (format!("{stop:?}"), "StopToken { scope: \"root/http\", is_requested: false }"),
+            (format!("{:?}", stop.requested()), "Requested { scope: \"root/http\", .. }"),
+            (format!("{stopper:?}"), "Stopper { .. }"),
+            (format!("{handle:?}"), "JoinHandle { is_finished: false }"),
+            (format!("{:?}", scope.backend()), "AnyBackend(\"sim\")"),
+            (format!("{:?}", scope.sleep(HOUR)), "AnySleep { .. }"),
+            (format!("{:?}", scope.backend().spawn(async {})), "AnyHandle { .. }"),
+            (format!("{:?}", yield_now().until_stop()), "UntilStop { .. }"),
+            (format!("{:?}", yield_now().in_scope(&scope)), "InScope { scope: \"root/http\", .. }"),
+            (format!("{:?}", shield(yield_now())), "Shield { place: Location { file"),
+            (format!("{:?}", yield_now().on_cancel(async {})), "OnCancel { cleaning: false, .. }"),
+            (
+                format!("{:?}", async { Err::<(), _>("no") }.or_stop()),
+                "OrReport { stop: true, .. }",
+            ),
+            (format!("{:?}", scope.stop()), "ScopeStop { node: Node(\"root/http\"), key: None }"),
+            (
+                format!("{:?}", adjourn_core::rt::Threads::default()),
+                "Threads { workers: None, blocking: None, .. }",
+            ),
+        ] {
+            assert!(text.starts_with(starts), "{text} is not {starts}");
+        }
+    });
+    assert_eq!(exit.exit_code(), 0, "{}", exit.report());
 }
