@@ -3,6 +3,9 @@
 //! Order and outcome are asserted, never speed, but for the deadline's own bounds, and those only
 //! where the process must not have lived for ever.
 
+#[cfg(target_os = "linux")]
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -278,4 +281,38 @@ fn async_signal_is_a_source_and_refuses_what_is_forbidden() {
     a_source_of_signals_stops("smol-source");
     let ended = Probe::start(&["smol-source", "attached"]).until("ready").send(SIGTERM).end();
     ended.code(0).said("async-signal cannot listen to SIGKILL: leave it out");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_service_manager_is_told_of_the_start_and_of_the_stop() {
+    let name = format!("adjourn-probe-{}", std::process::id());
+    let path = std::env::temp_dir().join(&name);
+    _ = std::fs::remove_file(&path);
+    for (address, var, times) in [
+        (SocketAddr::from_pathname(&path), path.to_str().expect("it is text").to_owned(), "1"),
+        (SocketAddr::from_abstract_name(&name), format!("@{name}"), "3"),
+    ] {
+        let manager = UnixDatagram::bind_addr(&address.expect("an address")).expect("it is free");
+        // Only keeps a broken test from hanging.
+        manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        let hear = || {
+            let mut told = [0; 64];
+            let length = manager.recv(&mut told).expect("it is told");
+            String::from_utf8_lossy(&told[..length]).into_owned()
+        };
+        let probe = Process::start(
+            "--default-signal=TERM",
+            Path::new(env!("CARGO_BIN_EXE_probe")),
+            &["tokio-1", "serving", times],
+            &[("NOTIFY_SOCKET", &var)],
+        );
+        let probe = probe.until("ready");
+        assert_eq!(hear(), "READY=1");
+        probe.send(SIGTERM).end().code(0);
+        assert_eq!(hear(), "STOPPING=1");
+        manager.set_nonblocking(true).expect("it can be");
+        assert!(manager.recv(&mut [0; 64]).is_err(), "it is told nothing twice");
+    }
+    std::fs::remove_file(&path).expect("it is there");
 }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use adjourn::{ResultFutureExt, Signal, spawn, spawn_shielded};
+use adjourn::{ResultFutureExt, Signal, SignalSource, spawn, spawn_shielded};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -49,11 +50,21 @@ impl Subscriber for Lines {
     fn exit(&self, _: &Id) {}
 }
 
+/// Gives one signal.
+struct Once(Option<Signal>);
+
+impl SignalSource for Once {
+    fn poll_signal(&mut self, _: &mut Context<'_>) -> Poll<Option<Signal>> {
+        self.0.take().map_or(Poll::Pending, |signal| Poll::Ready(Some(signal)))
+    }
+}
+
 #[test]
-fn phases_failures_and_stragglers_are_logged_and_a_subscriber_that_panics_is_no_harm() {
+fn phases_signals_failures_and_stragglers_are_logged_and_a_subscriber_that_panics_is_no_harm() {
     let lines = Lines::default();
     tracing::subscriber::set_global_default(lines.clone()).expect("the first subscriber");
     let runner = adjourn::tokio::Runner::new().signals([] as [Signal; 0]);
+    let runner = runner.signal_source(Once(Some(Signal::HANGUP))).on_signal(|_, _| ());
     let exit = runner.timeout(Duration::from_millis(200)).run(async {
         spawn_shielded(std::future::pending::<()>());
         spawn(async { Err::<(), _>("it broke") }.or_stop());
@@ -67,6 +78,7 @@ fn phases_failures_and_stragglers_are_logged_and_a_subscriber_that_panics_is_no_
     for phase in ["Draining", "Cancelling", "Closing", "Stopped"] {
         assert!(has(Level::INFO, phase), "no {phase} in {lines:#?}");
     }
+    assert!(has(Level::INFO, "SIGHUP"), "{lines:#?}");
     assert!(has(Level::ERROR, "it broke"), "{lines:#?}");
     assert!(has(Level::WARN, "tracing.rs"), "{lines:#?}");
 }

@@ -110,6 +110,13 @@ fn scene<E: Executor>(runner: adjourn_core::Runner<E>, scenario: &str, arg: u64)
             say("ready");
             forever().await;
         }),
+        "serving" => runner.run(async move {
+            for _ in 0..arg {
+                adjourn::ready();
+            }
+            say("ready");
+            forever().await;
+        }),
         "parked" => runner.run(async move {
             for _ in 0..arg {
                 spawn(forever());
