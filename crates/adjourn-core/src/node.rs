@@ -304,28 +304,4 @@ mod tests {
         drop((program, deepest));
         assert_eq!(left.strong_count(), 0);
     }
-
-    #[test]
-    fn a_chunk_that_has_room_again_is_listed_once() {
-        let program = program(false);
-        let root = program.root();
-        for _ in 0..1_000 {
-            Node::deregister(spawn(&root), Outcome::Finished);
-        }
-        assert_eq!(root.lock().roomy.len(), 1);
-        // Two chunks that are full, and one more.
-        let mut live: Vec<_> = (0..4 + 64 + 1).map(|_| spawn(&root)).collect();
-        let chunk = live[10].chunk();
-        for _ in 0..100 {
-            context::set_chunk(root.uid, chunk);
-            Node::deregister(live.remove(10), Outcome::Finished);
-            live.insert(10, spawn(&root));
-            assert!(std::ptr::eq(live[10].chunk(), chunk), "it is the one that has room");
-        }
-        let tasks = root.lock();
-        assert_eq!((tasks.chunks.len(), tasks.roomy.len()), (3, 2));
-        drop(tasks);
-        live.into_iter().for_each(|task| Node::deregister(task, Outcome::Finished));
-        program.conclude();
-    }
 }

@@ -491,6 +491,7 @@ impl<E> Runner<E> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
 

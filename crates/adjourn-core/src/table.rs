@@ -415,26 +415,3 @@ mod pool {
 
     pub(super) fn put(_: &'static Chunk) {}
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_keeps_the_first_time_that_it_is_told() {
-        const MOST: u64 = (1 << 48) - 2; // in microseconds
-        for micros in [0, 1, 0xffff_fffe, 0xffff_ffff, 0x1_0000_0000, 0x1234_5678_9abc, MOST] {
-            let mut entry = Entry::VACANT;
-            assert_eq!(entry.born(), None);
-            entry.set_born(Duration::from_micros(micros) + Duration::from_nanos(999));
-            assert_eq!(entry.born(), Some(Duration::from_micros(micros)));
-            entry.set_born(Duration::from_micros(5));
-            assert_eq!(entry.born(), Some(Duration::from_micros(micros)));
-        }
-        for span in [Duration::from_micros(MOST + 1), Duration::MAX] {
-            let mut entry = Entry::VACANT;
-            entry.set_born(span);
-            assert_eq!(entry.born(), Some(Duration::from_micros(MOST)), "nine years");
-        }
-    }
-}

@@ -11,9 +11,9 @@ use super::{Program, Rest};
 use crate::report::{Failure, FailureKind, MOST_LISTED, Outcome, Report, Straggler, Totals};
 
 /// The most scope names that a report tells apart.
-const MOST_NAMES: usize = 256;
+pub(super) const MOST_NAMES: usize = 256;
 /// Where the totals of all further scope names go.
-const OTHER: &str = "(other names)";
+pub(super) const OTHER: &str = "(other names)";
 
 impl Program {
     /// Records a failure; `isolated` ones count for the exit code only once a stop has begun.

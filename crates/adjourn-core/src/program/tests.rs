@@ -1,12 +1,17 @@
+use std::cell::RefCell;
 use std::panic::Location;
 
+use super::report::{MOST_NAMES, OTHER};
 use super::*;
 use crate::driver::perform;
 use crate::host::Hosted;
 use crate::node::Spawn;
 use crate::nowhere::{program, program_with};
-use crate::report::{StragglerState, TaskKind, TaskLabel};
+use crate::options::{Reraise, SecondInterrupt};
+use crate::phase::Action;
+use crate::report::{FailureKind, Straggler, StragglerState, TaskKind, TaskLabel, Totals};
 use crate::scope::Scope;
+use crate::signal::Signal;
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -152,7 +157,7 @@ fn lists_of_the_report_are_bounded_to_the_entry() {
 
 fn forced_after_its_end(program: &Arc<Program>) {
     program.stop(Reason::Requested(None));
-    program.drive(&mut perform);
+    program.drive(perform);
     assert_eq!(phase(program), Phase::Stopped);
     program.force(Signal::INTERRUPT);
     assert_eq!(program.lock().report.forced, None, "it is over in order");
@@ -267,23 +272,31 @@ fn the_time_that_is_left_is_that_to_the_deadline() {
 
 #[test]
 fn a_scope_is_cancelling_once_that_is_done() {
+    thread_local! {
+        /// What the machine and the root's handle say before and after it is cancelled.
+        static SEEN: RefCell<Vec<(Phase, Phase)>> = const { RefCell::new(Vec::new()) };
+    }
+    fn see(program: &Arc<Program>) {
+        let scope = Scope::from_node(program.root(), ());
+        SEEN.with_borrow_mut(|seen| seen.push((phase(program), scope.phase())));
+    }
     let program = program(false);
-    let root = program.root();
-    root.open_handle();
-    let scope = Scope::from_node(root.clone(), ());
-    assert_eq!(scope.phase(), Phase::Running);
-    let mut seen = Vec::new();
     program.stop(Reason::Requested(None));
-    program.drive(&mut |program, action| {
+    program.drive(|program, action, node| {
         let cancels = matches!(action, Action::Cancel(_));
-        seen.extend(cancels.then(|| (phase(program), scope.phase())));
-        perform(program, action);
-        seen.extend(cancels.then(|| (phase(program), scope.phase())));
+        if cancels {
+            see(program);
+        }
+        let answer = perform(program, action, node);
+        if cancels {
+            see(program);
+        }
+        answer
     });
+    let seen = SEEN.take();
     assert!(seen[0].0 > Phase::Draining, "{seen:?}");
     assert_eq!(seen[0].1, Phase::Draining, "its gate is open yet");
     assert!(seen[1].1 >= Phase::Cancelling, "{seen:?}");
-    drop(scope);
     program.conclude();
 }
 
@@ -501,7 +514,7 @@ fn a_scope_that_has_ended_is_kept_for_its_stragglers_alone() {
     while program.now() < SOON / 100 {
         std::hint::spin_loop();
     }
-    program.drive(&mut perform);
+    program.drive(perform);
     let told = |name| program.lock().report.totals.get(name).copied();
     assert_eq!(told("quick").map(|totals| totals.finished), Some(1));
     for task in slow {
@@ -521,10 +534,10 @@ fn hooks_of_a_scope_wait_for_a_task_that_came_before_them() {
     node.add_hook(Hook::new(|| (), Location::caller()));
     node.close_handle(); // it ends by itself: its hooks are due
     let task = spawn(&node, TaskKind::Plain);
-    program.drive(&mut perform);
+    program.drive(perform);
     assert!(node.lock().has_hooks(), "a task is alive");
     Node::deregister(task, Outcome::Finished);
-    program.drive(&mut perform);
+    program.drive(perform);
     assert!(!node.lock().has_hooks());
     program.conclude();
 }

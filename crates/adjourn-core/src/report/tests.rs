@@ -276,6 +276,6 @@ fn an_exit_hands_on_its_code_and_the_signal_to_raise() {
     let exit = Exit::new(Report::default(), Some(Signal::TERMINATE));
     assert_eq!(exit.raises(), Some(Signal::TERMINATE));
     assert_eq!(Exit::code(3).raises(), None);
-    let code = Termination::report(Exit::code(3));
-    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(3)));
+    let code = std::process::Termination::report(Exit::code(3));
+    assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::from(3)));
 }
