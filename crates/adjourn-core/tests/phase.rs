@@ -853,6 +853,24 @@ fn who_only_waits_for_a_cycle_keeps_its_order() {
     assert_ne!(fired.contains(&Action::Fire(a1)), fired.contains(&Action::Fire(b1)));
 }
 
+#[test]
+fn who_waits_for_one_that_waits_for_a_cycle_keeps_its_order() {
+    // As above, with one more scope between: where the search for the cycle begins is two steps off.
+    let (mut m, root) = machine();
+    let outer = open(&mut m, root, &[]);
+    let inner = open(&mut m, outer, &[]);
+    let disk = open(&mut m, inner, &[]);
+    let db = open(&mut m, outer, &[disk]);
+    let a = open(&mut m, root, &[db]);
+    let b = open(&mut m, root, &[db]);
+    let (a1, b1) = (open(&mut m, a, &[b]), open(&mut m, b, &[a]));
+    let fired = tell(&mut m, 0, Event::Stop(root));
+    assert!(!fired.contains(&Action::Fire(db)), "{fired:?}");
+    assert!(!fired.contains(&Action::Fire(disk)), "{fired:?}");
+    assert_ne!(fired.contains(&Action::Fire(a)), fired.contains(&Action::Fire(b)));
+    assert_ne!(fired.contains(&Action::Fire(a1)), fired.contains(&Action::Fire(b1)));
+}
+
 // ---------------------------------------------------------------------------------------------
 // Stopping one scope.
 

@@ -89,7 +89,7 @@ impl Machine {
 
     /// Notes whether something goes on in a scope.
     pub(super) fn count(&mut self, index: u32) {
-        if index == ROOT || !self.tree.contains(index) {
+        if index == ROOT {
             return;
         }
         let node = &mut self.tree[index];
