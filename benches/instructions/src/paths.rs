@@ -105,20 +105,6 @@ pub const PATHS: &[Path] = &[
         sizes: (256, 1_024),
     },
     Path {
-        name: "smol-park",
-        title: "smol: spawn a task and poll it once",
-        less: None,
-        ways: ON_SMOL,
-        sizes: (2_000, 12_000),
-    },
-    Path {
-        name: "smol-cancel",
-        title: "smol: cancel a parked task",
-        less: Some("smol-park"),
-        ways: ON_SMOL,
-        sizes: (2_000, 12_000),
-    },
-    Path {
         name: "shield",
         title: "enter and leave a shield",
         less: None,
@@ -252,13 +238,6 @@ async fn bare_smol(path: &str, executor: &AsyncExecutor<'static>, count: usize) 
     match path {
         "spawn" => batches(|| executor.spawn(yields(0)), count).await,
         "wake" => batches(|| executor.spawn(wakes(YIELDS)), count).await,
-        "park" | "cancel" => {
-            let tasks: Vec<_> = (0..count).map(|_| executor.spawn(parked())).collect();
-            park(path, count).await;
-            for task in tasks {
-                _ = black_box(task.cancel().await);
-            }
-        }
         _ => panic!("no path {path} on smol"),
     }
 }
