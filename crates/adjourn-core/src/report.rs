@@ -285,7 +285,7 @@ pub enum StragglerState {
 
 /// What happened, structured and bounded.
 ///
-/// [`Display`](fmt::Display) is made for a terminal; feature `serde` serialises it.
+/// [`Display`](std::fmt::Display) is made for a terminal; feature `serde` serialises it.
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
