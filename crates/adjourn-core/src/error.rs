@@ -348,10 +348,14 @@ pub(crate) fn drop_quietly<T>(value: T) {
 }
 
 /// Drops a payload that nobody will see. Its destructor is the user's and may panic too.
-pub(crate) fn forget_payload(payload: Payload) {
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(second); // a payload whose destructor panics for ever is not worth more
+pub(crate) fn forget_payload(mut payload: Payload) {
+    for _ in 0..8 {
+        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(next) => payload = next,
+        }
     }
+    std::mem::forget(payload); // a payload whose destructor panics for ever is not worth more
 }
 
 /// Returns the text of a panic whose payload is not wanted.
