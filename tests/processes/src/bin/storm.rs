@@ -231,7 +231,7 @@ async fn program(plan: Plan) {
         threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
         // A thread may have been kept from running since it took the signal.
         let least: BTreeMap<usize, u64> = serde_json::from_str(&line).unwrap_or_default();
-        until("as many are heard as must be", || {
+        until(&format!("as many are heard as must be, {line}"), || {
             let raised = |kind: usize| RAISED[kind].load(SeqCst);
             least.iter().all(|(&kind, least)| HEARD[kind].load(SeqCst) >= least + raised(kind))
         });
@@ -242,6 +242,10 @@ async fn program(plan: Plan) {
             });
         }
         let heard = |kind: i32| HEARD[kind as usize].load(SeqCst);
+        // Two listeners hear what is delivered, and one may be behind the other just now.
+        until("as many are heard as on_signal is told of", || {
+            kinds().into_iter().all(|kind| TOLD[kind as usize].load(SeqCst) <= heard(kind))
+        });
         until("every kind reaches on_signal", || {
             let reached = |kind: i32| heard(kind) == 0 || TOLD[kind as usize].load(SeqCst) > 0;
             !plan.reacts || RETURNED.load(SeqCst) || kinds().into_iter().all(reached)
