@@ -37,6 +37,9 @@ pub fn run(args: &[String]) {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let number = |text: &str| text.parse().expect("a number");
     let figures = match args[..] {
+        ["short", config, what, tasks, rounds] => {
+            tasks::short(Config::named(config), what, number(tasks), number(rounds))
+        }
         ["cancel", config, way, count] => {
             tasks::cancel_once(Config::named(config), way, number(count))
         }

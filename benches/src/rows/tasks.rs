@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use adjourn::Scope;
 
 use super::child;
-use super::turns::{Round, Ways, row, separate_turns, timed, turns};
+use super::turns::{Round, Rounds, Ways, row, separate_turns, timed, turns};
 use crate::body::{gone, open_gate, since_asked};
 use crate::host::{Config, Host, OnTokio};
 use crate::stats::Quartiles;
@@ -140,31 +140,20 @@ pub async fn inside<H: Host, R: Send + 'static>(
 
 async fn measure<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -> Measured {
     let full = effort == Effort::Full;
-    let (rounds, few, tasks) = if full { (15, 5, 20_032) } else { (2, 1, 640) };
+    let (few, tasks) = if full { (5, 20_032) } else { (1, 640) };
     // Budgets are set for one thread: with more, the time is that of threads which wake each other.
     let budget = |budget| (config == Config::TokioCurrentThread).then_some(budget);
     let mut rows = Vec::new();
+    let watched = format!("the same, watching for stop in {TURNS} turns");
     let all = [
-        ("spawn and finish a task", tasks, Work::Nothing, 1.25),
-        ("the same, polled 50 times", tasks / 16, Work::Yields, 1.20),
+        ("spawn and finish a task", SPAWN, tasks, 1.25),
+        ("the same, polled 50 times", POLL, tasks / 16, 1.20),
+        (&*watched, WATCH, tasks / 16, 1.40),
     ];
-    for (title, tasks, work, limit) in all {
-        let size = Size::of(tasks);
-        let measured = turns(&ways, rounds, |way| {
-            let work = way.finish(size, work)?;
-            Some(Box::pin(timed(work)))
-        })
-        .await;
-        rows.push(row(title, &measured, size.count, budget(Budget::Bare(limit))));
+    for (title, what, tasks, limit) in all {
+        let measured = in_several_processes(config, &ways, what, tasks, full);
+        rows.push(row(title, &measured, tasks, budget(Budget::Bare(limit))));
     }
-    let size = Size::of(tasks / 16);
-    let measured = turns(&ways, rounds, |way| {
-        let work = way.watch(size)?;
-        Some(Box::pin(timed(work)))
-    })
-    .await;
-    let title = format!("the same, watching for stop in {TURNS} turns");
-    rows.push(row(&title, &measured, size.count, budget(Budget::Bare(1.40))));
 
     let mut cancel: Vec<(&'static str, Vec<(f64, f64)>)> = Vec::new();
     let sizes: &[usize] = if full { &[1_000, 10_000, 100_000, 1_000_000] } else { &[1_000] };
@@ -195,6 +184,60 @@ async fn measure<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -
 
     let columns = ways.iter().skip(1).map(|way| way.name()).collect();
     Measured { table: Ratios { title: config.name().to_owned(), columns, rows }, cancel }
+}
+
+/// What short rows do.
+const SPAWN: &str = "spawn";
+const POLL: &str = "poll";
+const WATCH: &str = "watch";
+
+/// Measures what is short in several processes, with several rounds of all ways in each: where memory
+/// and code come to lie, which differs by process, moves such times by some hundredths.
+fn in_several_processes(
+    config: Config,
+    ways: &Ways,
+    what: &str,
+    tasks: usize,
+    full: bool,
+) -> Vec<Rounds> {
+    let (processes, rounds) = if full { (7, "5") } else { (1, "2") };
+    let none = |way: &Box<dyn Way + Send + Sync>| Rounds { way: way.name(), nanos: Vec::new() };
+    let mut all: Vec<Rounds> = ways.iter().map(none).collect();
+    for _ in 0..processes {
+        let figures = child::start(&["short", config.name(), what, &tasks.to_string(), rounds]);
+        let each = figures.len() / ways.len();
+        for (all, figures) in all.iter_mut().zip(figures.chunks(each)) {
+            all.nanos.extend(figures.iter().filter(|figure| !figure.is_nan()));
+        }
+    }
+    all.retain(|rounds| !rounds.nanos.is_empty());
+    all
+}
+
+/// Measures one short row: the rounds of the first way, then those of the next; NaN for what a way
+/// cannot do.
+pub fn short(config: Config, what: &str, tasks: usize, rounds: usize) -> Vec<f64> {
+    let what = what.to_owned();
+    with_ways!(config, |_host, ways| short_in(ways, what, tasks, rounds))
+}
+
+async fn short_in(ways: Ways, what: String, tasks: usize, rounds: usize) -> Vec<f64> {
+    let size = Size::of(tasks);
+    let measured = turns(&ways, rounds, |way| {
+        let work = match &*what {
+            SPAWN => way.finish(size, Work::Nothing),
+            POLL => way.finish(size, Work::Yields),
+            WATCH => way.watch(size),
+            other => panic!("no row {other}"),
+        };
+        Some(Box::pin(timed(work?)))
+    })
+    .await;
+    let of = |way: &str| measured.iter().find(|rounds| rounds.way == way);
+    let figures = |way: &Box<dyn Way + Send + Sync>| {
+        of(way.name()).map_or_else(|| vec![f64::NAN; rounds], |rounds| rounds.nanos.clone())
+    };
+    ways.iter().flat_map(figures).collect()
 }
 
 /// Cancels `count` tasks, each time in a process of its own: a row to the last destructor, and one
