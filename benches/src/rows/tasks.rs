@@ -201,8 +201,8 @@ fn in_several_processes(
     full: bool,
 ) -> Vec<Rounds> {
     let (processes, rounds) = if full { (7, "5") } else { (1, "2") };
-    let none = |way: &Box<dyn Way + Send + Sync>| Rounds { way: way.name(), nanos: Vec::new() };
-    let mut all: Vec<Rounds> = ways.iter().map(none).collect();
+    let mut all: Vec<Rounds> =
+        ways.iter().map(|way| Rounds { way: way.name(), nanos: Vec::new() }).collect();
     for _ in 0..processes {
         let figures = child::start(&["short", config.name(), what, &tasks.to_string(), rounds]);
         let each = figures.len() / ways.len();
@@ -234,10 +234,10 @@ async fn short_in(ways: Ways, what: String, tasks: usize, rounds: usize) -> Vec<
     })
     .await;
     let of = |way: &str| measured.iter().find(|rounds| rounds.way == way);
-    let figures = |way: &Box<dyn Way + Send + Sync>| {
-        of(way.name()).map_or_else(|| vec![f64::NAN; rounds], |rounds| rounds.nanos.clone())
+    let figures = |way: &'static str| {
+        of(way).map_or_else(|| vec![f64::NAN; rounds], |rounds| rounds.nanos.clone())
     };
-    ways.iter().flat_map(figures).collect()
+    ways.iter().flat_map(|way| figures(way.name())).collect()
 }
 
 /// Cancels `count` tasks, each time in a process of its own: a row to the last destructor, and one
