@@ -70,6 +70,22 @@ fn each_signal_that_came_together_reaches_the_handler_in_order() {
 }
 
 #[test]
+fn what_is_forced_after_the_end_in_order_is_no_failure() {
+    let program = program(false);
+    program.main_ended(Outcome::Finished, Some(3));
+    program.stop(Reason::MainReturned);
+    program.drive(perform);
+    assert!(program.is_finished());
+    program.force(Signal::INTERRUPT);
+    program.executor_overdue("nowhere");
+    let ended_by_the_warden = program.peek().unwrap();
+    for report in [ended_by_the_warden, program.conclude()] {
+        assert_eq!((report.forced, report.exit_code()), (None, 3), "{report}");
+        assert!(report.failures.is_empty() && !report.stuck, "{report}");
+    }
+}
+
+#[test]
 fn signals_for_the_handler_keep_their_turns_within_bounds() {
     let program = program(true);
     for signal in [Signal::HANGUP, Signal::TERMINATE, Signal::HANGUP] {
