@@ -5,58 +5,40 @@
 
 #![deny(unsafe_code)] // `signal` alone is allowed it, with a proof at each site
 
-mod context;
-mod driver;
-mod error;
-mod ext;
-mod hook;
-mod host;
-#[cfg(all(test, loom))]
-mod interleavings;
-mod log;
-mod main_output;
-mod node;
-#[cfg(test)]
-mod nowhere;
-mod options;
+mod contract;
 pub mod phase;
+mod process;
 mod program;
-mod ready;
-mod report;
-pub mod rt;
-mod run;
-mod scope;
-#[cfg(all(test, not(loom)))]
-mod sequences;
-mod shield;
-pub mod signal;
-mod stop;
-mod supervise;
 mod sync;
-mod table;
-mod task;
+#[cfg(test)]
+mod tests;
+mod track;
 
-pub use error::{
+pub use contract::error::{
     ExecutorGone, JoinError, NoScope, Payload, Reported, StartError, StopError, StopRequested,
     Unsupported,
 };
-pub use ext::{FutureExt, OrReport, ResultFutureExt};
-pub use hook::{HookOutput, IntoHook};
-pub use main_output::MainOutput;
-pub use options::{Reraise, SecondInterrupt, Until};
-pub use phase::Phase;
-pub use ready::{is_ready, ready};
-pub use report::{
+pub use contract::hook::{HookOutput, IntoHook};
+pub use contract::main_output::MainOutput;
+pub use contract::options::{Reraise, SecondInterrupt, Until};
+pub use contract::report::{
     At, Exit, Failure, FailureKind, Outcome, PhaseSpan, Reason, Report, Straggler, StragglerState,
     TaskKind, TaskLabel, TaskReport, Totals,
 };
-pub use rt::{
+pub use contract::rt;
+pub use contract::rt::{
     AnyBackend, Backend, BlockOn, Executor, Inside, Shutdown, SignalSource, SpawnBlocking,
     SpawnLocal, Spawner, Timer,
 };
-pub use run::Runner;
-pub use scope::{InScope, Scope, ScopeStop, scope};
-pub use shield::{OnCancel, Shield, on_cancel_with, shield};
-pub use signal::Signal;
-pub use stop::{Requested, StopToken, Stopper, UntilStop};
-pub use task::{JoinHandle, Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task};
+pub use phase::Phase;
+pub use process::signal;
+pub use process::signal::Signal;
+pub use program::run::Runner;
+pub use track::ext::{FutureExt, OrReport, ResultFutureExt};
+pub use track::ready::{is_ready, ready};
+pub use track::scope::{InScope, Scope, ScopeStop, scope};
+pub use track::shield::{OnCancel, Shield, on_cancel_with, shield};
+pub use track::stop::{Requested, StopToken, Stopper, UntilStop};
+pub use track::task::{
+    JoinHandle, Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
+};

@@ -8,9 +8,14 @@
 //! 3. Actions are performed one at a time, in the machine's order, by whoever set `acting`.
 
 mod actions;
+pub(crate) mod driver;
+pub(crate) mod host;
+mod log;
 mod report;
+pub(crate) mod run;
 mod signals;
 mod state;
+pub(crate) mod supervise;
 
 use std::borrow::Cow;
 use std::mem;
@@ -19,17 +24,19 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::error::{Place, forget_payload};
-use crate::hook::Hook;
-use crate::node::Node;
-use crate::options::{Options, Until};
+use crate::contract::error::{Place, forget_payload};
+use crate::contract::hook::Hook;
+use crate::contract::options::{Options, Until};
+use crate::contract::report::{
+    At, Failure, MOST_LISTED, Outcome, PhaseSpan, Reason, Report, TaskReport,
+};
+use crate::contract::rt::{AnyBackend, Timer};
 use crate::phase::{Event, Limits, Machine, Phase, ScopeId};
-use crate::report::{At, Failure, MOST_LISTED, Outcome, PhaseSpan, Reason, Report, TaskReport};
-use crate::rt::{AnyBackend, Timer};
-use crate::supervise::near_deadline;
+use crate::program::supervise::near_deadline;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Mutex, MutexGuard, StaticU64};
-use crate::table::TaskRef;
+use crate::track::node::Node;
+use crate::track::table::TaskRef;
 
 pub(crate) use self::actions::Answer;
 use self::state::State;
@@ -65,7 +72,7 @@ pub(crate) struct Rest {
 
 impl Rest {
     pub(crate) fn finish(&mut self) {
-        self.entered.drain(..).for_each(crate::log::phase);
+        self.entered.drain(..).for_each(log::phase);
         self.wakes.wake();
         self.nodes.clear();
         self.hooks.clear();
@@ -193,13 +200,13 @@ impl Program {
         let begins = !state.machine.is_stopping() && !self.ready.swap(true, SeqCst);
         drop(state);
         if begins {
-            crate::ready::notify("READY=1");
+            crate::track::ready::notify("READY=1");
         }
     }
 
     pub(crate) fn unready(&self) {
         if self.ready.swap(false, SeqCst) {
-            crate::ready::notify("STOPPING=1");
+            crate::track::ready::notify("STOPPING=1");
         }
     }
 

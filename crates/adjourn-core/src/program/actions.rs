@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::state::State;
 use super::{Program, Rest};
-use crate::error::forget_payload;
-use crate::node::Node;
+use crate::contract::error::forget_payload;
 use crate::phase::{Action, Event};
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::sync::{MutexGuard, StaticUsize};
+use crate::track::node::Node;
 
 /// Programs with actions that wait for their driver.
 static WAITING: StaticUsize = StaticUsize::new(0);

@@ -8,7 +8,9 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::{Program, Rest};
-use crate::report::{Failure, FailureKind, MOST_LISTED, Outcome, Report, Straggler, Totals};
+use crate::contract::report::{
+    Failure, FailureKind, MOST_LISTED, Outcome, Report, Straggler, Totals,
+};
 
 /// The most scope names that a report tells apart.
 pub(super) const MOST_NAMES: usize = 256;
@@ -30,7 +32,7 @@ impl Program {
         let at = self.now();
         let fatal = fatal || self.lock().machine.is_stopping();
         let failure = Failure { at, kind, origin, messages, fatal };
-        crate::log::failure(&failure);
+        super::log::failure(&failure);
         if let Some(told) = &self.on_failure {
             // A sink that panics is the user's; what it was told of is in the report all the same.
             _ = catch_unwind(AssertUnwindSafe(|| told(&failure)));
@@ -53,7 +55,7 @@ impl Program {
     }
 
     pub(crate) fn add_stragglers(&self, stragglers: Vec<Straggler>, omitted: u64) {
-        stragglers.iter().for_each(crate::log::straggler);
+        stragglers.iter().for_each(super::log::straggler);
         self.lock().report.add_stragglers(stragglers, omitted);
     }
 

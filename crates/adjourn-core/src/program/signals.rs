@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{Program, Wakes};
-use crate::options::{Reraise, SecondInterrupt};
+use crate::contract::options::{Reraise, SecondInterrupt};
+use crate::contract::report::{At, MOST_LISTED, Reason, Report};
 use crate::phase::{Event, Phase};
-use crate::report::{At, MOST_LISTED, Reason, Report};
-use crate::signal::Signal;
+use crate::process::signal::Signal;
 
 impl Program {
     /// Ends everything now: `signal` forced it.
@@ -80,7 +80,7 @@ impl Program {
 
     /// Takes note of a signal that came `count` times.
     pub(crate) fn note_signal(&self, signal: Signal, count: u64) {
-        crate::log::signal(signal, count);
+        super::log::signal(signal, count);
         let at = self.now();
         let mut state = self.lock();
         let report = &mut state.report;

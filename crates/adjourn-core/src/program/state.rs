@@ -8,11 +8,11 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::Rest;
-use crate::hook::Hook;
-use crate::node::Node;
+use crate::contract::hook::Hook;
+use crate::contract::report::{PhaseSpan, Report, Totals};
 use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
-use crate::report::{PhaseSpan, Report, Totals};
-use crate::signal::Signal;
+use crate::process::signal::Signal;
+use crate::track::node::Node;
 
 /// What a [`Program`](super::Program)'s lock guards.
 pub(crate) struct State {

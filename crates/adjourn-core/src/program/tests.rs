@@ -3,15 +3,17 @@ use std::panic::Location;
 
 use super::report::{MOST_NAMES, OTHER};
 use super::*;
-use crate::driver::perform;
-use crate::host::Hosted;
-use crate::node::Spawn;
-use crate::nowhere::{program, program_with};
-use crate::options::{Reraise, SecondInterrupt};
+use crate::contract::options::{Reraise, SecondInterrupt};
+use crate::contract::report::{
+    FailureKind, Straggler, StragglerState, TaskKind, TaskLabel, Totals,
+};
 use crate::phase::Action;
-use crate::report::{FailureKind, Straggler, StragglerState, TaskKind, TaskLabel, Totals};
-use crate::scope::Scope;
-use crate::signal::Signal;
+use crate::process::signal::Signal;
+use crate::program::driver::perform;
+use crate::program::host::Hosted;
+use crate::tests::nowhere::{program, program_with};
+use crate::track::node::Spawn;
+use crate::track::scope::Scope;
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -351,7 +353,8 @@ fn a_job_that_the_pool_drops_unrun_has_ended() {
     let program = program(false);
     let root = program.root();
     let spawn = Spawn::new(TaskKind::Blocking, Location::caller());
-    let handle = crate::task::start_blocking(&root, &crate::nowhere::Poolless, spawn, || ());
+    let handle =
+        crate::track::task::start_blocking(&root, &crate::tests::nowhere::Poolless, spawn, || ());
     assert!(handle.is_finished());
     let totals = root.lock().totals();
     assert_eq!((totals.spawned, totals.live, totals.cancelled), (1, 0, 1));
@@ -380,7 +383,7 @@ fn a_late_release_leaves_the_slots_next_task_alone() {
 #[test]
 fn blocking_code_that_waits_for_a_token_is_told_of_the_end() {
     let program = program(false);
-    let token = crate::stop::StopToken::new(program.root());
+    let token = crate::track::stop::StopToken::new(program.root());
     let (tell, told) = std::sync::mpsc::channel();
     let waits = std::thread::spawn(move || {
         tell.send(false).unwrap();
@@ -504,7 +507,7 @@ fn the_options_say_which_signal_is_raised_again() {
 
 #[test]
 fn requests_before_the_start_are_bounded() {
-    let (program, stopper) = (program(false), crate::stop::Stopper::new());
+    let (program, stopper) = (program(false), crate::track::stop::Stopper::new());
     for _ in 0..MOST_LISTED + 3 {
         stopper.stop();
     }

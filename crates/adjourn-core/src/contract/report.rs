@@ -1,0 +1,391 @@
+//! What happened: the report of a program, and its exit code.
+
+mod exit;
+mod text;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::phase::Phase;
+use crate::process::signal::Signal;
+
+pub use self::exit::Exit;
+
+/// The most entries that any list of a report holds; what is left out is counted.
+pub(crate) const MOST_LISTED: usize = 100;
+
+/// Why a program or scope was asked to stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum Reason {
+    /// A signal came.
+    Signal(Signal),
+    /// Somebody asked, through a [`Stopper`](crate::Stopper) or a scope; the text, if one was
+    /// given.
+    Requested(Option<String>),
+    /// `main` had returned, and nothing that keeps the program alive was left.
+    Idle,
+    /// `main` had returned.
+    MainReturned,
+    /// `main` failed or panicked.
+    MainFailed(String),
+    /// A task failed in a way that stops the program; its name or place, and what it said.
+    TaskFailed(String),
+    /// The future of an attached program was dropped.
+    Dropped,
+}
+
+/// Something and when it happened, measured from the start of `run`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct At<T> {
+    /// Since the start of `run`.
+    pub at: Duration,
+    /// What happened.
+    pub what: T,
+}
+
+/// One phase of the program, with its times since the start of `run`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct PhaseSpan {
+    /// The phase.
+    pub phase: Phase,
+    /// When it began.
+    pub entered: Duration,
+    /// When it ended; `None` for the last.
+    pub left: Option<Duration>,
+    /// When it would have been cut short; `None` where nothing limits it.
+    pub limit: Option<Duration>,
+}
+
+/// The four kinds of work that a scope tracks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum TaskKind {
+    /// Dropped at its next yield once its scope is cancelling.
+    Plain,
+    /// Told at draining; has until the drain limit.
+    Graceful,
+    /// Never cancelled; waited for until the cut-off.
+    Shielded,
+    /// A closure on the blocking pool.
+    Blocking,
+}
+
+impl TaskKind {
+    /// Whether it is dropped once its scope is cancelling.
+    pub(crate) fn is_cancelled(self) -> bool {
+        matches!(self, TaskKind::Plain | TaskKind::Graceful)
+    }
+
+    /// Whether it is waited for then.
+    pub(crate) fn is_shielded(self) -> bool {
+        !self.is_cancelled()
+    }
+}
+
+/// How a task or job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It returned.
+    Finished,
+    /// It returned, and [`or_stop`](crate::ResultFutureExt::or_stop) or
+    /// [`or_report`](crate::ResultFutureExt::or_report) had recorded an error in it.
+    Failed,
+    /// It panicked, or its destructor did while it was cancelled.
+    Panicked,
+    /// It was dropped before it was ready.
+    Cancelled,
+    /// It was still alive when the program ended.
+    Abandoned,
+}
+
+/// A task that was alive when the stop was requested, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct TaskReport {
+    /// Which task it was.
+    pub task: TaskLabel,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it ended, since the start of `run`.
+    pub ended: Duration,
+}
+
+/// Which task: what a report knows it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct TaskLabel {
+    /// The name given with [`task`](crate::track::task).
+    pub name: Option<String>,
+    /// The path of its scope: `root/http/connection`.
+    pub scope: String,
+    /// Plain, graceful, shielded or blocking.
+    pub kind: TaskKind,
+    /// The line that spawned it: `src/main.rs:12:5`.
+    pub spawned_at: String,
+}
+
+/// A failure: a panic or an error, of a task, a hook or a destructor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Failure {
+    /// When, since the start of `run`.
+    pub at: Duration,
+    /// What failed.
+    pub kind: FailureKind,
+    /// Who it was: a task's label as text, or the line of a hook or shield.
+    pub origin: String,
+    /// What it said: the panic's text, or the error and its causes, outermost first.
+    pub messages: Vec<String>,
+    /// Whether it counts for the exit code: not when it was isolated before the stop.
+    pub fatal: bool,
+}
+
+/// The kinds of [`Failure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// `main` returned an error.
+    MainError,
+    /// `main` panicked.
+    MainPanic,
+    /// A task's error was recorded.
+    TaskError,
+    /// A task or job panicked.
+    TaskPanic,
+    /// A destructor panicked.
+    DestructorPanic,
+    /// A hook panicked.
+    HookPanic,
+    /// A hook returned an error.
+    HookError,
+    /// A shield or cleanup was dropped half-way by the future around it (`select!`, a timeout).
+    ShieldDropped,
+    /// A hook was cut off: `on_stop` at the drain limit, `on_stopped` at the deadline.
+    HookOverdue,
+    /// The executor did not end in its time.
+    Executor,
+}
+
+impl FailureKind {
+    fn is_panic(self) -> bool {
+        matches!(
+            self,
+            FailureKind::MainPanic
+                | FailureKind::TaskPanic
+                | FailureKind::DestructorPanic
+                | FailureKind::HookPanic
+        )
+    }
+
+    fn is_error(self) -> bool {
+        matches!(
+            self,
+            FailureKind::MainError
+                | FailureKind::TaskError
+                | FailureKind::HookError
+                | FailureKind::HookOverdue
+                | FailureKind::Executor
+        )
+    }
+}
+
+/// What became of all tasks of one scope name.
+///
+/// Always `spawned = live + finished + failed + panicked + cancelled + abandoned`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Totals {
+    /// Accepted, of all kinds.
+    pub spawned: u64,
+    /// Not over yet; 0 in a report, where what was alive is abandoned.
+    pub live: u64,
+    /// Returned.
+    pub finished: u64,
+    /// Returned with an error recorded.
+    pub failed: u64,
+    /// Panicked.
+    pub panicked: u64,
+    /// Dropped before they were ready.
+    pub cancelled: u64,
+    /// Still alive when the program ended.
+    pub abandoned: u64,
+    /// Not accepted, since the scope was ending; not among the spawned.
+    pub refused: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, other: &Totals) {
+        self.spawned += other.spawned;
+        self.live += other.live;
+        self.finished += other.finished;
+        self.failed += other.failed;
+        self.panicked += other.panicked;
+        self.cancelled += other.cancelled;
+        self.abandoned += other.abandoned;
+        self.refused += other.refused;
+    }
+
+    pub(crate) fn count(&mut self, outcome: &Outcome) {
+        self.live -= 1;
+        match outcome {
+            Outcome::Finished => self.finished += 1,
+            Outcome::Failed => self.failed += 1,
+            Outcome::Panicked => self.panicked += 1,
+            Outcome::Cancelled => self.cancelled += 1,
+            Outcome::Abandoned => self.abandoned += 1,
+        }
+    }
+}
+
+/// A task or job that was alive at the cut-off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Straggler {
+    /// Which task.
+    pub task: TaskLabel,
+    /// How long it had lived at the cut-off, from its first poll that was pending; `None` for one
+    /// that never was.
+    pub age: Option<Duration>,
+    /// What it was doing.
+    pub state: StragglerState,
+}
+
+/// What a straggler was doing at the cut-off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum StragglerState {
+    /// Inside a poll: synchronous code held the thread.
+    Polling,
+    /// Waiting, for something that did not come.
+    Pending,
+    /// Never polled: no thread had come to it.
+    NeverPolled,
+    /// Waiting inside a shield or cleanup.
+    Shielded,
+    /// A blocking job that ran.
+    Blocking,
+    /// A blocking job that was still queued.
+    Queued,
+}
+
+/// What happened, structured and bounded.
+///
+/// [`Display`](std::fmt::Display) is made for a terminal; feature `serde` serialises it.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Report {
+    /// The backend's name.
+    pub backend: &'static str,
+    /// Why `main` was never polled, if it was not.
+    pub start_error: Option<String>,
+    /// Why the program stopped: the first cause first; at most 100.
+    pub reasons: Vec<At<Reason>>,
+    /// How many later causes more there were.
+    pub reasons_omitted: u64,
+    /// The signals that came, in order; at most 100.
+    pub signals: Vec<At<Signal>>,
+    /// How many signals more came.
+    pub signals_omitted: u64,
+    /// The phases that the program went through.
+    pub phases: Vec<PhaseSpan>,
+    /// The signal that forced the end.
+    pub forced: Option<Signal>,
+    /// How `main` ended; `None` when it was never polled.
+    pub main: Option<Outcome>,
+    /// The exit code that `main` asked for by returning an [`Exit`].
+    pub main_code: Option<u8>,
+    /// The tasks that were alive when the stop was requested; at most 100.
+    pub tasks: Vec<TaskReport>,
+    /// How many were alive when the stop was requested, listed or not.
+    pub alive_at_stop: u64,
+    /// Failures, in order; at most 100.
+    pub failures: Vec<Failure>,
+    /// How many failures more there were.
+    pub failures_omitted: u64,
+    /// Whether a failure that counts for the exit code is among those left out: `(error, panic)`.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) omitted_fatal: (bool, bool),
+    /// What became of the tasks of each scope name.
+    pub totals: BTreeMap<String, Totals>,
+    /// What was alive at the cut-off; at most 100.
+    pub stragglers: Vec<Straggler>,
+    /// How many stragglers more there were.
+    pub stragglers_omitted: u64,
+    /// The calling thread was stuck past the deadline, so the process was ended.
+    pub stuck: bool,
+}
+
+impl Report {
+    /// Returns the exit code, a function of the report alone.
+    ///
+    /// The most severe that applies: 128 + the signal's number when forced, 124 with stragglers
+    /// (as timeout(1)), 101 after a panic (as Rust's own), the code that `main` asked for, 1 after
+    /// an error or a failed start, else 0. A stop by a signal that went in order is a success.
+    pub fn exit_code(&self) -> u8 {
+        if let Some(signal) = self.forced {
+            return (128 + signal.as_raw()).clamp(0, 255) as u8;
+        }
+        if self.stuck || !self.stragglers.is_empty() || self.stragglers_omitted > 0 {
+            return 124;
+        }
+        let fatal = |is: fn(FailureKind) -> bool| {
+            self.failures.iter().any(|failure| failure.fatal && is(failure.kind))
+        };
+        if self.omitted_fatal.1 || fatal(FailureKind::is_panic) {
+            return 101;
+        }
+        if let Some(code) = self.main_code.filter(|code| *code != 0) {
+            return code;
+        }
+        let error = self.omitted_fatal.0 || fatal(FailureKind::is_error);
+        if error || self.start_error.is_some() {
+            return 1;
+        }
+        0
+    }
+
+    /// Counts a failure that is not listed.
+    pub(crate) fn omit(&mut self, failure: &Failure) {
+        self.failures_omitted += 1;
+        self.omitted_fatal.0 |= failure.fatal && failure.kind.is_error();
+        self.omitted_fatal.1 |= failure.fatal && failure.kind.is_panic();
+    }
+
+    /// Returns whether nothing went wrong: the exit code is 0 and nothing failed.
+    pub fn is_clean(&self) -> bool {
+        self.exit_code() == 0 && self.failures.is_empty()
+    }
+
+    /// Returns the first cause of the stop.
+    pub fn reason(&self) -> Option<&Reason> {
+        self.reasons.first().map(|first| &first.what)
+    }
+
+    /// Returns the totals of all scopes together.
+    pub fn total(&self) -> Totals {
+        let mut sum = Totals::default();
+        for totals in self.totals.values() {
+            sum.add(totals);
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests;

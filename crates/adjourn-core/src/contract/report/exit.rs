@@ -1,0 +1,70 @@
+//! The end of a program, with its exit code.
+
+use std::process::{ExitCode, Termination};
+
+use super::Report;
+use crate::process::signal::{self, Signal};
+
+/// The end of a program, as a type that `main` returns.
+///
+/// Returned from `fn main() -> Exit`, it prints the report on standard error unless the report is
+/// clean, raises the signal again where that was asked for, and exits with the report's code.
+#[derive(Clone, Debug)]
+#[must_use = "return it from `main`, or call `exit()`, so that the exit code is the report's"]
+pub struct Exit {
+    report: Box<Report>,
+    raise: Option<Signal>,
+}
+
+impl Exit {
+    /// Asks for an exit code: what `main`'s future returns, alone or in a `Result`.
+    pub fn code(code: u8) -> Exit {
+        let report = Report { main_code: Some(code), ..Report::default() };
+        Exit { report: Box::new(report), raise: None }
+    }
+
+    pub(crate) fn new(report: Report, raise: Option<Signal>) -> Exit {
+        Exit { report: Box::new(report), raise }
+    }
+
+    /// Returns the report.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Returns the report's exit code.
+    pub fn exit_code(&self) -> u8 {
+        self.report.exit_code()
+    }
+
+    /// Returns the signal that [`exit`](Exit::exit) and `main` raise again.
+    pub fn raises(&self) -> Option<Signal> {
+        self.raise
+    }
+
+    /// Ends the process as returning this from `main` would.
+    pub fn exit(self) -> ! {
+        let code = self.finish();
+        std::process::exit(code.into())
+    }
+
+    fn finish(self) -> u8 {
+        // An `Exit::code` that no program made has nothing to tell.
+        let silent = self.report.phases.is_empty() && self.report.start_error.is_none();
+        if !silent && !self.report.is_clean() {
+            use std::io::Write;
+            // A closed or full standard error must not turn the exit code into a panic.
+            _ = writeln!(std::io::stderr(), "{}", self.report);
+        }
+        if let Some(signal) = self.raise {
+            signal::raise_default(signal);
+        }
+        self.report.exit_code()
+    }
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        self.finish().into()
+    }
+}

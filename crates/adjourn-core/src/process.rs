@@ -1,0 +1,3 @@
+//! The process: its signals, standard error, and its end.
+
+pub mod signal;

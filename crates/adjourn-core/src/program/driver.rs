@@ -1,0 +1,308 @@
+//! The driver: performs what the machine decides.
+//!
+//! A task of the program's own executor, since waking and spawning is cheapest there. Should it not
+//! come to run, because every worker is stuck, the thread that called `run` performs the actions in
+//! its place: [`perform`] is the same for both.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::contract::error::{drop_quietly, take_message};
+use crate::contract::hook::Hook;
+use crate::contract::report::{FailureKind, Reason, TaskKind};
+use crate::contract::rt::{AnySleep, SignalSource, Spawner, Timer};
+use crate::phase::{Action, Event};
+use crate::process::signal::Signal;
+use crate::program::{Answer, Program};
+use crate::track::context;
+use crate::track::node::{Node, Spawn};
+use crate::track::stop::Stopper;
+use crate::track::task;
+
+pub(crate) type SignalHandler = Box<dyn FnMut(Signal, &Stopper) + Send>;
+
+pub(crate) struct Driver {
+    program: Arc<Program>,
+    stopper: Stopper,
+    on_signal: Option<SignalHandler>,
+    sources: Vec<Box<dyn SignalSource>>,
+    /// The next soft limit, and the sleep until it.
+    limit: Option<(Duration, Pin<Box<AnySleep>>)>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        program: &Arc<Program>,
+        stopper: Stopper,
+        on_signal: Option<SignalHandler>,
+        sources: Vec<Box<dyn SignalSource>>,
+    ) -> Driver {
+        Driver { program: program.clone(), stopper, on_signal, sources, limit: None }
+    }
+
+    fn hear(&mut self, cx: &mut Context<'_>) {
+        let program = &self.program;
+        let mut over = Vec::new();
+        for (index, source) in self.sources.iter_mut().enumerate() {
+            loop {
+                match catch_unwind(AssertUnwindSafe(|| source.poll_signal(cx))) {
+                    Ok(Poll::Ready(Some(signal))) => program.hear(signal, 1),
+                    Ok(Poll::Pending) => break,
+                    Ok(Poll::Ready(None)) => {
+                        over.push(index);
+                        break;
+                    }
+                    Err(payload) => {
+                        let chain = vec![take_message(payload)];
+                        program.fail(FailureKind::HookPanic, "signal_source".to_owned(), chain);
+                        over.push(index);
+                        break;
+                    }
+                }
+            }
+        }
+        for index in over.into_iter().rev() {
+            drop_quietly(self.sources.remove(index));
+        }
+        while let Some(signal) = self.program.next_signal() {
+            let Some(handler) = self.on_signal.as_mut() else { continue };
+            let stopper = &self.stopper;
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(signal, stopper))) {
+                let what = take_message(payload);
+                let origin = format!("on_signal({signal})");
+                self.program.fail(FailureKind::HookPanic, origin, vec![what]);
+                // A reaction that fails must not leave the program deaf.
+                self.program.stop(Reason::Signal(signal));
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The handler and the sources are the user's; the executor is not to see their panics.
+        drop_quietly(self.on_signal.take());
+        for source in self.sources.drain(..) {
+            drop_quietly(source);
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.program.set_driver(cx.waker());
+        this.hear(cx);
+        loop {
+            let next = this.program.drive(perform);
+            if this.program.is_finished() {
+                return Poll::Ready(());
+            }
+            let Some(next) = next else {
+                this.limit = None;
+                return Poll::Pending;
+            };
+            if this.limit.as_ref().is_none_or(|(limit, _)| *limit != next) {
+                let left = next.saturating_sub(this.program.now());
+                this.limit = Some((next, Box::pin(this.program.backend.sleep(left))));
+            }
+            let Some((_, sleep)) = this.limit.as_mut() else { return Poll::Pending };
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.limit = None;
+        }
+    }
+}
+
+/// Performs one action.
+pub(crate) fn perform(program: &Arc<Program>, action: Action, node: Option<Arc<Node>>) -> Answer {
+    let Some(node) = node else {
+        match action {
+            Action::LameDuck => program.unready(),
+            Action::Finish => program.finish(),
+            _ => {} // of a scope that has ended
+        }
+        return Answer::Nothing;
+    };
+    match action {
+        Action::Fire(_) => fire(program, &node),
+        Action::Cancel(_) => node.cancel(),
+        Action::CutOff(_) => {
+            let (stragglers, omitted) = node.cut_off();
+            program.add_stragglers(stragglers, omitted);
+            return Answer::Nothing;
+        }
+        Action::Close(_) => return close(program, node),
+        Action::LameDuck | Action::End(_) | Action::Finish => return Answer::Nothing,
+    }
+    Answer::Tasks(node)
+}
+
+fn fire(program: &Arc<Program>, node: &Arc<Node>) {
+    if node.is_root() {
+        program.unready();
+        for hook in program.take_on_stop() {
+            // A graceful task: the drain waits for it. Before the token fires, so that no hook can
+            // be late for the first count of graceful tasks.
+            let mut spawn = Spawn::new(TaskKind::Graceful, hook.place);
+            spawn.name = Some(Box::new("on_stop".into()));
+            let key = program.hook_begins("on_stop", hook.place, node);
+            let (run, inner) = (run_hook(node.clone(), "on_stop", hook), program.clone());
+            let hook = async move {
+                run.await;
+                inner.hook_ends(key);
+            };
+            drop(task::start(node, &program.backend, spawn, hook));
+        }
+    }
+    node.fire();
+}
+
+/// Runs the hooks of a scope in which nothing is alive, or all of that is cut off.
+fn close(program: &Arc<Program>, node: Arc<Node>) -> Answer {
+    let hooks = node.take_hooks();
+    if hooks.is_empty() {
+        return Answer::This(Event::Closed(node.id));
+    }
+    drop(program.backend.spawn(Closing {
+        program: program.clone(),
+        hooks: Some(Box::pin(async move {
+            for hook in hooks.into_iter().rev() {
+                let key = node.program.hook_begins("on_stopped", hook.place, &node);
+                let run = run_hook(node.clone(), "on_stopped", hook);
+                Privileged(Box::pin(run), node.clone()).await;
+                node.program.hook_ends(key);
+            }
+            node.program.event(Event::Closed(node.id));
+        })),
+    }));
+    Answer::Nothing
+}
+
+/// The hooks of one scope. Given up at the program's end; never unwinds into the executor.
+struct Closing {
+    program: Arc<Program>,
+    hooks: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Future for Closing {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.program.is_finished() {
+            self.give_up();
+        }
+        let Some(hooks) = self.hooks.as_mut() else { return Poll::Ready(()) };
+        let polled = hooks.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.give_up();
+        }
+        polled
+    }
+}
+
+impl Closing {
+    fn give_up(&mut self) {
+        drop_quietly(self.hooks.take());
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+/// Runs a hook; its error or panic is recorded and goes no further.
+async fn run_hook(node: Arc<Node>, what: &'static str, hook: Hook) {
+    let place = hook.place;
+    let mut hook = Some(hook);
+    let mut future = None;
+    let failure = std::future::poll_fn(move |cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(hook) = hook.take() {
+                future = Some(hook.start());
+            }
+            match future.as_mut() {
+                Some(running) => running.as_mut().poll(cx),
+                None => Poll::Ready(Ok(())),
+            }
+        }));
+        let failure = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(()))) => None,
+            Ok(Poll::Ready(Err(chain))) => Some((FailureKind::HookError, chain)),
+            Err(payload) => Some((FailureKind::HookPanic, vec![take_message(payload)])),
+        };
+        // Its destructor is the user's too.
+        match catch_unwind(AssertUnwindSafe(|| future = None)) {
+            Ok(()) => Poll::Ready(failure),
+            Err(payload) => {
+                let chain = vec![take_message(payload)];
+                Poll::Ready(failure.or(Some((FailureKind::HookPanic, chain))))
+            }
+        }
+    })
+    .await;
+    if let Some((kind, chain)) = failure {
+        let place = Program::place_text(place);
+        let origin = format!("{what} of {}, registered at {place}", node.path());
+        node.program.fail_fatally(kind, origin, chain);
+    }
+}
+
+/// A hook's future in the context of its scope: it may spawn shielded work and jobs.
+struct Privileged<F>(Pin<Box<F>>, Arc<Node>);
+
+impl<F: Future> Future for Privileged<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _scope = context::inside_scope(self.1.clone());
+        let _shields = context::inside_shield();
+        self.0.as_mut().poll(cx)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::future::pending;
+    use std::task::Waker;
+
+    use super::*;
+
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "a destructor");
+        }
+    }
+
+    #[test]
+    fn hooks_that_are_given_up_may_panic_when_they_are_dropped() {
+        let program = crate::tests::nowhere::program(false);
+        let closing = || {
+            let bomb = Bomb;
+            let hooks = async move {
+                pending::<()>().await;
+                drop(bomb);
+            };
+            Closing { program: program.clone(), hooks: Some(Box::pin(hooks)) }
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut given_up = Box::pin(closing());
+        assert!(given_up.as_mut().poll(&mut cx).is_pending());
+        drop(closing()); // by the executor
+        program.finish();
+        assert!(given_up.as_mut().poll(&mut cx).is_ready());
+        program.conclude();
+    }
+}

@@ -1,0 +1,592 @@
+//! Runs a program: starts it on an executor, or attaches it to one, and ends it.
+
+mod end;
+mod root;
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use crate::contract::error::{Place, StartError};
+use crate::contract::hook::{Hook, IntoHook};
+use crate::contract::main_output::MainOutput;
+use crate::contract::options::{Options, Reraise, SecondInterrupt, Until};
+use crate::contract::report::{Exit, Failure, Report, TaskKind};
+use crate::contract::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
+use crate::process::signal::{Listener, Signal};
+use crate::program::driver::{Driver, SignalHandler};
+use crate::program::supervise::Supervision;
+use crate::program::{FailureSink, Program};
+use crate::track::context;
+use crate::track::node::Node;
+use crate::track::stop::{StopToken, Stopper};
+
+use self::end::{Ended, Live, ReportSink, deliver, wait_for};
+use self::root::Root;
+
+type Build<E> = Box<dyn FnOnce(&Threads) -> Result<E, StartError> + Send>;
+
+/// A program before its start: its options, its hooks, and how to stop it.
+///
+/// `E` is the executor that [`run`](Runner::run) starts. Process-wide effects of `run`: handlers
+/// for the chosen signals, given back at its end; two threads that supervise; and, when the calling
+/// thread is stuck past the deadline, the end of the process
+/// ([`exit_when_stuck`](Runner::exit_when_stuck)). None of these on a simulated executor
+/// ([`Host`](crate::contract::rt::Host)).
+pub struct Runner<E> {
+    options: Options,
+    asked_for_signals: bool,
+    stopper: Stopper,
+    on_stop: Vec<Hook>,
+    on_stopped: Vec<Hook>,
+    on_report: Option<ReportSink>,
+    on_signal: Option<SignalHandler>,
+    on_failure: Option<FailureSink>,
+    sources: Vec<Box<dyn SignalSource>>,
+    build: Option<Build<E>>,
+    executor: PhantomData<fn() -> E>,
+}
+
+impl<E> Runner<E> {
+    /// A program with the default options: a service under Kubernetes or systemd.
+    pub fn new() -> Runner<E> {
+        Runner::with_options(Options::default())
+    }
+
+    /// A command-line tool: ends when `main` returns, and raises an interrupting SIGINT again once
+    /// it has ended, so that `tool && deploy` does not deploy.
+    pub fn cli() -> Runner<E> {
+        Runner::with_options(Options::cli())
+    }
+
+    /// aiorun's choices: runs for ever until asked, 60 s for the stop, failures of tasks recorded,
+    /// repeated signals ignored.
+    pub fn aiorun() -> Runner<E> {
+        Runner::with_options(Options::aiorun())
+    }
+
+    fn with_options(options: Options) -> Runner<E> {
+        Runner {
+            options,
+            asked_for_signals: false,
+            stopper: Stopper::new(),
+            on_stop: Vec::new(),
+            on_stopped: Vec::new(),
+            on_report: None,
+            on_signal: None,
+            on_failure: None,
+            sources: Vec::new(),
+            build: None,
+            executor: PhantomData,
+        }
+    }
+
+    /// The time from the stop request until `run` has returned. Default: 25 s, since Kubernetes
+    /// kills after 30; longer where a drain limit was set that needs it. [`Duration::MAX`] waits
+    /// for ever; zero is an error.
+    pub fn timeout(mut self, timeout: Duration) -> Runner<E> {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// The time from the stop request that graceful tasks have. Default: 0.8 of the timeout.
+    pub fn drain_limit(mut self, limit: Duration) -> Runner<E> {
+        self.options.drain_limit = Some(limit);
+        self
+    }
+
+    /// The part of the timeout kept for closing: waiting for tasks ends this long before the
+    /// deadline. Default: 0.08 of the timeout, at most 2 s.
+    pub fn closing_reserve(mut self, reserve: Duration) -> Runner<E> {
+        self.options.closing_reserve = Some(reserve);
+        self
+    }
+
+    /// The time after the stop request in which everything goes on while readiness is false, so
+    /// that load balancers notice. Default: zero.
+    pub fn lame_duck(mut self, span: Duration) -> Runner<E> {
+        self.options.lame_duck = span;
+        self
+    }
+
+    /// When the program ends by itself. Default: [`Until::Idle`].
+    pub fn until(mut self, until: Until) -> Runner<E> {
+        self.options.until = until;
+        self
+    }
+
+    /// The signals that request a stop. Default: SIGINT and SIGTERM; none when attached, unless
+    /// this is called.
+    ///
+    /// A SIGHUP that was ignored at the start stays ignored (POSIX nohup).
+    pub fn signals(mut self, signals: impl IntoIterator<Item = Signal>) -> Runner<E> {
+        self.options.signals = signals.into_iter().collect();
+        self.asked_for_signals = true;
+        self
+    }
+
+    /// Another source of signals, polled on the executor: for those who attach to a program whose
+    /// signals somebody else handles.
+    pub fn signal_source(mut self, source: impl SignalSource) -> Runner<E> {
+        self.sources.push(Box::new(source));
+        self
+    }
+
+    /// What a second SIGINT does while the program is stopping. Default: it forces the end.
+    pub fn second_interrupt(mut self, policy: SecondInterrupt) -> Runner<E> {
+        self.options.second_interrupt = policy;
+        self
+    }
+
+    /// A SIGINT this soon after the first is the same one, forwarded by a parent. Default: 250 ms.
+    pub fn debounce(mut self, span: Duration) -> Runner<E> {
+        self.options.debounce = span;
+        self
+    }
+
+    /// Whether a task's panic stops the program. Default: no; it is reported.
+    pub fn stop_on_panic(mut self, stop: bool) -> Runner<E> {
+        self.options.stop_on_panic = stop;
+        self
+    }
+
+    /// Which signal [`Exit`] raises again with its default disposition. Default: none.
+    pub fn reraise(mut self, reraise: Reraise) -> Runner<E> {
+        self.options.reraise = reraise;
+        self
+    }
+
+    /// Whether the process is ended, with the report's code and the report on standard error, when
+    /// the calling thread itself is stuck past the deadline. Default: yes for `run`, no when
+    /// attached.
+    pub fn exit_when_stuck(mut self, exit: bool) -> Runner<E> {
+        self.options.exit_when_stuck = Some(exit);
+        self
+    }
+
+    /// Worker threads beside the calling one. Default: the executor's own; zero is
+    /// [`current_thread`](Runner::current_thread).
+    pub fn worker_threads(mut self, workers: usize) -> Runner<E> {
+        self.options.workers = Some(workers);
+        self
+    }
+
+    /// Runs everything on the calling thread.
+    pub fn current_thread(self) -> Runner<E> {
+        self.worker_threads(0)
+    }
+
+    /// The most threads for blocking jobs. Default: the executor's own.
+    pub fn blocking_threads(mut self, threads: usize) -> Runner<E> {
+        self.options.blocking = Some(threads);
+        self
+    }
+
+    /// Builds the executor with `build` rather than with its defaults: for one that has more to set
+    /// than a number of threads. Called on the thread that calls `run`, once the signals are heard;
+    /// an attached program has no use for it.
+    pub fn build_with(
+        mut self,
+        build: impl FnOnce(&Threads) -> Result<E, StartError> + Send + 'static,
+    ) -> Runner<E> {
+        self.build = Some(Box::new(build));
+        self
+    }
+
+    /// Registers what runs at the stop request (after the lame-duck time, if there is one), before
+    /// any task is cancelled; the drain waits for it. All registered run side by side.
+    ///
+    /// Takes a closure, an async closure or a future.
+    #[track_caller]
+    pub fn on_stop<M>(mut self, hook: impl IntoHook<M>) -> Runner<E> {
+        self.on_stop.push(Hook::new(hook, Location::caller()));
+        self
+    }
+
+    /// Registers what runs when all tasks are gone, before the executor ends; the last registered
+    /// runs first.
+    ///
+    /// Takes a closure, an async closure or a future.
+    #[track_caller]
+    pub fn on_stopped<M>(mut self, hook: impl IntoHook<M>) -> Runner<E> {
+        self.on_stopped.push(Hook::new(hook, Location::caller()));
+        self
+    }
+
+    /// Reacts to signals in place of the stop: `handler` is called for each signal, on the
+    /// executor, and may ask for the stop. A second SIGINT during a stop still forces.
+    pub fn on_signal(
+        mut self,
+        handler: impl FnMut(Signal, &Stopper) + Send + 'static,
+    ) -> Runner<E> {
+        self.on_signal = Some(Box::new(handler));
+        self
+    }
+
+    /// Is told of each failure when it is recorded, on the thread where it happened.
+    pub fn on_failure(mut self, told: impl Fn(&Failure) + Send + Sync + 'static) -> Runner<E> {
+        self.on_failure = Some(Box::new(told));
+        self
+    }
+
+    /// Is given the report once the program has ended, on the calling thread.
+    pub fn on_report(mut self, sink: impl FnOnce(&Report) + Send + 'static) -> Runner<E> {
+        self.on_report = Some(Box::new(sink));
+        self
+    }
+
+    /// Returns a handle that stops the program from anywhere, before `run` too.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+}
+
+impl<E> Default for Runner<E> {
+    fn default() -> Runner<E> {
+        Runner::new()
+    }
+}
+
+impl<E> fmt::Debug for Runner<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<E: Executor> Runner<E> {
+    /// Starts the executor, runs `main` on the calling thread, and ends both in order.
+    ///
+    /// `main` is plain: it is dropped at its next yield once the program is cancelling. It need be
+    /// neither `Send` nor `'static`.
+    ///
+    /// Errors are in the [`Exit`]: options that make no sense, a forbidden signal, a call inside a
+    /// running executor. `main` is never polled then.
+    #[track_caller]
+    pub fn run<F>(self, main: F) -> Exit
+    where
+        F: Future,
+        F::Output: MainOutput,
+    {
+        self.own(TaskKind::Plain, Location::caller(), |_| main)
+    }
+
+    /// As [`run`](Runner::run), with a graceful `main`: it is told at draining and cancelled at the
+    /// drain limit, for `serve().await; pool.close().await`.
+    #[track_caller]
+    pub fn run_graceful<M, F>(self, main: M) -> Exit
+    where
+        M: FnOnce(StopToken) -> F,
+        F: Future,
+        F::Output: MainOutput,
+    {
+        self.own(TaskKind::Graceful, Location::caller(), main)
+    }
+
+    /// Runs until a signal or a [`Stopper`] asks for the stop, with nothing but what hooks and the
+    /// stopper's holder do: aiorun's `run()` without a coroutine.
+    #[track_caller]
+    pub fn run_forever(self) -> Exit {
+        let place = Location::caller();
+        self.until(Until::Stopped).own(TaskKind::Plain, place, |_| std::future::ready(()))
+    }
+
+    fn own<M, F>(mut self, kind: TaskKind, place: Place, main: M) -> Exit
+    where
+        M: FnOnce(StopToken) -> F,
+        F: Future,
+        F::Output: MainOutput,
+    {
+        let sink = self.on_report.take();
+        let ended = self.try_own(kind, place, main);
+        deliver(E::NAME, ended, sink)
+    }
+
+    fn try_own<M, F>(mut self, kind: TaskKind, place: Place, main: M) -> Result<Ended, StartError>
+    where
+        M: FnOnce(StopToken) -> F,
+        F: Future,
+        F::Output: MainOutput,
+    {
+        self.options.limits()?;
+        if context::task().is_some() {
+            return Err(StartError::nested(
+                "`run` was called inside a task of a running program, whose executor it would \
+                 block: spawn the work, open a `scope(..)` for it, or use `attach(..).await`",
+            ));
+        }
+        // The handlers come first: from here on no signal is lost, however long the start takes.
+        let listener = (!E::HOSTED).then(|| Listener::new(&self.options.signals)).transpose()?;
+        let root: Arc<OnceLock<Weak<Node>>> = Arc::default();
+        let mark = root.clone();
+        let threads = Threads {
+            workers: self.options.workers,
+            blocking: self.options.blocking,
+            on_start: Some(Arc::new(move || _ = context::mark_thread(Some(mark.clone())))),
+        };
+        let executor = match self.build.take() {
+            Some(build) => build(&threads)?,
+            None => E::build(&threads)?,
+        };
+        let backend = executor.backend();
+        let warden = self.options.exit_when_stuck.unwrap_or(true);
+        let (live, driver) = self.start(backend.erase(), listener, warden)?;
+        _ = root.set(Arc::downgrade(&live.program.root()));
+        let outer = context::mark_thread(Some(root));
+        let main = Root::new(&live.program, kind, place, !E::ENDS, main);
+        executor.block_on(async move {
+            drop(backend.spawn(driver));
+            main.await;
+        });
+        live.program.cut_off_forced();
+        let within = live.supervision.left();
+        let ended = wait_for(executor.shutdown(within.unwrap_or(Duration::MAX)), within);
+        if ended != Some(Ok(())) {
+            live.program.executor_overdue(E::NAME);
+        }
+        _ = context::mark_thread(outer);
+        Ok(live.end())
+    }
+
+    /// Runs `main` inside the executor that the caller is in already: `#[tokio::main]`, a test.
+    ///
+    /// Starts no second executor and blocks no worker. Signals are left alone unless
+    /// [`signals`](Runner::signals) was called, and the process is never ended unless
+    /// [`exit_when_stuck`](Runner::exit_when_stuck) asks for it. Thread counts are the caller's: to
+    /// ask for one here is an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the program at once: all its tasks are dropped at their next
+    /// yield, shielded or not.
+    #[track_caller]
+    pub fn attach<F>(self, main: F) -> impl Future<Output = Exit>
+    where
+        E: Inside,
+        F: Future,
+        F::Output: MainOutput,
+    {
+        let place = Location::caller();
+        async move { self.join(E::inside(), TaskKind::Plain, place, |_| main).await }
+    }
+
+    /// As [`attach`](Runner::attach), with a graceful `main`.
+    #[track_caller]
+    pub fn attach_graceful<M, F>(self, main: M) -> impl Future<Output = Exit>
+    where
+        E: Inside,
+        M: FnOnce(StopToken) -> F,
+        F: Future,
+        F::Output: MainOutput,
+    {
+        let place = Location::caller();
+        async move { self.join(E::inside(), TaskKind::Graceful, place, main).await }
+    }
+}
+
+impl<E> Runner<E> {
+    /// As [`attach`](Runner::attach), on a backend that the caller names: an executor of their own.
+    #[track_caller]
+    pub fn attach_to<B, F>(self, backend: &B, main: F) -> impl Future<Output = Exit> + use<E, B, F>
+    where
+        B: Backend,
+        F: Future,
+        F::Output: MainOutput,
+    {
+        let place = Location::caller();
+        let backend = backend.erase();
+        async move { self.join(Ok(backend), TaskKind::Plain, place, |_| main).await }
+    }
+
+    /// As [`attach_to`](Runner::attach_to), with a graceful `main`.
+    #[track_caller]
+    pub fn attach_to_graceful<B, M, F>(
+        self,
+        backend: &B,
+        main: M,
+    ) -> impl Future<Output = Exit> + use<E, B, M, F>
+    where
+        B: Backend,
+        M: FnOnce(StopToken) -> F,
+        F: Future,
+        F::Output: MainOutput,
+    {
+        let place = Location::caller();
+        let backend = backend.erase();
+        async move { self.join(Ok(backend), TaskKind::Graceful, place, main).await }
+    }
+
+    async fn join<B, M, F>(
+        mut self,
+        backend: Result<B, StartError>,
+        kind: TaskKind,
+        place: Place,
+        main: M,
+    ) -> Exit
+    where
+        B: Backend,
+        M: FnOnce(StopToken) -> F,
+        F: Future,
+        F::Output: MainOutput,
+    {
+        let sink = self.on_report.take();
+        let name = backend.as_ref().map_or("none", |backend| backend.erase().name());
+        let started = backend.and_then(|backend| {
+            if self.options.workers.is_some() || self.options.blocking.is_some() {
+                return Err(StartError::options(
+                    "an attached program uses the executor that is there: set its threads where \
+                     it is built, not on the runner",
+                ));
+            }
+            let signals: &[Signal] =
+                if self.asked_for_signals { &self.options.signals } else { &[] };
+            let hosted = backend.host().is_some();
+            let listener = (!hosted).then(|| Listener::new(signals)).transpose()?;
+            let warden = self.options.exit_when_stuck.unwrap_or(false);
+            let (live, driver) = self.start(backend.erase(), listener, warden)?;
+            Ok((backend, live, driver))
+        });
+        let (backend, live, driver) = match started {
+            Ok(started) => started,
+            Err(error) => return deliver(name, Err(error), sink),
+        };
+        // Before the driver runs: a stop asked for before the start must find `main` there.
+        let root = Root::new(&live.program, kind, place, true, main);
+        drop(backend.spawn(driver));
+        root.await;
+        live.program.cut_off_forced();
+        deliver(name, Ok(live.end()), sink)
+    }
+
+    /// Starts what every program has, whoever owns its executor.
+    fn start(
+        self,
+        backend: AnyBackend,
+        listener: Option<Listener>,
+        warden: bool,
+    ) -> Result<(Live, Driver), StartError> {
+        let limits = self.options.limits()?;
+        let hands_over = self.on_signal.is_some();
+        let program = Program::new(backend, self.options, limits, self.on_failure, hands_over);
+        program.lock().on_stop = self.on_stop;
+        for hook in self.on_stopped {
+            program.root().add_hook(hook);
+        }
+        let supervision = match Supervision::start(&program, listener, warden) {
+            Ok(supervision) => supervision,
+            Err(error) => {
+                _ = program.conclude(); // its scopes refer to it
+                return Err(StartError::threads(error));
+            }
+        };
+        let driver = Driver::new(&program, self.stopper.clone(), self.on_signal, self.sources);
+        for reason in self.stopper.tie(&program) {
+            program.stop(reason);
+        }
+        Ok((Live { program, supervision, over: false }, driver))
+    }
+}
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    const fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn each_preset_starts_from_its_options() {
+        for (runner, options) in [
+            (Runner::<()>::new(), Options::default()),
+            (Runner::default(), Options::default()),
+            (Runner::cli(), Options::cli()),
+            (Runner::aiorun(), Options::aiorun()),
+        ] {
+            assert_eq!(format!("{:?}", runner.options), format!("{options:?}"));
+            assert!(!runner.asked_for_signals);
+            assert_eq!(format!("{runner:?}"), format!("Runner {{ options: {options:?}, .. }}"));
+        }
+    }
+
+    #[test]
+    fn each_setter_keeps_what_the_others_set() {
+        struct Silent;
+        impl SignalSource for Silent {
+            fn poll_signal(&mut self, _: &mut Context<'_>) -> Poll<Option<Signal>> {
+                Poll::Pending
+            }
+        }
+        let runner = Runner::<()>::new()
+            .timeout(secs(1))
+            .drain_limit(secs(2))
+            .closing_reserve(secs(3))
+            .lame_duck(secs(4))
+            .until(Until::Stopped)
+            .signals([Signal::HANGUP])
+            .signal_source(Silent)
+            .second_interrupt(SecondInterrupt::Record)
+            .debounce(secs(5))
+            .stop_on_panic(true)
+            .reraise(Reraise::Always)
+            .exit_when_stuck(false)
+            .current_thread()
+            .blocking_threads(6)
+            .build_with(|_| Ok(()))
+            .on_stop(|| ())
+            .on_stopped(|| ())
+            .on_signal(|_, _| ())
+            .on_failure(|_| ())
+            .on_report(|_| ());
+        assert_eq!(runner.options.workers, Some(0));
+        let runner = runner.worker_threads(7);
+        let expected = Options {
+            timeout: Some(secs(1)),
+            drain_limit: Some(secs(2)),
+            closing_reserve: Some(secs(3)),
+            lame_duck: secs(4),
+            until: Until::Stopped,
+            signals: vec![Signal::HANGUP],
+            second_interrupt: SecondInterrupt::Record,
+            debounce: secs(5),
+            stop_on_panic: true,
+            reraise: Reraise::Always,
+            exit_when_stuck: Some(false),
+            workers: Some(7),
+            blocking: Some(6),
+        };
+        assert_eq!(format!("{:?}", runner.options), format!("{expected:?}"));
+        assert!(runner.asked_for_signals && runner.build.is_some());
+        assert_eq!([runner.sources.len(), runner.on_stop.len(), runner.on_stopped.len()], [1; 3]);
+        let sinks = [runner.on_signal.is_some(), runner.on_failure.is_some()];
+        assert_eq!((sinks, runner.on_report.is_some()), ([true; 2], true));
+    }
+
+    #[test]
+    fn what_is_waited_for_outside_of_executors_is_woken_or_given_up() {
+        for within in [None, Some(secs(3600))] {
+            let (sent, received) = std::sync::mpsc::channel::<Waker>();
+            let ready = Arc::new(AtomicBool::new(false));
+            let readies = ready.clone();
+            let wakes = std::thread::spawn(move || {
+                let waker = received.recv().unwrap();
+                readies.store(true, SeqCst);
+                waker.wake();
+            });
+            let woken = std::future::poll_fn(|cx| {
+                _ = sent.send(cx.waker().clone());
+                if ready.load(SeqCst) { Poll::Ready(7) } else { Poll::Pending }
+            });
+            assert_eq!(wait_for(woken, within), Some(7));
+            wakes.join().unwrap();
+        }
+        assert_eq!(wait_for(std::future::ready(7), Some(Duration::ZERO)), Some(7));
+        let never = std::future::pending::<()>;
+        assert_eq!(wait_for(never(), Some(Duration::ZERO)), None);
+        assert_eq!(wait_for(never(), Some(Duration::from_millis(1))), None);
+    }
+}

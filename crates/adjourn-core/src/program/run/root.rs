@@ -1,0 +1,131 @@
+//! What the calling thread runs.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::contract::error::{JoinError, Place, take_message};
+use crate::contract::main_output::{MainEnd, MainOutput};
+use crate::contract::options::Until;
+use crate::contract::report::{FailureKind, Outcome, Reason, TaskKind};
+use crate::contract::rt::{AnySleep, Timer};
+use crate::program::Program;
+use crate::program::driver::perform;
+use crate::track::context;
+use crate::track::node::Spawn;
+use crate::track::stop::StopToken;
+use crate::track::table::flag;
+use crate::track::task::Tracked;
+
+pin_project! {
+    /// What the calling thread runs: `main`, and the driver's work where the driver cannot.
+    pub(super) struct Root<F: Future> {
+        #[pin]
+        main: Option<Tracked<F>>,
+        program: Arc<Program>,
+        // The executor goes on: what was cut off is waited for, since no end of it drops that.
+        stays: bool,
+        // How long, where no thread tells that the deadline is near.
+        patience: Option<AnySleep>,
+    }
+}
+
+impl Root<std::future::Ready<MainEnd>> {
+    pub(super) fn new<M, F>(
+        program: &Arc<Program>,
+        kind: TaskKind,
+        place: Place,
+        stays: bool,
+        main: M,
+    ) -> Root<impl Future<Output = MainEnd>>
+    where
+        M: FnOnce(StopToken) -> F,
+        F: Future,
+        F::Output: MainOutput,
+    {
+        let node = program.root();
+        let mut spawn = Spawn::new(kind, place);
+        spawn.name = Some(Box::new("main".into()));
+        let task = node.register(spawn);
+        if let Some(task) = &task {
+            program.set_main(task);
+        }
+        let token = StopToken::new(node);
+        let main = task.map(|task| {
+            Tracked::new(task, async move {
+                let end = main(token).await.into_end();
+                let mark = match &end {
+                    MainEnd::Returned(_) => 0,
+                    MainEnd::Failed(_) => flag::FAILED,
+                    MainEnd::Stopped => flag::STOPPED,
+                };
+                if let Some(task) = context::task().filter(|_| mark != 0) {
+                    task.set(mark);
+                }
+                end
+            })
+        });
+        Root { main, program: program.clone(), stays, patience: None }
+    }
+}
+
+impl<F: Future<Output = MainEnd>> Future for Root<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        this.program.set_root_waker(cx.waker());
+        if this.program.is_summoned() {
+            this.program.drive(perform);
+        }
+        if let Some(main) = this.main.as_mut().as_pin_mut() {
+            if let Poll::Ready(end) = main.poll(cx) {
+                this.main.set(None);
+                main_ended(this.program, end.take());
+            }
+        }
+        if !this.program.is_finished() {
+            return Poll::Pending;
+        }
+        if !*this.stays || !this.program.awaits_drops() {
+            return Poll::Ready(());
+        }
+        if !this.program.is_hosted() {
+            return Poll::Pending;
+        }
+        let program = &*this.program;
+        let sleep = this.patience.get_or_insert_with(|| program.backend.sleep(program.patience()));
+        Pin::new(sleep).poll(cx)
+    }
+}
+
+fn main_ended(program: &Arc<Program>, end: Result<MainEnd, JoinError>) {
+    let failed = |kind, chain: Vec<String>| {
+        let why = chain.join(": ");
+        program.fail_fatally(kind, "main".to_owned(), chain);
+        program.stop(Reason::MainFailed(why));
+    };
+    match end {
+        Ok(MainEnd::Returned(code)) => program.main_ended(Outcome::Finished, code),
+        Ok(MainEnd::Stopped) => program.main_ended(Outcome::Cancelled, None),
+        Ok(MainEnd::Failed(chain)) => {
+            program.main_ended(Outcome::Failed, None);
+            failed(FailureKind::MainError, chain);
+        }
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => {
+                program.main_ended(Outcome::Panicked, None);
+                failed(FailureKind::MainPanic, vec![take_message(payload)]);
+            }
+            Err(_) => program.main_ended(Outcome::Cancelled, None),
+        },
+    }
+    match program.options.until {
+        Until::MainReturns => program.stop(Reason::MainReturned),
+        Until::Idle => program.idle(),
+        Until::Stopped => {}
+    }
+}

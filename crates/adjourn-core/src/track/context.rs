@@ -1,0 +1,415 @@
+//! What the running thread is doing: the task that it polls, and the program that it belongs to.
+//!
+//! Two thread-locals. What each poll changes is plain data without a destructor, so that it costs
+//! a few moves and is there to the thread's very end; the rest is rarely set.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::Waker;
+
+use crate::track::node::Node;
+use crate::track::shield::Guard;
+use crate::track::table::{Chunk, Mark, TaskRef, flag};
+
+/// What every poll changes: single words.
+struct Hot {
+    state: Cell<State>,
+    /// The task that is polled, where the state says so.
+    mark: Cell<Option<&'static Mark>>,
+    chunk: Cell<Option<&'static Chunk>>,
+    /// Where the task's own waker is for the time of the poll; no other is there meanwhile.
+    waker: Cell<usize>,
+    seat: Cell<Option<&'static AtomicUsize>>,
+    /// The chunk that this thread spawned into last, and the number of its scope.
+    roomy: Cell<Option<&'static Chunk>>,
+    roomy_of: Cell<u64>,
+}
+
+/// What is around what is polled, in one word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct State(u32);
+
+impl State {
+    const NONE: State = State(0);
+    /// A task is polled.
+    const INSIDE: u32 = 1;
+    /// The future is being dropped by the lifecycle, not by the user's code.
+    const ENDING: u32 = 2;
+    /// `Cold` has a scope or a guard for what is polled.
+    const FURNISHED: u32 = 4;
+    /// One shield; their number is above the flags.
+    const SHIELD: u32 = 8;
+
+    fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+}
+
+struct Cold {
+    /// The scope given by `in_scope`, over the task's own.
+    scope: RefCell<Option<Arc<Node>>>,
+    /// The innermost cleanup around what is polled.
+    guard: RefCell<Option<Arc<Guard>>>,
+    root: RefCell<Option<ThreadRoot>>,
+    seat: OnceCell<Seat>,
+}
+
+/// The root of the program that owns a thread; set once the program has one, which may be after
+/// its threads have started.
+pub(crate) type ThreadRoot = Arc<OnceLock<Weak<Node>>>;
+
+thread_local! {
+    static HOT: Hot = const {
+        Hot {
+            state: Cell::new(State::NONE),
+            mark: Cell::new(None),
+            chunk: Cell::new(None),
+            waker: Cell::new(0),
+            seat: Cell::new(None),
+            roomy: Cell::new(None),
+            roomy_of: Cell::new(0),
+        }
+    };
+    static COLD: Cold = const {
+        Cold {
+            scope: RefCell::new(None),
+            guard: RefCell::new(None),
+            root: RefCell::new(None),
+            seat: OnceCell::new(),
+        }
+    };
+}
+
+// No destructor: it is never registered for one, and never gone.
+const _: () = assert!(!std::mem::needs_drop::<Hot>());
+
+/// Where a thread says which task it polls, for the report; 0 for none. Used again by other
+/// threads once this one has ended.
+struct Seat(&'static AtomicUsize);
+
+/// All seats, and those that no thread has.
+static SEATS: Mutex<(Vec<&'static AtomicUsize>, Vec<&'static AtomicUsize>)> =
+    Mutex::new((Vec::new(), Vec::new()));
+
+impl Seat {
+    fn new() -> Seat {
+        let mut seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, free) = &mut *seats;
+        Seat(free.pop().unwrap_or_else(|| {
+            let seat: &'static AtomicUsize = Box::leak(Box::default());
+            all.push(seat);
+            seat
+        }))
+    }
+
+    /// Gives this thread one, unless it is at its end.
+    #[cold]
+    fn take() -> Option<&'static AtomicUsize> {
+        let seat = COLD.try_with(|cold| cold.seat.get_or_init(Seat::new).0).ok();
+        HOT.with(|hot| hot.seat.set(seat));
+        seat
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        HOT.with(|hot| hot.seat.set(None));
+        self.0.store(0, Relaxed);
+        SEATS.lock().unwrap_or_else(PoisonError::into_inner).1.push(self.0);
+    }
+}
+
+/// Returns the seats of the tasks that are inside a poll now, for a report.
+pub(crate) fn polling() -> Vec<usize> {
+    let seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
+    seats.0.iter().map(|seat| seat.load(Relaxed)).filter(|seat| *seat != 0).collect()
+}
+
+/// What a poll interrupts.
+struct Outer {
+    state: State,
+    mark: Option<&'static Mark>,
+    chunk: Option<&'static Chunk>,
+    waker: usize,
+    scope: Option<Arc<Node>>,
+    guard: Option<Arc<Guard>>,
+}
+
+/// Whether something is polled on this thread that a poll would interrupt: a program may run
+/// inside a task of another.
+#[inline]
+pub(crate) fn is_busy() -> bool {
+    HOT.with(|hot| hot.state.get() != State::NONE)
+}
+
+/// Puts aside what is polled, runs `work`, which must not unwind, and takes it up again.
+#[cold]
+pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
+    // At the thread's end there is no place for the furniture: what is polled then goes without.
+    let furniture = COLD.try_with(|cold| (cold.scope.take(), cold.guard.take()));
+    let (scope, guard) = furniture.unwrap_or_default();
+    let outer = HOT.with(|hot| Outer {
+        state: hot.state.replace(State::NONE),
+        mark: hot.mark.get(),
+        chunk: hot.chunk.get(),
+        waker: hot.waker.get(),
+        scope,
+        guard,
+    });
+    let result = work();
+    let Outer { state, mark, chunk, waker, scope, guard } = outer;
+    _ = COLD.try_with(|cold| (cold.scope.replace(scope), cold.guard.replace(guard)));
+    HOT.with(|hot| {
+        hot.mark.set(mark);
+        hot.chunk.set(chunk);
+        hot.waker.set(waker);
+        hot.state.set(state);
+    });
+    sit(if state.has(State::INSIDE) { mark } else { None });
+    result
+}
+
+/// Says that a task is polled, until [`leave`] is called; `waker` is the task's own. Nothing may be
+/// polled already: [`is_busy`].
+#[inline]
+pub(crate) fn enter(task: TaskRef, waker: Option<&Waker>) {
+    HOT.with(|hot| {
+        hot.state.set(State(State::INSIDE));
+        hot.mark.set(Some(task.mark()));
+        hot.chunk.set(Some(task.chunk()));
+        hot.waker.set(waker.map_or(0, |waker| std::ptr::from_ref(waker).addr()));
+    });
+    sit(Some(task.mark()));
+}
+
+/// Says that it is polled no more.
+#[inline]
+pub(crate) fn leave() {
+    HOT.with(|hot| hot.state.set(State::NONE));
+    sit(None);
+}
+
+/// Runs `work`, which must not unwind, as part of a task.
+pub(crate) fn within<R>(task: TaskRef, work: impl FnOnce() -> R) -> R {
+    let inside = || {
+        enter(task, None);
+        let result = work();
+        leave();
+        result
+    };
+    if is_busy() { aside(inside) } else { inside() }
+}
+
+/// Says on this thread's seat which task it polls.
+#[inline]
+fn sit(task: Option<&'static Mark>) {
+    if let Some(seat) = HOT.with(|hot| hot.seat.get()).or_else(Seat::take) {
+        // Relaxed: read for a report only, of a poll that has lasted until the cut-off.
+        seat.store(task.map_or(0, |mark| std::ptr::from_ref(mark).addr()), Relaxed);
+    }
+}
+
+impl Hot {
+    #[inline]
+    fn place(&self) -> Option<(&'static Mark, &'static Chunk)> {
+        match (self.state.get().has(State::INSIDE), self.mark.get(), self.chunk.get()) {
+            (true, Some(mark), Some(chunk)) => Some((mark, chunk)),
+            _ => None,
+        }
+    }
+}
+
+/// Says that from here on the lifecycle drops the task's future.
+#[inline]
+pub(crate) fn begin_ending() {
+    HOT.with(|hot| hot.state.set(State(hot.state.get().0 | State::ENDING)));
+}
+
+pub(crate) fn is_ending() -> bool {
+    HOT.with(|hot| hot.state.get().has(State::ENDING))
+}
+
+/// Returns where the task is that is polled on this thread.
+#[inline]
+pub(crate) fn place() -> Option<(&'static Mark, &'static Chunk)> {
+    HOT.with(Hot::place)
+}
+
+/// Returns the task that is polled on this thread.
+#[inline]
+pub(crate) fn task() -> Option<TaskRef> {
+    place().map(|(mark, chunk)| TaskRef::running(mark, chunk))
+}
+
+/// Whether `waker` is the one that the task is polled with, not a part's or another's. A clone of it
+/// is not: whoever has one registers it.
+#[inline]
+pub(crate) fn is_own_waker(waker: &Waker) -> bool {
+    HOT.with(|hot| hot.waker.get() == std::ptr::from_ref(waker).addr())
+}
+
+/// Returns the chunk of the task that is polled, unless `in_scope` gives another scope.
+#[inline]
+pub(crate) fn own_chunk() -> Option<&'static Chunk> {
+    HOT.with(|hot| {
+        let state = hot.state.get();
+        let own = state.has(State::INSIDE) && !state.has(State::FURNISHED);
+        if own { hot.chunk.get() } else { None }
+    })
+}
+
+/// Whether there is a shield around what is polled.
+#[inline]
+pub(crate) fn is_shielded() -> bool {
+    HOT.with(|hot| hot.state.get().0 >= State::SHIELD)
+}
+
+#[inline]
+fn is_furnished() -> bool {
+    HOT.with(|hot| hot.state.get().has(State::FURNISHED))
+}
+
+/// Whether a scope given by `in_scope` is over the task's own.
+#[inline]
+pub(crate) fn is_in_scope() -> bool {
+    is_furnished() && COLD.try_with(|cold| cold.scope.borrow().is_some()).unwrap_or(false)
+}
+
+/// Returns the innermost cleanup around what is polled.
+pub(crate) fn guard() -> Option<Arc<Guard>> {
+    if is_furnished() {
+        COLD.try_with(|cold| cold.guard.borrow().clone()).ok().flatten()
+    } else {
+        None
+    }
+}
+
+/// Whether shielded work may still be spawned while the scope is cancelling.
+pub(crate) fn is_privileged() -> bool {
+    is_shielded() || task().is_some_and(|task| task.word().has(flag::SHIELDED))
+}
+
+/// Returns the scope that a spawn goes to.
+pub(crate) fn scope() -> Option<Arc<Node>> {
+    if is_in_scope() {
+        return COLD.try_with(|cold| cold.scope.borrow().clone()).ok().flatten();
+    }
+    match task() {
+        Some(task) => task.node(),
+        None => thread_root(),
+    }
+}
+
+/// Returns the scope that tracks the task that is being polled, whatever `in_scope` says.
+pub(crate) fn task_node() -> Option<Arc<Node>> {
+    task()?.node()
+}
+
+/// Says that this thread belongs to a program: its free functions use the root scope.
+pub(crate) fn mark_thread(root: Option<ThreadRoot>) -> Option<ThreadRoot> {
+    COLD.try_with(|cold| cold.root.replace(root)).ok().flatten()
+}
+
+fn thread_root() -> Option<Arc<Node>> {
+    let root = |cold: &Cold| cold.root.borrow().as_ref()?.get()?.upgrade();
+    COLD.try_with(root).ok().flatten()
+}
+
+/// Returns the chunk into which this thread last spawned, if it is the scope's.
+#[inline]
+pub(crate) fn chunk_of(uid: u64) -> Option<&'static Chunk> {
+    HOT.with(|hot| if hot.roomy_of.get() == uid { hot.roomy.get() } else { None })
+}
+
+pub(crate) fn set_chunk(uid: u64, chunk: &'static Chunk) {
+    HOT.with(|hot| {
+        hot.roomy.set(Some(chunk));
+        hot.roomy_of.set(uid);
+    });
+}
+
+/// Shields what is polled until it is dropped, by a panic too.
+pub(crate) struct Shielded(());
+
+#[inline]
+pub(crate) fn inside_shield() -> Shielded {
+    HOT.with(|hot| hot.state.set(State(hot.state.get().0 + State::SHIELD)));
+    Shielded(())
+}
+
+impl Drop for Shielded {
+    #[inline]
+    fn drop(&mut self) {
+        HOT.with(|hot| hot.state.set(State(hot.state.get().0 - State::SHIELD)));
+    }
+}
+
+/// Puts a scope or a guard around what is polled until it is dropped, by a panic too.
+pub(crate) struct Inside<T: 'static> {
+    place: fn(&Cold) -> &RefCell<Option<T>>,
+    outer: Option<T>,
+    furnished: bool,
+}
+
+fn set_furnished(furnished: bool) -> bool {
+    HOT.with(|hot| {
+        let state = hot.state.get();
+        let flag = if furnished { State::FURNISHED } else { 0 };
+        hot.state.set(State(state.0 & !State::FURNISHED | flag));
+        state.has(State::FURNISHED)
+    })
+}
+
+pub(crate) fn inside_scope(node: Arc<Node>) -> Inside<Arc<Node>> {
+    Inside::new(|cold| &cold.scope, node)
+}
+
+pub(crate) fn inside_guard(guard: Arc<Guard>) -> Inside<Arc<Guard>> {
+    Inside::new(|cold| &cold.guard, guard)
+}
+
+impl<T> Inside<T> {
+    fn new(place: fn(&Cold) -> &RefCell<Option<T>>, value: T) -> Inside<T> {
+        let mut value = Some(value);
+        // At the thread's end there is no place for it: what is polled then goes without.
+        let outer = COLD.try_with(|cold| place(cold).replace(value.take())).ok().flatten();
+        let furnished = set_furnished(value.is_none());
+        Inside { place, outer, furnished }
+    }
+}
+
+impl<T> Drop for Inside<T> {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        let inner = COLD.try_with(|cold| (self.place)(cold).replace(outer));
+        set_furnished(self.furnished);
+        drop(inner); // outside the borrow: it may be a scope's last reference
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::contract::report::{Outcome, TaskKind};
+    use crate::track::node::Spawn;
+
+    #[test]
+    fn the_seat_of_a_thread_that_has_ended_is_taken_by_the_next() {
+        let program = crate::tests::nowhere::program(false);
+        let spawn = Spawn::new(TaskKind::Plain, std::panic::Location::caller());
+        let task = program.root().register(spawn).unwrap();
+        let seats = || SEATS.lock().unwrap_or_else(PoisonError::into_inner).0.len();
+        let before = seats();
+        for _ in 0..200 {
+            let seen =
+                std::thread::spawn(move || within(task, || polling().contains(&task.seat())));
+            assert!(seen.join().unwrap(), "it is seen to be polled");
+            assert!(!polling().contains(&task.seat()));
+        }
+        // Other tests' threads take some.
+        assert!(seats() < before + 100, "{} and then {}", before, seats());
+        Node::deregister(task, Outcome::Finished);
+        program.conclude();
+    }
+}

@@ -1,0 +1,155 @@
+//! Methods on futures.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::contract::error::{Place, Reported, error_chain};
+use crate::contract::report::{FailureKind, Reason};
+use crate::program::Program;
+use crate::track::context;
+use crate::track::scope::{InScope, Scope};
+use crate::track::shield::{OnCancel, Shield, shield};
+use crate::track::stop::UntilStop;
+use crate::track::table::flag;
+
+/// What Adjourn adds to every future.
+pub trait FutureExt: Future + Sized {
+    /// Makes this a section in which the enclosing task cannot be cancelled: [`shield`].
+    #[track_caller]
+    fn shield(self) -> Shield<Self> {
+        shield(self)
+    }
+
+    /// When the enclosing task is cancelled inside this, drops this and then runs `cleanup`,
+    /// shielded.
+    ///
+    /// What `cleanup` undoes should be done inside this: a stop that comes before the first poll
+    /// drops both, since nothing has begun.
+    ///
+    /// It acts once nothing inside this holds the task (a shield, an inner cleanup), the innermost
+    /// first, and only if this has begun. The task ends when `cleanup` does; the deadline bounds it.
+    /// Dropped by the future around it (`select!`, a timeout) rather than by the task's
+    /// cancellation, `cleanup` does not run; the report has the line.
+    #[track_caller]
+    fn on_cancel<C: Future<Output = ()>>(self, cleanup: C) -> OnCancel<Self, C> {
+        OnCancel::new(self, cleanup, Location::caller())
+    }
+
+    /// Gives up when the current scope is asked to stop: `Err(StopRequested)`, with this dropped.
+    ///
+    /// The stop is looked at before this is polled. The current scope is that of the task that polls
+    /// it; where a combinator polls it with a waker of its own, or inside `in_scope`, that of the
+    /// first such poll.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future itself: it is dropped wherever it is pending.
+    fn until_stop(self) -> UntilStop<Self> {
+        UntilStop::new(self)
+    }
+
+    /// Gives this a scope, though something else spawns it: a framework's handler, say.
+    ///
+    /// The free functions called in it use `scope`. It is not itself tracked by the scope.
+    fn in_scope<B>(self, scope: &Scope<B>) -> InScope<Self> {
+        InScope::new(self, scope)
+    }
+}
+
+impl<F: Future> FutureExt for F {}
+
+/// What Adjourn adds to futures of a `Result`.
+pub trait ResultFutureExt<T, E>: Future<Output = Result<T, E>> + Sized
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Makes an `Err` one that marks the task failed, is kept in the report with its causes, and
+    /// stops the program.
+    ///
+    /// An `Err` with [`StopRequested`](crate::StopRequested) among its causes does neither.
+    #[track_caller]
+    fn or_stop(self) -> OrReport<Self> {
+        OrReport { future: self, stop: true, place: Location::caller() }
+    }
+
+    /// Makes an `Err` one that marks the task failed and is kept in the report with its causes;
+    /// the program goes on.
+    #[track_caller]
+    fn or_report(self) -> OrReport<Self> {
+        OrReport { future: self, stop: false, place: Location::caller() }
+    }
+}
+
+impl<F, T, E> ResultFutureExt<T, E> for F
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+}
+
+pin_project! {
+    /// A future whose error goes to the report. From [`ResultFutureExt`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct OrReport<F> {
+        #[pin]
+        future: F,
+        stop: bool,
+        place: Place,
+    }
+}
+
+impl<F, T, E> Future for OrReport<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Output = Result<T, Reported>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match std::task::ready!(this.future.poll(cx)) {
+            Ok(value) => Poll::Ready(Ok(value)),
+            Err(error) => {
+                record(&*error.into(), *this.stop, this.place);
+                Poll::Ready(Err(Reported))
+            }
+        }
+    }
+}
+
+fn record(error: &(dyn std::error::Error + 'static), stop: bool, place: Place) {
+    let (chain, stop_requested) = error_chain(error);
+    let task = context::task();
+    let Some(node) = context::scope() else { return };
+    if stop_requested {
+        if let Some(task) = task {
+            task.set(flag::STOPPED);
+        }
+        return;
+    }
+    let origin = match task {
+        Some(task) => {
+            task.set(flag::FAILED);
+            task.node().unwrap_or_else(|| node.clone()).describe(&task)
+        }
+        None => format!("the future at {}", Program::place_text(place)),
+    };
+    if stop {
+        let why = format!("{origin}: {}", chain.join(": "));
+        node.program.fail_fatally(FailureKind::TaskError, origin, chain);
+        node.program.stop(Reason::TaskFailed(why));
+    } else {
+        node.program.fail(FailureKind::TaskError, origin, chain);
+    }
+}
+
+impl<F> fmt::Debug for OrReport<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrReport").field("stop", &self.stop).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,307 @@
+//! What is known of one scope: its token, its tasks, who waits for it.
+//!
+//! Invariants:
+//! 1. `spawned = live + finished + failed + panicked + cancelled + abandoned` whenever the lock is
+//!    free.
+//! 2. A task is registered before its future is given to the executor, and deregistered after its
+//!    future is dropped.
+//! 3. The token fires before its waiters are collected, and a waiter looks at the token after it
+//!    is registered: one of the two sees the other.
+//! 4. Wakers leave the table and the waiters under the lock and are woken or dropped outside it.
+//! 5. Tasks come and go under the lock of their chunk alone. What a scope has to know of that it
+//!    reads from two counts that they change there: of chunks with a live task, of graceful tasks.
+//!    "Nobody is left" is told to the machine before those are read, and a spawn that makes the
+//!    first of them takes it back after: one of the two sees the other.
+
+mod listing;
+mod tasks;
+mod tracking;
+mod waiters;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, PoisonError};
+
+use crate::contract::hook::Hook;
+use crate::contract::report::{Straggler, TaskKind};
+use crate::phase::ScopeId;
+use crate::program::{Program, Wakes};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use crate::sync::{Condvar, Mutex, MutexGuard, read_in_order};
+use crate::track::context;
+use crate::track::table::{Chunk, Slots, flag};
+
+use self::tasks::Tasks;
+pub(crate) use self::tracking::Spawn;
+pub(crate) use self::waiters::{WaitKey, Waiter};
+
+/// What all handles and tasks of a scope share.
+pub(crate) struct Node {
+    pub(crate) program: Arc<Program>,
+    pub(crate) id: ScopeId,
+    /// Never the same for two scopes of a process: by it a chunk is told to be the scope's.
+    pub(crate) uid: u64,
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) parent: Option<Arc<Node>>,
+    pub(crate) depends_on: Box<[ScopeId]>,
+    /// The stop token.
+    fired: AtomicBool,
+    /// Chunks with a live task.
+    pub(crate) live_chunks: AtomicUsize,
+    /// Live graceful tasks.
+    pub(crate) graceful: AtomicUsize,
+    /// The machine was told that nobody can spawn here any more.
+    told_left: AtomicBool,
+    tasks: Mutex<Tasks>,
+    /// Woken when the token fires, for blocking code.
+    stopped: Condvar,
+    /// Threads that wait for that: to wake none is a system call as well.
+    blocked: AtomicUsize,
+}
+
+/// Which spawns a scope takes, from all to none: it only ever narrows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Gate {
+    /// All.
+    Open,
+    /// Shielded tasks and jobs, from shielded work, cleanups and hooks.
+    Shielded,
+    /// None.
+    Closed,
+}
+
+impl Gate {
+    /// Whether the running code may spawn a task of this kind.
+    pub(crate) fn takes(self, kind: TaskKind) -> bool {
+        match self {
+            Gate::Open => true,
+            Gate::Shielded => kind.is_shielded() && context::is_privileged(),
+            Gate::Closed => false,
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn new(
+        program: &Arc<Program>,
+        id: ScopeId,
+        name: Cow<'static, str>,
+        parent: Option<Arc<Node>>,
+        depends_on: &[ScopeId],
+    ) -> Arc<Node> {
+        Arc::new(Node {
+            program: program.clone(),
+            id,
+            uid: Program::next_uid(),
+            name,
+            parent,
+            depends_on: depends_on.into(),
+            fired: AtomicBool::new(false),
+            live_chunks: AtomicUsize::new(0),
+            graceful: AtomicUsize::new(0),
+            told_left: AtomicBool::new(false),
+            tasks: Mutex::new(Tasks::new()),
+            stopped: Condvar::new(),
+            blocked: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Tasks>> {
+        self.tasks.try_lock().ok()
+    }
+
+    pub(crate) fn is_fired(&self) -> bool {
+        self.fired.load(SeqCst)
+    }
+
+    pub(crate) fn set_fired(&self) {
+        self.fired.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.parent.is_none()
+    }
+
+    /// Whether a task of it is alive.
+    pub(crate) fn is_alive(&self) -> bool {
+        read_in_order(&self.live_chunks) > 0
+    }
+
+    /// Whether `self` is `other` or a scope below it.
+    pub(crate) fn is_within(self: &Arc<Node>, other: &Arc<Node>) -> bool {
+        let mut node = Some(self);
+        while let Some(here) = node {
+            if Arc::ptr_eq(here, other) {
+                return true;
+            }
+            node = here.parent.as_ref();
+        }
+        false
+    }
+
+    /// The names from the root to this scope.
+    pub(crate) fn path(&self) -> String {
+        let mut names = vec![&*self.name];
+        let mut node = self.parent.as_ref();
+        while let Some(here) = node {
+            if names.len() == 16 {
+                names.push("…");
+                break;
+            }
+            names.push(&here.name);
+            node = here.parent.as_ref();
+        }
+        names.reverse();
+        names.join("/")
+    }
+
+    // What the driver does.
+
+    /// Fires the token: wakes who waits for it.
+    pub(crate) fn fire(&self) {
+        self.set_fired();
+        let mut wakes = Wakes::default();
+        let mut tasks = self.lock();
+        for chunk in &tasks.chunks {
+            chunk.set_fired(&mut chunk.lock());
+        }
+        tasks.take_waiters(&mut wakes, |waiter| matches!(waiter, Waiter::Stop(_)));
+        let chunks = tasks.chunks.clone();
+        drop(tasks);
+        self.notify_blocked();
+        self.sweep(chunks, wakes, |chunk, slots, wakes| slots.take_watchers(chunk, wakes));
+    }
+
+    /// Cancels plain and graceful tasks: each is dropped at its next yield that nothing holds.
+    pub(crate) fn cancel(&self) {
+        let mut wakes = Wakes::default();
+        let mut tasks = self.lock();
+        tasks.narrow(Gate::Shielded);
+        for chunk in &tasks.chunks {
+            chunk.lock().cancel(chunk);
+        }
+        tasks.take_cancel_waiters(&mut wakes, None);
+        let chunks = tasks.chunks.clone();
+        drop(tasks);
+        self.sweep(chunks, wakes, |chunk, slots, wakes| {
+            slots.take_wakers(chunk, wakes, flag::CANCEL);
+        });
+    }
+
+    /// The cut-off has come: returns the first tasks that are alive and how many more there are,
+    /// and has all of them dropped at their next yield, held or not.
+    pub(crate) fn cut_off(self: &Arc<Node>) -> (Vec<Straggler>, u64) {
+        let mut wakes = Wakes::default();
+        let now = self.program.now();
+        let mut tasks = self.lock();
+        let (stragglers, omitted) = tasks.stragglers(self, now);
+        tasks.narrow(Gate::Shielded); // hooks that run after this may spawn what they wait for
+        for chunk in &tasks.chunks {
+            let mut slots = chunk.lock();
+            slots.narrow(Gate::Shielded);
+            slots.force(chunk, &self.program);
+        }
+        tasks.take_cancel_waiters(&mut wakes, None);
+        let chunks = tasks.chunks.clone();
+        drop(tasks);
+        self.sweep(chunks, wakes, |chunk, slots, wakes| {
+            slots.take_wakers(chunk, wakes, flag::FORCE);
+        });
+        (stragglers, omitted)
+    }
+
+    /// Has `take` take the wakers of each chunk and wakes them before it goes on to the next: what it
+    /// has just touched is at hand, and other threads begin with it meanwhile. What is to be seen by
+    /// whoever is woken was done to all chunks before.
+    fn sweep(
+        &self,
+        chunks: Vec<&'static Chunk>,
+        mut wakes: Wakes,
+        take: impl Fn(&'static Chunk, &mut Slots, &mut Wakes),
+    ) {
+        wakes.wake();
+        for chunk in chunks {
+            let mut slots = chunk.lock();
+            // At the program's end another scope may have it by now.
+            if chunk.belongs_to(self.uid) {
+                take(chunk, &mut slots, &mut wakes);
+            }
+            drop(slots);
+            wakes.wake();
+        }
+    }
+
+    pub(crate) fn take_hooks(&self) -> Vec<Hook> {
+        mem::take(&mut self.lock().hooks)
+    }
+
+    /// Lets the scope end with its tasks, whatever handles there are.
+    pub(crate) fn seal(self: &Arc<Node>) {
+        self.lock().sealed = true;
+        self.program.sync(self);
+    }
+
+    pub(crate) fn add_hook(&self, hook: Hook) {
+        let mut tasks = self.lock();
+        if !tasks.is_closed() {
+            tasks.hooks.push(hook);
+            return;
+        }
+        drop(tasks);
+        drop(hook);
+    }
+
+    pub(crate) fn open_handle(&self) {
+        self.lock().handles += 1;
+    }
+
+    pub(crate) fn close_handle(self: &Arc<Node>) {
+        let mut tasks = self.lock();
+        tasks.handles -= 1;
+        let left = tasks.is_left(self);
+        drop(tasks);
+        if left {
+            self.program.sync(self);
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // One after the other: a chain of a hundred thousand would overflow the stack.
+        let mut above = self.parent.take();
+        while let Some(node) = above {
+            above = Arc::into_inner(node).and_then(|mut node| node.parent.take());
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Node").field(&self.path()).finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::tests::nowhere::program;
+
+    #[test]
+    fn the_last_of_a_hundred_thousand_nested_scopes_takes_the_others_along() {
+        let program = program(false);
+        let mut deepest = program.root();
+        for _ in 0..100_000 {
+            deepest = program.open(&deepest, "deep".into(), &[]);
+        }
+        _ = program.conclude(); // nobody else holds them any more
+        let left = Arc::downgrade(&program);
+        drop((program, deepest));
+        assert_eq!(left.strong_count(), 0);
+    }
+}

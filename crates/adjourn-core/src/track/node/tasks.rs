@@ -1,0 +1,259 @@
+//! What a [`Node`]'s lock guards: its chunks, its gate, who waits, and what was counted.
+
+use std::mem;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::waiters::Waiter;
+use super::{Gate, Node, Spawn};
+use crate::contract::hook::Hook;
+use crate::contract::report::Totals;
+use crate::program::{Program, Wakes};
+use crate::sync::atomic::Ordering::SeqCst;
+use crate::track::table::{self, Chunk, Insert, Slots, TaskRef, flag};
+
+/// The most chunks of a scope that are kept apart for threads that spawn at the same time.
+const MOST_ROOMY: usize = 64;
+
+/// What a [`Node`]'s lock guards.
+pub(crate) struct Tasks {
+    gate: Gate,
+    pub(super) chunks: Vec<&'static Chunk>,
+    /// Those of them in which a slot is free, and some that are full by now.
+    pub(super) roomy: Vec<&'static Chunk>,
+    /// What was counted outside of the chunks.
+    pub(super) totals: Totals,
+    pub(super) handles: u32,
+    /// It ends with its tasks, whatever handles there are: a nursery whose future is over.
+    pub(super) sealed: bool,
+    pub(super) waiters: Slab<(u64, Waiter)>,
+    /// How many of the waiters are for a cancellation: none, nearly always.
+    pub(super) cancel_waiters: usize,
+    pub(super) next_ticket: u64,
+    pub(super) hooks: Vec<Hook>,
+    /// Tasks whose end the report wants, and where it wants it.
+    pub(super) listed: Vec<(TaskRef, usize)>,
+}
+
+pub(crate) struct Counts {
+    pub(crate) graceful: bool,
+    pub(crate) live: bool,
+    /// Nobody can spawn into it any more.
+    pub(crate) left: bool,
+}
+
+impl Tasks {
+    pub(super) fn new() -> Tasks {
+        Tasks {
+            gate: Gate::Open,
+            chunks: Vec::new(),
+            roomy: Vec::new(),
+            totals: Totals::default(),
+            handles: 0,
+            sealed: false,
+            waiters: Slab::new(),
+            cancel_waiters: 0,
+            next_ticket: 0,
+            hooks: Vec::new(),
+            listed: Vec::new(),
+        }
+    }
+
+    /// Registers a task in a chunk with room, or in a new one.
+    pub(super) fn insert(&mut self, node: &Arc<Node>, spawn: &mut Spawn) -> Insert {
+        if self.gate == Gate::Closed {
+            self.totals.refused += 1;
+            return Insert::Refused;
+        }
+        // A chunk whose lock is taken is passed over for another, so that threads that spawn at
+        // the same time come to have chunks of their own; within bounds, and not in small scopes.
+        for index in (0..self.roomy.len()).rev() {
+            let chunk = self.roomy[index];
+            let wait = chunk.is_small() || (index == 0 && self.roomy.len() >= MOST_ROOMY);
+            let slots = if wait { Some(chunk.lock()) } else { chunk.try_lock() };
+            let Some(mut slots) = slots else { continue };
+            match chunk.insert(&mut slots, node.uid, spawn) {
+                Insert::Full => {
+                    slots.listed = false; // whoever frees one of its slots lists it again
+                    self.roomy.swap_remove(index);
+                }
+                done => return done,
+            }
+        }
+        let chunk = table::new_chunk(node, self.gate, self.chunks.is_empty());
+        self.chunks.push(chunk);
+        self.roomy.push(chunk);
+        let mut slots = chunk.lock();
+        slots.listed = true;
+        chunk.insert(&mut slots, node.uid, spawn)
+    }
+
+    /// Takes no more than `gate` lets in; each chunk has yet to be told.
+    pub(super) fn narrow(&mut self, gate: Gate) {
+        self.gate = self.gate.max(gate);
+    }
+
+    /// Calls `each` with every live task, until it returns false.
+    pub(super) fn each(&self, mut each: impl FnMut(TaskRef, &mut Slots) -> bool) {
+        for chunk in &self.chunks {
+            if !chunk.lock().each(chunk, &mut each) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn counts(&self, node: &Node) -> Counts {
+        // Told first and then looked at: a spawn counts itself first and looks at this then.
+        let untaken = self.handles == 0 || self.sealed;
+        node.told_left.store(untaken, SeqCst);
+        let live = node.is_alive();
+        let left = untaken && !live;
+        if !left {
+            node.told_left.store(false, SeqCst);
+        }
+        Counts { graceful: node.graceful.load(SeqCst) > 0, live, left }
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = self.totals;
+        for chunk in &self.chunks {
+            totals.add(&chunk.lock().totals);
+        }
+        totals
+    }
+
+    pub(crate) fn has_hooks(&self) -> bool {
+        !self.hooks.is_empty()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.gate == Gate::Open
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.gate == Gate::Closed
+    }
+
+    pub(super) fn is_left(&self, node: &Node) -> bool {
+        (self.handles == 0 || self.sealed)
+            && !node.is_alive()
+            && self.gate != Gate::Closed
+            && !node.is_root()
+    }
+
+    /// Takes no more tasks: what is alive once this returns is all that will be. Returns the totals.
+    pub(crate) fn shut(&mut self) -> Totals {
+        self.narrow(Gate::Closed);
+        let mut totals = self.totals;
+        for chunk in &self.chunks {
+            let mut slots = chunk.lock();
+            slots.narrow(Gate::Closed);
+            chunk.set_fired(&mut slots);
+            totals.add(&slots.totals);
+        }
+        totals
+    }
+
+    /// Counts all that is alive as abandoned: it is not tracked any more. Who waits for it is told.
+    pub(crate) fn abandon(&mut self, wakes: &mut Wakes) {
+        let mut abandoned = 0;
+        self.each(|task, slots| {
+            if task.word().has(flag::ABANDONED) {
+                return true;
+            }
+            let flags = flag::ABANDONED | flag::CANCEL | flag::FORCE;
+            wakes.add(task.take_waker(slots, flags));
+            wakes.add(slots.at(&task).take_join_waker());
+            slots.totals.live -= 1;
+            abandoned += 1;
+            true
+        });
+        self.totals.abandoned += abandoned;
+    }
+
+    /// Ends the scope, which was shut, though some tasks are alive: they are dropped at their next
+    /// yield, and who waits for the scope is told.
+    pub(crate) fn end_with_stragglers(&mut self, program: &Program, wakes: &mut Wakes) {
+        self.take_all_waiters(wakes);
+        for chunk in &self.chunks {
+            let mut slots = chunk.lock();
+            slots.force(chunk, program);
+            slots.take_wakers(chunk, wakes, flag::FORCE);
+        }
+    }
+
+    /// Ends the scope, which was shut: nothing of it is alive, or all of that is abandoned. Returns
+    /// hooks that have not run, to be dropped outside the lock.
+    pub(crate) fn close(&mut self, wakes: &mut Wakes) -> Vec<Hook> {
+        self.narrow(Gate::Closed); // one that was never open was not shut
+        self.take_all_waiters(wakes);
+        for chunk in mem::take(&mut self.chunks) {
+            self.totals.add(&chunk.detach());
+        }
+        self.roomy = Vec::new();
+        mem::take(&mut self.hooks)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::panic::Location;
+
+    use super::*;
+    use crate::contract::report::{Outcome, TaskKind};
+    use crate::tests::nowhere::program;
+
+    fn spawn(node: &Arc<Node>) -> TaskRef {
+        node.register(Spawn::new(TaskKind::Plain, Location::caller())).unwrap()
+    }
+
+    #[test]
+    fn a_chunk_that_fills_and_empties_is_listed_once() {
+        let program = program(false);
+        let root = program.root();
+        let other = program.open(&root, "other".into(), &[]);
+        other.open_handle();
+        let mut live: Vec<_> = (0..300).map(|_| spawn(&root)).collect();
+        for round in 0..10_000 {
+            let at = round * 7 % live.len();
+            Node::deregister(live.swap_remove(at), Outcome::Finished);
+            if round % 3 == 0 {
+                // Another scope's chunk is this thread's last one now.
+                Node::deregister(spawn(&other), Outcome::Finished);
+            }
+            live.push(spawn(&root));
+        }
+        let tasks = root.lock();
+        assert_eq!(tasks.totals().live, 300);
+        assert!(tasks.chunks.len() <= 7, "{} chunks for 300 tasks", tasks.chunks.len());
+        assert!(tasks.roomy.len() <= tasks.chunks.len(), "{} listed", tasks.roomy.len());
+        drop(tasks);
+        _ = program.conclude(); // its scopes refer to it
+        live.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
+    }
+
+    #[test]
+    fn a_chunk_that_has_room_again_is_listed_once() {
+        let program = program(false);
+        let root = program.root();
+        for _ in 0..1_000 {
+            Node::deregister(spawn(&root), Outcome::Finished);
+        }
+        assert_eq!(root.lock().roomy.len(), 1);
+        // Two chunks that are full, and one more.
+        let mut live: Vec<_> = (0..4 + 64 + 1).map(|_| spawn(&root)).collect();
+        let chunk = live[10].chunk();
+        for _ in 0..100 {
+            crate::track::context::set_chunk(root.uid, chunk);
+            Node::deregister(live.remove(10), Outcome::Finished);
+            live.insert(10, spawn(&root));
+            assert!(std::ptr::eq(live[10].chunk(), chunk), "it is the one that has room");
+        }
+        let tasks = root.lock();
+        assert_eq!((tasks.chunks.len(), tasks.roomy.len()), (3, 2));
+        drop(tasks);
+        live.into_iter().for_each(|task| Node::deregister(task, Outcome::Finished));
+        program.conclude();
+    }
+}

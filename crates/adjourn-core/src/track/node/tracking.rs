@@ -1,0 +1,248 @@
+//! The tracking of one task, from its spawn to its end.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::Node;
+use super::listing::age_now;
+use crate::contract::error::Place;
+use crate::contract::report::{Outcome, TaskKind};
+use crate::program::Wakes;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering::SeqCst;
+use crate::track::context;
+use crate::track::table::{self, Chunk, Insert, Mark, Name, Removed, Slots, TaskRef, Word, flag};
+
+/// What a spawn asks for.
+pub(crate) struct Spawn {
+    pub(crate) kind: TaskKind,
+    pub(crate) name: Option<Name>,
+    pub(crate) place: Place,
+    pub(crate) background: bool,
+}
+
+/// What a task's end means to others.
+struct Departure {
+    /// The report wants to know, since just now perhaps.
+    listed: bool,
+    /// Its chunk has room again and is in no list of such.
+    unlisted: bool,
+    /// It was cut off before.
+    cut_off: bool,
+    /// It was the last graceful one of a scope that drains.
+    drained: bool,
+    /// It was the last one of its scope.
+    emptied: bool,
+    /// It was the last one that kept the program alive.
+    idle: bool,
+}
+
+impl Spawn {
+    pub(crate) fn new(kind: TaskKind, place: Place) -> Spawn {
+        Spawn { kind, name: None, place, background: false }
+    }
+}
+
+impl Departure {
+    fn matters(&self) -> bool {
+        self.listed | self.unlisted | self.cut_off | self.drained | self.emptied | self.idle
+    }
+}
+
+impl Node {
+    /// Registers a task, or refuses it.
+    #[inline]
+    pub(crate) fn register(self: &Arc<Node>, spawn: Spawn) -> Option<TaskRef> {
+        let (mark, chunk) = self.register_at(spawn)?;
+        Some(TaskRef::running(mark, chunk))
+    }
+
+    /// The same; what it returns fits into registers.
+    fn register_at(self: &Arc<Node>, mut spawn: Spawn) -> Option<(&'static Mark, &'static Chunk)> {
+        let last = context::chunk_of(self.uid);
+        let task = match last.and_then(|chunk| chunk.insert_unnoted(self.uid, &mut spawn)) {
+            Some(task) => task,
+            None => self.register_noted(last, spawn)?,
+        };
+        Some((task.mark(), task.chunk()))
+    }
+
+    /// The same where others may have to hear of it, or another chunk is needed.
+    #[cold]
+    fn register_noted(
+        self: &Arc<Node>,
+        chunk: Option<&'static Chunk>,
+        mut spawn: Spawn,
+    ) -> Option<TaskRef> {
+        let mut insert = Insert::Full;
+        if let Some((chunk, mut slots)) = chunk.and_then(|chunk| Some((chunk, chunk.try_lock()?))) {
+            insert = chunk.insert(&mut slots, self.uid, &mut spawn);
+        }
+        if matches!(insert, Insert::Full) {
+            insert = self.lock().insert(self, &mut spawn);
+        }
+        let Insert::Done { task, tell } = insert else { return None };
+        context::set_chunk(self.uid, task.chunk());
+        if tell {
+            self.program.sync(self);
+        }
+        Some(task)
+    }
+
+    /// Whether "nobody is left" was told and is taken back by the first task since.
+    pub(crate) fn takes_back_left(&self) -> bool {
+        (cfg!(loom) || self.told_left.load(SeqCst)) && self.told_left.swap(false, SeqCst)
+    }
+
+    /// Ends a task's tracking, on its executor.
+    pub(crate) fn deregister(task: TaskRef, outcome: Outcome) {
+        let chunk = task.chunk();
+        if task.word().has(flag::LISTED) {
+            Node::tell_end(&task, outcome.clone());
+        }
+        let mut guard = chunk.lock();
+        let slots = &mut *guard;
+        let Some((word, entry)) = slots.entry(&task) else { return };
+        let (kind, background) = (entry.kind, entry.background);
+        let removed = slots.remove(&task);
+        let alone = chunk.is_empty(slots) || slots.was_full();
+        let last = !background && slots.foreground == 1;
+        if alone || last || kind == TaskKind::Graceful || word.has(flag::MARKED) {
+            return Node::deregister_noted(task, guard, removed, (kind, background, word, outcome));
+        }
+        slots.totals.count(&outcome);
+        slots.foreground -= u32::from(!background);
+        drop(guard);
+        drop(removed);
+    }
+
+    /// Tells the report how a task ends that it lists, before it can be found to have ended.
+    #[cold]
+    fn tell_end(task: &TaskRef, outcome: Outcome) {
+        let Some(node) = task.node() else { return };
+        let listed = node.lock().unlist(task);
+        if let Some(index) = listed {
+            node.program.listed(index, noted(outcome, task.word()));
+        }
+    }
+
+    /// The same where others may have to hear of it.
+    #[cold]
+    fn deregister_noted(
+        task: TaskRef,
+        mut guard: MutexGuard<'_, Slots>,
+        removed: Option<Removed>,
+        (kind, background, word, outcome): (TaskKind, bool, Word, Outcome),
+    ) {
+        let chunk = task.chunk();
+        let slots = &mut *guard;
+        if word.has(flag::ABANDONED) {
+            // Counted already; the program is over.
+            let rest = table::give_back(chunk, guard);
+            drop((rest, removed));
+            return;
+        }
+        let outcome = noted(outcome, word);
+        slots.totals.count(&outcome);
+        let Some(node) = &slots.node else {
+            drop(guard); // before what is dropped outside it
+            return;
+        };
+        let graceful = kind == TaskKind::Graceful;
+        let what = Departure {
+            listed: word.has(flag::LISTED),
+            unlisted: slots.was_full() && !slots.listed,
+            cut_off: word.has(flag::FORCE) && kind != TaskKind::Blocking,
+            drained: graceful && node.graceful.fetch_sub(1, SeqCst) == 1 && chunk.is_fired(),
+            emptied: chunk.is_empty(slots) && node.live_chunks.fetch_sub(1, SeqCst) == 1,
+            idle: !background && slots.foreground == 1 && node.program.let_go(),
+        };
+        slots.foreground -= u32::from(!background);
+        slots.listed |= what.unlisted;
+        let node = if what.matters() { Some(node.clone()) } else { None };
+        drop(guard);
+        drop(removed);
+        if let Some(node) = node {
+            node.departed(&task, outcome, what);
+        }
+    }
+
+    /// The rest of a task's end, where it matters to others.
+    #[cold]
+    fn departed(self: &Arc<Node>, task: &TaskRef, outcome: Outcome, what: Departure) {
+        let mut tasks = self.lock();
+        if what.unlisted && task.chunk().belongs_to(self.uid) {
+            tasks.roomy.push(task.chunk());
+        }
+        let listed = if what.listed { tasks.unlist(task) } else { None };
+        let over = what.emptied && !self.is_alive();
+        let tell = what.drained || what.emptied && self.is_fired() || over && tasks.is_left(self);
+        let folds = over && tasks.is_closed();
+        drop(tasks);
+        if let Some(index) = listed {
+            self.program.listed(index, outcome);
+        }
+        if tell {
+            self.program.sync(self);
+        }
+        if folds {
+            self.program.fold(self);
+        }
+        if what.cut_off {
+            self.program.cut_off_ended();
+        }
+        if what.idle {
+            self.program.idle();
+        }
+    }
+
+    /// Stores a task's waker after a poll that was pending. Returns whether to wake it at once:
+    /// what it waits for came before there was a waker to wake.
+    pub(crate) fn store_waker(task: &TaskRef, waker: Waker, first: bool) -> bool {
+        let born = first.then(|| age_now(task));
+        let Some((word, old)) = task.store_waker(waker, born) else { return false };
+        drop(old);
+        word.has(flag::WATCH) && task.chunk().is_fired()
+    }
+
+    /// Notes that a blocking job runs.
+    pub(crate) fn started(task: &TaskRef) {
+        task.set_born(age_now(task));
+    }
+
+    /// Asks one task to end at its next yield, unless it is shielded.
+    pub(crate) fn abort(task: &TaskRef) {
+        Node::wake_to_look(task, flag::CANCEL, |kind| kind != TaskKind::Shielded);
+    }
+
+    /// Wakes a task whose last hold was released from outside its poll.
+    pub(crate) fn wake_released(task: &TaskRef) {
+        Node::wake_to_look(task, 0, |_| true);
+    }
+
+    /// Sets flags of a live task and wakes it, and who waits for its cancellation.
+    fn wake_to_look(task: &TaskRef, flags: u64, which: impl Fn(TaskKind) -> bool) {
+        let mut slots = task.chunk().lock();
+        let Some((_, entry)) = slots.entry(task) else { return };
+        if !which(entry.kind) {
+            return;
+        }
+        let mut wakes = Wakes::default();
+        wakes.add(task.take_waker(&mut slots, flags));
+        let node = slots.node.clone();
+        drop(slots);
+        if let Some(node) = node {
+            node.lock().take_cancel_waiters(&mut wakes, Some(task));
+        }
+        wakes.wake();
+    }
+}
+
+/// How a task ended, by what was noted on its mark.
+fn noted(outcome: Outcome, word: Word) -> Outcome {
+    match outcome {
+        Outcome::Finished if word.has(flag::FAILED) => Outcome::Failed,
+        Outcome::Finished if word.has(flag::STOPPED) => Outcome::Cancelled,
+        outcome => outcome,
+    }
+}

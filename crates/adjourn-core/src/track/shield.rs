@@ -1,0 +1,376 @@
+//! Sections of a task in which it is not cancelled, and cleanups that run when it is.
+//!
+//! A shield or cleanup **holds** the task that last polled it: the task is not dropped while it is
+//! held. Cleanups nest: what is inside one holds it too, so that the innermost acts first. No
+//! section allocates but a cleanup, whose count of holders is shared.
+
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::contract::error::Place;
+use crate::contract::report::FailureKind;
+use crate::program::Program;
+use crate::track::context;
+use crate::track::node::{Node, WaitKey, Waiter};
+use crate::track::table::{TaskRef, Word, flag};
+
+/// How many sections hold what is inside a cleanup.
+#[derive(Default)]
+pub(crate) struct Guard {
+    holds: AtomicUsize,
+}
+
+/// One section's hold of the task that last polled it, and of the cleanup around it.
+struct Hold {
+    task: TaskRef,
+    guard: Option<Arc<Guard>>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(guard) = &self.guard {
+            guard.holds.fetch_sub(1, SeqCst);
+        }
+        let Some(left) = self.task.release() else { return };
+        if !left.has(flag::CANCEL) {
+            return;
+        }
+        // In its own poll the task looks by itself; from elsewhere it has to be woken to look. So has
+        // the cleanup around this, which another part of the task may poll with a waker of its own.
+        if self.guard.is_some() || context::task() != Some(self.task) {
+            Node::wake_released(&self.task);
+        }
+    }
+}
+
+/// What a section that is polled finds around it.
+#[derive(Clone, Copy)]
+struct Around {
+    word: Word,
+    shielded: bool,
+}
+
+/// Whether a stop that was asked for has yet to be carried out, by a driver that may need this
+/// very thread.
+fn is_stop_waiting() -> bool {
+    if !Program::is_any_waiting() || context::is_shielded() {
+        return false;
+    }
+    let node = context::task().and_then(|task| task.node());
+    node.is_some_and(|node| node.program.is_waiting())
+}
+
+impl Around {
+    /// Looks without holding. `None` outside of tasks.
+    fn look() -> Option<Around> {
+        let task = context::task()?;
+        Some(Around { word: task.word(), shielded: context::is_shielded() })
+    }
+
+    /// Makes `hold` one of the task and cleanup that poll now.
+    fn hold(hold: &mut Option<Hold>) -> Option<Around> {
+        let Some(task) = context::task() else {
+            drop(hold.take());
+            return None;
+        };
+        let shielded = context::is_shielded();
+        let guard = context::guard();
+        let same_guard = |other: &Option<Arc<Guard>>| match (&guard, other) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        if hold.as_ref().is_some_and(|held| held.task == task && same_guard(&held.guard)) {
+            return Some(Around { word: task.word(), shielded });
+        }
+        let word = task.hold();
+        if let Some(guard) = &guard {
+            guard.holds.fetch_add(1, SeqCst);
+        }
+        drop(hold.replace(Hold { task, guard })); // may wake the task that polled it before
+        Some(Around { word, shielded })
+    }
+
+    /// Whether the task is to be cancelled and nothing here keeps that from being seen.
+    fn is_cancelled(self) -> bool {
+        self.word.has(flag::CANCEL) && !self.shielded
+    }
+}
+
+/// Records a section that the future around it dropped half-way.
+fn record_dropped(hold: &Option<Hold>, what: &str, place: Place) {
+    let Some(hold) = hold else { return };
+    if std::thread::panicking() || context::is_ending() {
+        return;
+    }
+    let Some(node) = hold.task.node() else { return };
+    let origin = format!("{what} at {} in {}", Program::place_text(place), node.path());
+    let advice = "the future around it (select!, a timeout) dropped it; spawn_shielded such work";
+    node.program.fail(FailureKind::ShieldDropped, origin, vec![advice.to_owned()]);
+}
+
+pin_project! {
+    /// A section in which the enclosing task cannot be cancelled. From [`shield`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Shield<F> {
+        #[pin]
+        future: F,
+        hold: Option<Hold>,
+        yielded: bool,
+        place: Place,
+    }
+
+    impl<F> PinnedDrop for Shield<F> {
+        fn drop(this: Pin<&mut Self>) {
+            record_dropped(&this.hold, "shield", this.place);
+        }
+    }
+}
+
+/// Returns `future` as a section in which the enclosing task cannot be cancelled.
+///
+/// It runs in place, so it may borrow. A cancellation that comes meanwhile is seen at the task's
+/// first yield after it; entering an outermost shield is itself a yield, so that
+/// `loop { shield(..).await }` ends. The deadline bounds it: at the cut-off the section is dropped.
+///
+/// It defers the cancellation of the task, not the choice of a future around it to drop it
+/// (`select!`, a timeout, a client that hangs up): that is recorded with this line in the report.
+/// Use [`spawn_shielded`](crate::spawn_shielded) for work that must outlive its caller. Beside it,
+/// in the same task, other branches go on.
+#[track_caller]
+pub fn shield<F: Future>(future: F) -> Shield<F> {
+    Shield { future, hold: None, yielded: false, place: Location::caller() }
+}
+
+impl<F: Future> Future for Shield<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        if this.hold.is_none()
+            && !mem::replace(this.yielded, true)
+            && (Around::look().is_some_and(Around::is_cancelled) || is_stop_waiting())
+        {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        _ = Around::hold(this.hold);
+        let inside = context::inside_shield();
+        let polled = this.future.poll(cx);
+        drop(inside);
+        if polled.is_ready() {
+            drop(this.hold.take());
+        }
+        polled
+    }
+}
+
+impl<F> fmt::Debug for Shield<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shield").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// What the work and the cleanup of one [`OnCancel`] share.
+struct Section {
+    guard: Arc<Guard>,
+    hold: Option<Hold>,
+    listening: Option<Listening>,
+    place: Place,
+}
+
+/// The waiter, and the task and scope that it is in: a section may be polled elsewhere next.
+struct Listening {
+    task: TaskRef,
+    node: Arc<Node>,
+    key: WaitKey,
+}
+
+impl Section {
+    fn new(place: Place) -> Section {
+        Section { guard: Arc::default(), hold: None, listening: None, place }
+    }
+
+    /// Polls the work; `Ready(None)` once it has to make way for the cleanup: it is dropped then,
+    /// and the hold stays.
+    fn poll_work<F: Future>(
+        &mut self,
+        mut work: Pin<&mut Option<F>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<F::Output>> {
+        if self.hold.is_none() && Around::look().is_some_and(Around::is_cancelled) {
+            return Poll::Pending; // it has not begun: there is nothing to clean up
+        }
+        let Some(future) = work.as_mut().as_pin_mut() else { return Poll::Pending };
+        let around = Around::hold(&mut self.hold);
+        if !self.is_due(around) {
+            self.listen(cx);
+            let inside = context::inside_guard(self.guard.clone());
+            let polled = future.poll(cx);
+            drop(inside);
+            if let Poll::Ready(output) = polled {
+                work.set(None);
+                self.release();
+                return Poll::Ready(Some(output));
+            }
+            if !self.is_due(Around::look()) {
+                return Poll::Pending;
+            }
+        }
+        work.set(None);
+        Poll::Ready(None)
+    }
+
+    /// Polls the cleanup, shielded; pending for ever once it is over, since the task is dropped.
+    fn poll_cleanup<C: Future<Output = ()>>(
+        &mut self,
+        cleanup: Pin<&mut Option<C>>,
+        cx: &mut Context<'_>,
+    ) {
+        let mut cleanup = cleanup;
+        let Some(future) = cleanup.as_mut().as_pin_mut() else { return };
+        _ = Around::hold(&mut self.hold);
+        let inside = context::inside_shield();
+        let polled = future.poll(cx);
+        drop(inside);
+        if polled.is_ready() {
+            cleanup.set(None);
+            self.release();
+        }
+    }
+
+    fn is_due(&self, around: Option<Around>) -> bool {
+        around.is_some_and(Around::is_cancelled) && self.guard.holds.load(SeqCst) == 0
+    }
+
+    /// A combinator with wakers of its own does not poll this when the task is woken: its waker is
+    /// registered. With the task's own nothing is.
+    fn listen(&mut self, cx: &mut Context<'_>) {
+        let own = context::is_own_waker(cx.waker());
+        let task = self.hold.as_ref().filter(|_| !own).map(|hold| hold.task);
+        let kept = self.listening.as_ref().is_some_and(|before| Some(before.task) == task);
+        if !kept {
+            self.unlisten();
+        }
+        let Some(task) = task else { return };
+        let (node, mut key) = match self.listening.take() {
+            Some(Listening { node, key, .. }) => (Some(node), Some(key)),
+            None => (task.node(), None),
+        };
+        let Some(node) = node else { return };
+        _ = node.wait(&mut key, Waiter::Cancel(task, cx.waker().clone()), |_| false);
+        self.listening = key.map(|key| Listening { task, node, key });
+    }
+
+    fn unlisten(&mut self) {
+        if let Some(Listening { node, key, .. }) = self.listening.take() {
+            node.forget(Some(key));
+        }
+    }
+
+    fn release(&mut self) {
+        self.unlisten();
+        drop(self.hold.take());
+    }
+}
+
+impl Drop for Section {
+    fn drop(&mut self) {
+        record_dropped(&self.hold, "on_cancel", self.place);
+        self.release();
+    }
+}
+
+pin_project! {
+    /// A future with an async cleanup for when the enclosing task is cancelled inside it.
+    ///
+    /// From [`FutureExt::on_cancel`](crate::FutureExt::on_cancel).
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct OnCancel<F, C> {
+        #[pin]
+        work: Option<F>,
+        #[pin]
+        cleanup: Option<C>,
+        section: Section,
+        cleaning: bool,
+    }
+}
+
+impl<F, C> OnCancel<F, C> {
+    pub(crate) fn new(work: F, cleanup: C, place: Place) -> OnCancel<F, C> {
+        OnCancel {
+            work: Some(work),
+            cleanup: Some(cleanup),
+            section: Section::new(place),
+            cleaning: false,
+        }
+    }
+}
+
+impl<F: Future, C: Future<Output = ()>> Future for OnCancel<F, C> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        if !*this.cleaning {
+            match std::task::ready!(this.section.poll_work(this.work, cx)) {
+                Some(output) => return Poll::Ready(output),
+                None => *this.cleaning = true,
+            }
+        }
+        this.section.poll_cleanup(this.cleanup, cx);
+        Poll::Pending
+    }
+}
+
+impl<F, C> fmt::Debug for OnCancel<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnCancel").field("cleaning", &self.cleaning).finish_non_exhaustive()
+    }
+}
+
+/// Runs `work` with a resource and, when the enclosing task is cancelled inside it, `cleanup` with
+/// the same resource, shielded, after `work`'s future is dropped.
+///
+/// For two that need one resource; [`on_cancel`](crate::FutureExt::on_cancel) is shorter where
+/// they do not. The same rules hold.
+///
+/// # Cancel safety
+///
+/// Dropped by the future around it rather than by the task's cancellation, neither goes on; the
+/// report has the line.
+#[track_caller]
+pub fn on_cancel_with<R, T>(
+    resource: &mut R,
+    work: impl AsyncFnOnce(&mut R) -> T,
+    cleanup: impl AsyncFnOnce(&mut R),
+) -> impl Future<Output = T>
+where
+    R: ?Sized,
+{
+    let place = Location::caller();
+    async move {
+        let mut section = Section::new(place);
+        let output = {
+            let mut working = std::pin::pin!(Some(work(resource)));
+            std::future::poll_fn(|cx| section.poll_work(working.as_mut(), cx)).await
+        };
+        if let Some(output) = output {
+            return output;
+        }
+        let mut cleaning = std::pin::pin!(Some(cleanup(resource)));
+        std::future::poll_fn(|cx| {
+            section.poll_cleanup(cleaning.as_mut(), cx);
+            Poll::Pending
+        })
+        .await
+    }
+}

@@ -1,0 +1,417 @@
+//! The side table of a scope: what is known of each task, beside the future itself.
+//!
+//! It consists of [`Chunk`]s of up to 64 slots. A task's future holds a [`TaskRef`]; its slot has a
+//! [`Mark`], one atomic word that the task reads at each poll without a lock, and an [`Entry`],
+//! under the lock of its chunk. A thread spawns into a chunk that it used before, so that threads
+//! that spawn into one scope do not wait for each other, and a spawn takes one lock that nobody
+//! else wants.
+//!
+//! Chunks are never freed: a scope takes them from a pool and gives them back at its end. So a
+//! `TaskRef` is a plain reference, free to copy, and what it names may be over: the serial tells.
+//! The process keeps as many chunks as it once needed together.
+//!
+//! Invariants of a mark:
+//! 1. Its serial changes only under its chunk's lock, when its slot is freed: who holds the lock
+//!    and has compared serials may set flags without looking again.
+//! 2. Holds are added only by the task's own poll; they are released from anywhere, by a
+//!    compare-exchange that includes the serial, so that a late release never reaches the slot's
+//!    next task.
+//! 3. What is done to the mark of a live task is SeqCst: a flag that a stop sets and a hold that a
+//!    poll adds are seen in one order by both. The two stores that begin and end a serial are
+//!    Release: the one is published by the executor that gets the future and by the chunk's lock,
+//!    and after the other nobody may do anything.
+//!
+//! Invariants of a chunk:
+//! 4. `owner`, `gate` and `fired` repeat what its scope says. They change under the chunk's lock, by
+//!    who holds the scope's, for all chunks before anybody is woken: a spawn that comes before the
+//!    change is seen by whoever makes it, one that comes after it sees the change.
+//! 5. A chunk in the pool has no owner and no live slot.
+//! 6. Locks are taken in the order program, scope, chunk, pool.
+
+mod entry;
+mod mark;
+mod task_ref;
+
+use std::sync::{Arc, PoisonError, TryLockError};
+
+use crate::contract::report::{TaskKind, Totals};
+use crate::program::{Program, Wakes};
+use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
+use crate::sync::atomic::{AtomicBool, AtomicU64};
+use crate::sync::{Mutex, MutexGuard};
+use crate::track::node::{Gate, Node, Spawn};
+
+pub(crate) use self::entry::{Entry, Name, Removed};
+pub(crate) use self::mark::{Mark, Word, flag};
+pub(crate) use self::task_ref::TaskRef;
+
+/// The slots in a scope's first chunk, so that a scope of one task is small. (Under loom one, so that
+/// models of two tasks have two chunks.)
+const FEW: usize = if cfg!(loom) { 1 } else { 4 };
+/// The slots in each further chunk: at the most the bits of `Slots::free`.
+const MANY: usize = if cfg!(loom) { 2 } else { 64 };
+
+/// Up to 64 tasks of one scope. Aligned, so that no two share a cache line.
+#[repr(align(64))]
+pub(crate) struct Chunk {
+    /// The scope's number; 0 in the pool and once the scope has ended.
+    owner: AtomicU64,
+    /// The scope's stop token.
+    fired: AtomicBool,
+    /// Whether a host keeps the time of the scope's program.
+    hosted: AtomicBool,
+    marks: Box<[Mark]>,
+    slots: Mutex<Slots>,
+}
+
+/// What a [`Chunk`]'s lock guards.
+pub(crate) struct Slots {
+    /// None in the pool. After the scope's end still there, until the last straggler is gone.
+    pub(crate) node: Option<Arc<Node>>,
+    gate: Gate,
+    /// A bit for each slot.
+    free: u64,
+    /// The same when all are free.
+    all: u64,
+    /// The scope has it in its list of chunks with room; it may be full all the same.
+    pub(crate) listed: bool,
+    /// Live tasks that keep the program alive.
+    pub(crate) foreground: u32,
+    pub(crate) totals: Totals,
+    entries: Box<[Entry]>,
+}
+
+/// What became of a spawn at one chunk.
+pub(crate) enum Insert {
+    /// It is registered; `tell` if the machine has to know.
+    Done { task: TaskRef, tell: bool },
+    /// The scope takes no more of its kind.
+    Refused,
+    /// No room, or another scope's by now.
+    Full,
+}
+
+impl Chunk {
+    fn new(slots: usize) -> &'static Chunk {
+        Box::leak(Box::new(Chunk {
+            owner: AtomicU64::new(0),
+            fired: AtomicBool::new(false),
+            hosted: AtomicBool::new(false),
+            marks: (0..slots).map(|_| Mark(AtomicU64::new(0))).collect(),
+            slots: Mutex::new(Slots {
+                node: None,
+                gate: Gate::Closed,
+                free: u64::MAX >> (64 - slots),
+                all: u64::MAX >> (64 - slots),
+                listed: false,
+                foreground: 0,
+                totals: Totals::default(),
+                entries: (0..slots).map(|_| Entry::VACANT).collect(),
+            }),
+        }))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Slots>> {
+        match self.slots.try_lock() {
+            Ok(slots) => Some(slots),
+            Err(TryLockError::Poisoned(poison)) => Some(poison.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    pub(crate) fn is_small(&self) -> bool {
+        self.marks.len() < MANY
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self, slots: &Slots) -> bool {
+        slots.free == slots.all
+    }
+
+    /// Whether it belongs to the scope of this number. Relaxed: a hint to others, certain for a
+    /// live task of the scope itself, as nothing changes it while that is alive.
+    #[inline]
+    pub(crate) fn belongs_to(&self, uid: u64) -> bool {
+        self.owner.load(Relaxed) == uid
+    }
+
+    /// Certain for a live task of the scope, as [`belongs_to`](Chunk::belongs_to).
+    pub(crate) fn is_hosted(&self) -> bool {
+        self.hosted.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_fired(&self) -> bool {
+        self.fired.load(SeqCst)
+    }
+
+    /// Repeats what the scope's token says, under the chunk's lock.
+    pub(crate) fn set_fired(&self, _: &mut Slots) {
+        self.fired.store(true, SeqCst);
+    }
+
+    /// Gives it to a scope, whose lock is held.
+    fn attach(&self, node: &Arc<Node>, gate: Gate) {
+        let mut slots = self.lock();
+        debug_assert!(self.is_empty(&slots) && slots.foreground == 0 && slots.totals.live == 0);
+        slots.node = Some(node.clone());
+        self.owner.store(node.uid, Relaxed);
+        self.hosted.store(node.program.is_hosted(), Relaxed);
+        slots.gate = gate;
+        self.fired.store(node.is_fired(), SeqCst);
+    }
+
+    /// Takes it from a scope that has ended, whose lock is held and which is kept by who holds it, and
+    /// returns what it counted. It goes to the pool, at once or with the last straggler.
+    pub(crate) fn detach(&'static self) -> Totals {
+        let mut slots = self.lock();
+        self.owner.store(0, Relaxed);
+        slots.gate = Gate::Closed;
+        self.set_fired(&mut slots);
+        (slots.listed, slots.foreground) = (false, 0);
+        let totals = std::mem::take(&mut slots.totals);
+        let empty = self.is_empty(&slots);
+        if empty {
+            slots.node = None;
+        }
+        drop(slots);
+        if empty {
+            pool::put(self);
+        }
+        totals
+    }
+
+    /// Registers a task of the scope `uid`, if nobody else has the lock, there is room, and nobody
+    /// has to hear of it: neither the first task of the chunk nor a graceful one.
+    #[inline]
+    pub(crate) fn insert_unnoted(&'static self, uid: u64, spawn: &mut Spawn) -> Option<TaskRef> {
+        let mut slots = self.slots.try_lock().ok()?;
+        let open = self.belongs_to(uid) && slots.gate == Gate::Open;
+        let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
+        if !open || noted || slots.free == 0 {
+            return None;
+        }
+        Some(slots.put(self, spawn))
+    }
+
+    /// The same for a task of the scope of a live task in this chunk. Returns the scope too.
+    pub(crate) fn insert_beside(&'static self, spawn: &mut Spawn) -> Option<(TaskRef, Arc<Node>)> {
+        let mut slots = self.slots.try_lock().ok()?;
+        let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
+        if slots.gate != Gate::Open || noted || slots.free == 0 {
+            return None;
+        }
+        let node = slots.node.clone()?;
+        Some((slots.put(self, spawn), node))
+    }
+
+    /// Registers a task of the scope `uid`, if there is room; the lock is held.
+    pub(crate) fn insert(&'static self, slots: &mut Slots, uid: u64, spawn: &mut Spawn) -> Insert {
+        let Some(node) = slots.node.as_ref().filter(|_| self.belongs_to(uid)) else {
+            return Insert::Full;
+        };
+        if !slots.gate.takes(spawn.kind) {
+            slots.totals.refused += 1;
+            return Insert::Refused;
+        }
+        if slots.free == 0 {
+            return Insert::Full;
+        }
+        // Others hear of a chunk's first task and of the first graceful one.
+        let mut changed = false;
+        if self.is_empty(slots) {
+            changed = node.live_chunks.fetch_add(1, SeqCst) == 0;
+        }
+        if spawn.kind == TaskKind::Graceful {
+            changed |= node.graceful.fetch_add(1, SeqCst) == 0;
+        }
+        if !spawn.background && slots.foreground == 0 {
+            node.program.keep_alive();
+        }
+        let tell = changed && (self.fired.load(Relaxed) || node.takes_back_left());
+        Insert::Done { task: slots.put(self, spawn), tell }
+    }
+}
+
+impl Slots {
+    /// Takes a free slot for a task.
+    #[inline]
+    fn put(&mut self, chunk: &'static Chunk, spawn: &mut Spawn) -> TaskRef {
+        let slot = self.free.trailing_zeros();
+        self.free &= self.free - 1;
+        self.foreground += u32::from(!spawn.background);
+        self.totals.spawned += 1;
+        self.totals.live += 1;
+        let entry = &mut self.entries[slot as usize];
+        if spawn.name.is_some() {
+            entry.name = spawn.name.take();
+        }
+        entry.place = Some(spawn.place);
+        (entry.kind, entry.background) = (spawn.kind, spawn.background);
+        (entry.born_low, entry.born_high) = (0, 0);
+        let mark = &chunk.marks[slot as usize];
+        let serial = Word(mark.0.load(Relaxed)).serial();
+        mark.begin(serial, if spawn.kind.is_shielded() { flag::SHIELDED } else { 0 });
+        TaskRef { mark, chunk, id: u64::from(serial) << 32 | u64::from(slot) }
+    }
+
+    /// Returns the task's mark and entry, unless it is over.
+    pub(crate) fn entry(&mut self, task: &TaskRef) -> Option<(Word, &mut Entry)> {
+        let word = task.live_word()?;
+        Some((word, self.entries.get_mut(task.slot())?))
+    }
+
+    /// Frees the slot of a live task; what it returns is to be dropped outside the lock.
+    pub(crate) fn remove(&mut self, task: &TaskRef) -> Option<Removed> {
+        let entry = &mut self.entries[task.slot()];
+        let bare = entry.waker.is_none() && entry.join.is_none() && entry.name.is_none();
+        let removed = if bare { None } else { Some(entry.take()) };
+        task.mark.begin(task.serial().wrapping_add(1), 0);
+        self.free |= 1 << task.slot();
+        removed
+    }
+
+    /// Whether one slot is free, which was not before.
+    pub(crate) fn was_full(&self) -> bool {
+        self.free.is_power_of_two()
+    }
+
+    /// Calls `each` with every live task.
+    pub(crate) fn each(
+        &mut self,
+        chunk: &'static Chunk,
+        mut each: impl FnMut(TaskRef, &mut Slots) -> bool,
+    ) -> bool {
+        let mut live = self.all & !self.free;
+        while live != 0 {
+            let slot = live.trailing_zeros();
+            live &= live - 1;
+            let mark = &chunk.marks[slot as usize];
+            let id = u64::from(mark.load().serial()) << 32 | u64::from(slot);
+            if !each(TaskRef { mark, chunk, id }, self) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes no more than `gate` lets in.
+    pub(crate) fn narrow(&mut self, gate: Gate) {
+        self.gate = self.gate.max(gate);
+    }
+
+    /// Cancels plain and graceful tasks, and takes no more of them. Nobody is woken yet.
+    pub(crate) fn cancel(&mut self, chunk: &'static Chunk) {
+        self.narrow(Gate::Shielded);
+        self.each(chunk, |task, _| {
+            if !task.word().has(flag::SHIELDED) {
+                task.set(flag::CANCEL);
+            }
+            true
+        });
+    }
+
+    /// Has all tasks dropped at their next yield, held or not, and counts what was not cut off
+    /// before. Jobs are not counted: nothing drops those. Nobody is woken yet.
+    pub(crate) fn force(&mut self, chunk: &'static Chunk, program: &Program) {
+        let mut count = 0;
+        self.each(chunk, |task, slots| {
+            let job = slots.at(&task).kind == TaskKind::Blocking;
+            count += usize::from(!job && !task.word().has(flag::FORCE));
+            task.set(flag::CANCEL | flag::FORCE);
+            true
+        });
+        program.cut_off(count); // before the lock is free and one of them can end
+    }
+
+    /// Takes the wakers of the tasks that have the flag.
+    pub(crate) fn take_wakers(&mut self, chunk: &'static Chunk, wakes: &mut Wakes, flag: u64) {
+        self.each(chunk, |task, slots| {
+            if task.word().has(flag) {
+                wakes.add(task.take_waker(slots, 0));
+            }
+            true
+        });
+    }
+
+    /// Takes the wakers of those that wait for the token with them. Who has none stored yet looks at
+    /// the token when it stores one.
+    pub(crate) fn take_watchers(&mut self, chunk: &'static Chunk, wakes: &mut Wakes) {
+        self.each(chunk, |task, slots| {
+            if task.word().has(flag::WATCH) {
+                let waker = task.take_waker(slots, 0);
+                if waker.is_some() {
+                    task.clear(flag::WATCH); // told
+                }
+                wakes.add(waker);
+            }
+            true
+        });
+    }
+
+    /// The entry of a task that [`each`](Slots::each) gave.
+    pub(crate) fn at(&mut self, task: &TaskRef) -> &mut Entry {
+        &mut self.entries[task.slot()]
+    }
+}
+
+/// Takes a chunk for a scope, whose lock is held.
+pub(crate) fn new_chunk(node: &Arc<Node>, gate: Gate, first: bool) -> &'static Chunk {
+    let slots = if first { FEW } else { MANY };
+    let chunk = pool::take(slots).unwrap_or_else(|| Chunk::new(slots));
+    chunk.attach(node, gate);
+    chunk
+}
+
+/// Gives back the chunk of a scope that has ended if this was its last straggler. What it returns is
+/// to be dropped outside the lock.
+pub(crate) fn give_back(
+    chunk: &'static Chunk,
+    mut slots: MutexGuard<'_, Slots>,
+) -> Option<Arc<Node>> {
+    if !chunk.is_empty(&slots) || !chunk.belongs_to(0) {
+        return None;
+    }
+    let node = slots.node.take();
+    drop(slots);
+    pool::put(chunk);
+    node
+}
+
+/// The chunks that no scope has.
+#[cfg(not(loom))]
+mod pool {
+    use super::{Chunk, FEW};
+    use std::sync::{Mutex, PoisonError};
+
+    static SMALL: Mutex<Vec<&'static Chunk>> = Mutex::new(Vec::new());
+    static LARGE: Mutex<Vec<&'static Chunk>> = Mutex::new(Vec::new());
+
+    fn of(slots: usize) -> &'static Mutex<Vec<&'static Chunk>> {
+        if slots == FEW { &SMALL } else { &LARGE }
+    }
+
+    pub(super) fn take(slots: usize) -> Option<&'static Chunk> {
+        of(slots).lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    pub(super) fn put(chunk: &'static Chunk) {
+        of(chunk.marks.len()).lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
+    }
+}
+
+/// Loom's objects belong to one execution: none is used again.
+#[cfg(loom)]
+mod pool {
+    use super::Chunk;
+
+    pub(super) fn take(_: usize) -> Option<&'static Chunk> {
+        None
+    }
+
+    pub(super) fn put(_: &'static Chunk) {}
+}

@@ -1,0 +1,99 @@
+//! The entry of a task: what is known of it behind the lock of its chunk.
+
+use std::borrow::Cow;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::mark::Mark;
+use crate::contract::error::Place;
+use crate::contract::report::TaskKind;
+
+/// A task's name, in one word and without an allocation for those that have none.
+pub(crate) type Name = Box<Cow<'static, str>>;
+
+/// What is known of a task. `None` wakers: never pending yet, or taken to be woken.
+pub(crate) struct Entry {
+    pub(super) waker: Option<Waker>,
+    /// The handle's.
+    pub(super) join: Option<Waker>,
+    pub(crate) name: Option<Name>,
+    pub(super) place: Option<Place>,
+    /// Microseconds by the clock that ages are counted with, at the first poll that was pending (for
+    /// a job: at its start), plus one; 0 before that. A trivial task never reads the clock. 48 bits:
+    /// nine years.
+    pub(super) born_low: u32,
+    pub(super) born_high: u16,
+    pub(crate) kind: TaskKind,
+    pub(crate) background: bool,
+}
+
+/// What was in a slot that was freed: to be dropped outside the lock.
+pub(crate) struct Removed {
+    _wakers: [Option<Waker>; 2],
+    _name: Option<Name>,
+}
+
+impl Entry {
+    pub(super) const VACANT: Entry = Entry {
+        waker: None,
+        join: None,
+        name: None,
+        place: None,
+        born_low: 0,
+        born_high: 0,
+        kind: TaskKind::Plain,
+        background: false,
+    };
+
+    pub(super) fn set_born(&mut self, now: Duration) {
+        if self.born().is_none() {
+            let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
+            let micros = micros.min((1 << 48) - 1);
+            (self.born_low, self.born_high) = (micros as u32, (micros >> 32) as u16);
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Removed {
+        Removed { _wakers: [self.waker.take(), self.join.take()], _name: self.name.take() }
+    }
+
+    pub(crate) fn take_join_waker(&mut self) -> Option<Waker> {
+        self.join.take()
+    }
+
+    pub(crate) fn born(&self) -> Option<Duration> {
+        let micros = u64::from(self.born_high) << 32 | u64::from(self.born_low);
+        micros.checked_sub(1).map(Duration::from_micros)
+    }
+
+    /// Where it was spawned.
+    pub(crate) fn place(&self) -> Place {
+        self.place.unwrap_or_else(std::panic::Location::caller)
+    }
+}
+
+// The budget of the side table for a task: its entry and its mark.
+const _: () = assert!(size_of::<Entry>() + size_of::<Mark>() <= 64);
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_keeps_the_first_time_that_it_is_told() {
+        const MOST: u64 = (1 << 48) - 2; // in microseconds
+        for micros in [0, 1, 0xffff_fffe, 0xffff_ffff, 0x1_0000_0000, 0x1234_5678_9abc, MOST] {
+            let mut entry = Entry::VACANT;
+            assert_eq!(entry.born(), None);
+            entry.set_born(Duration::from_micros(micros) + Duration::from_nanos(999));
+            assert_eq!(entry.born(), Some(Duration::from_micros(micros)));
+            entry.set_born(Duration::from_micros(5));
+            assert_eq!(entry.born(), Some(Duration::from_micros(micros)));
+        }
+        for span in [Duration::from_micros(MOST + 1), Duration::MAX] {
+            let mut entry = Entry::VACANT;
+            entry.set_born(span);
+            assert_eq!(entry.born(), Some(Duration::from_micros(MOST)), "nine years");
+        }
+    }
+}

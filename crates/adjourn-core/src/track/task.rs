@@ -1,0 +1,318 @@
+//! Tasks: the future that tracks a user's, its handle, and the ways to spawn.
+
+mod handle;
+mod spawn;
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use pin_project_lite::pin_project;
+
+use crate::contract::error::{JoinError, Payload, drop_quietly, forget_payload, panic_message};
+use crate::contract::report::{FailureKind, Outcome, Reason};
+use crate::contract::rt::{SpawnBlocking, Spawner};
+use crate::track::context;
+use crate::track::node::{Node, Spawn};
+use crate::track::table::{TaskRef, flag};
+
+pub use self::handle::JoinHandle;
+pub use self::spawn::{Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task};
+
+/// A waker by its parts, for comparing with one that is kept elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct WakerId {
+    data: usize,
+    vtable: usize,
+}
+
+impl WakerId {
+    const NONE: WakerId = WakerId { data: 0, vtable: 0 };
+
+    #[inline]
+    fn of(waker: &Waker) -> WakerId {
+        WakerId { data: waker.data().addr(), vtable: std::ptr::from_ref(waker.vtable()).addr() }
+    }
+}
+
+pin_project! {
+    /// The user's future, tracked: what a backend is given to run.
+    ///
+    /// At most 48 bytes beside the future: the reference (24), the waker's parts (16), and what the
+    /// option's tag rounds up to. Never unwinds: panics of polls and destructors are caught and
+    /// reported.
+    pub(crate) struct Tracked<F: Future> {
+        #[pin]
+        future: Option<F>,
+        // None once it is over.
+        task: Option<TaskRef>,
+        // The parts of the waker that the table has, to compare with. The table's clone keeps them
+        // from being another waker's; where it is taken, RETAKE says so.
+        waker: WakerId,
+    }
+
+    impl<F: Future> PinnedDrop for Tracked<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // The executor drops it: it ended with the task on it.
+            let this = this.project();
+            if let Some(task) = this.task.take() {
+                _ = cancelled(this.future, task);
+            }
+        }
+    }
+}
+
+impl<F: Future> Tracked<F> {
+    pub(crate) fn new(task: TaskRef, future: F) -> Tracked<F> {
+        Tracked { future: Some(future), task: Some(task), waker: WakerId::NONE }
+    }
+}
+
+/// A task's result on its way to its handle. Where nobody takes it, its destructor's panic goes
+/// nowhere: neither into the executor, which may abort, nor into who dropped the handle.
+pub(crate) struct Given<T>(Option<Result<T, JoinError>>);
+
+impl<T> Given<T> {
+    #[inline]
+    pub(crate) fn new(result: Result<T, JoinError>) -> Given<T> {
+        Given(Some(result))
+    }
+
+    /// Takes the result; it is there once.
+    #[inline]
+    pub(crate) fn take(mut self) -> Result<T, JoinError> {
+        self.0.take().unwrap_or_else(|| Err(JoinError::executor_gone()))
+    }
+}
+
+impl<T> Drop for Given<T> {
+    fn drop(&mut self) {
+        if std::mem::needs_drop::<T>() {
+            drop_quietly(self.0.take());
+        }
+    }
+}
+
+impl<F: Future> Future for Tracked<F> {
+    type Output = Given<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if context::is_busy() {
+            return context::aside(|| self.poll(cx));
+        }
+        let mut this = self.project();
+        let Some(task) = *this.task else { return Poll::Pending };
+        if task.word().is_doomed() {
+            *this.task = None;
+            return Poll::Ready(Given::new(Err(cancelled(this.future, task))));
+        }
+        let mut polled = Poll::Pending;
+        context::enter(task, Some(cx.waker()));
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(future) = this.future.as_mut().as_pin_mut() {
+                polled = future.poll(cx);
+            }
+        }));
+        let ended = match (caught, polled) {
+            (Ok(()), Poll::Pending) => {
+                context::leave();
+                let asked = task.word().has(flag::CANCEL | flag::FORCE | flag::RETAKE);
+                if (asked || *this.waker != WakerId::of(cx.waker()))
+                    && !stays(task, this.waker, cx.waker())
+                {
+                    *this.task = None;
+                    return Poll::Ready(Given::new(Err(cancelled(this.future, task))));
+                }
+                return Poll::Pending;
+            }
+            (Ok(()), Poll::Ready(output)) => Ok(output),
+            (Err(payload), _) => Err(payload),
+        };
+        *this.task = None;
+        let dropped = drop_in_task(this.future);
+        context::leave();
+        Poll::Ready(Given::new(match ended {
+            Ok(output) => {
+                if let Some(payload) = dropped {
+                    // What it returned is kept; the panic is in the report.
+                    panicked(&task, FailureKind::DestructorPanic, &*payload);
+                    forget_payload(payload);
+                }
+                Node::deregister(task, Outcome::Finished);
+                Ok(output)
+            }
+            Err(payload) => {
+                drop_quietly(dropped);
+                Err(end_panicked(task, FailureKind::TaskPanic, payload))
+            }
+        }))
+    }
+}
+
+/// After a poll that was pending: has the waker stored, where it is new or was taken. Returns
+/// whether the task lives on.
+#[cold]
+fn stays(task: TaskRef, stored: &mut WakerId, waker: &Waker) -> bool {
+    if task.word().is_doomed() {
+        return false;
+    }
+    let own = WakerId::of(waker);
+    if *stored != own || task.word().has(flag::RETAKE) {
+        let first = *stored == WakerId::NONE;
+        *stored = own;
+        let missed = Node::store_waker(&task, waker.clone(), first);
+        // A stop that came before the waker was there found none to wake.
+        if missed || task.word().has(flag::CANCEL | flag::FORCE) {
+            waker.wake_by_ref();
+        }
+    }
+    true
+}
+
+/// Drops the future of the task that is entered; returns the panic of its destructor.
+fn drop_in_task<F>(mut future: Pin<&mut Option<F>>) -> Option<Payload> {
+    if !std::mem::needs_drop::<F>() {
+        future.set(None);
+        return None;
+    }
+    context::begin_ending();
+    catch_unwind(AssertUnwindSafe(|| future.set(None))).err()
+}
+
+/// Drops a task's future, in its context, then ends its tracking.
+#[cold]
+fn cancelled<F>(future: Pin<&mut Option<F>>, task: TaskRef) -> JoinError {
+    match context::within(task, || drop_in_task(future)) {
+        None => {
+            let stop = task.chunk().is_fired();
+            Node::deregister(task, Outcome::Cancelled);
+            JoinError::cancelled(stop)
+        }
+        Some(payload) => end_panicked(task, FailureKind::DestructorPanic, payload),
+    }
+}
+
+/// Ends the tracking of a task whose future has panicked and is dropped.
+#[cold]
+fn end_panicked(task: TaskRef, kind: FailureKind, payload: Payload) -> JoinError {
+    // The failure is recorded before the scope can be found ended.
+    panicked(&task, kind, &*payload);
+    Node::deregister(task, Outcome::Panicked);
+    JoinError::panic(payload)
+}
+
+/// Records a panic, and stops the program where the options ask for that.
+#[cold]
+fn panicked(task: &TaskRef, kind: FailureKind, payload: &(dyn Any + Send)) {
+    let Some(node) = task.node() else { return };
+    let program = &node.program;
+    let origin = node.describe(task);
+    let message = panic_message(payload);
+    if program.is_main(task) {
+        return; // `run` reports it, with what it means for the program
+    }
+    if program.options.stop_on_panic {
+        program.fail_fatally(kind, origin.clone(), vec![message.clone()]);
+        program.stop(Reason::TaskFailed(format!("{origin}: {message}")));
+    } else {
+        program.fail(kind, origin, vec![message]);
+    }
+}
+
+pub(crate) fn start<B, F>(
+    node: &Arc<Node>,
+    backend: &B,
+    spawn: Spawn,
+    future: F,
+) -> JoinHandle<F::Output, B>
+where
+    B: Spawner,
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let Some(task) = node.register(spawn) else { return JoinHandle::refused(JoinError::refused()) };
+    JoinHandle::of(task, backend.spawn(Tracked::new(task, future)))
+}
+
+pub(crate) fn start_blocking<B, F, T>(
+    node: &Arc<Node>,
+    backend: &B,
+    spawn: Spawn,
+    job: F,
+) -> JoinHandle<T, B>
+where
+    B: SpawnBlocking,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    if let Err(unsupported) = backend.can_block() {
+        return JoinHandle::refused(JoinError::unsupported(unsupported));
+    }
+    let Some(task) = node.register(spawn) else { return JoinHandle::refused(JoinError::refused()) };
+    let job = Job { job: Some(job), task: Some(task) };
+    JoinHandle::of(task, backend.spawn_blocking(move || Given::new(job.run())))
+}
+
+/// A tracked blocking job.
+struct Job<F> {
+    job: Option<F>,
+    task: Option<TaskRef>,
+}
+
+impl<F> Job<F> {
+    fn run<T>(mut self) -> Result<T, JoinError>
+    where
+        F: FnOnce() -> T,
+    {
+        let (Some(job), Some(task)) = (self.job.take(), self.task.take()) else {
+            return Err(JoinError::cancelled(false));
+        };
+        if task.word().is_doomed() {
+            let job = std::pin::pin!(Some(job));
+            return Err(cancelled(job, task)); // aborted while it was queued
+        }
+        Node::started(&task);
+        match context::within(task, || catch_unwind(AssertUnwindSafe(job))) {
+            Ok(output) => {
+                Node::deregister(task, Outcome::Finished);
+                Ok(output)
+            }
+            Err(payload) => Err(end_panicked(task, FailureKind::TaskPanic, payload)),
+        }
+    }
+}
+
+impl<F> Drop for Job<F> {
+    fn drop(&mut self) {
+        // The pool dropped it unrun.
+        if let Some(task) = self.task.take() {
+            let job = std::pin::pin!(self.job.take());
+            _ = cancelled(job, task);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What tracking adds to a task of this size.
+    fn added<F: Future>(_: &F) -> usize {
+        size_of::<Tracked<F>>() - size_of::<F>()
+    }
+
+    #[test]
+    fn tracking_adds_no_more_than_its_budget_of_bytes() {
+        let bytes = [0_u8; 100];
+        let small = std::future::ready(());
+        let large = async move {
+            std::future::pending::<()>().await;
+            std::hint::black_box(&bytes);
+        };
+        assert!(added(&small) <= 48, "{}", added(&small));
+        assert!(added(&large) <= 48, "{}", added(&large));
+    }
+}

@@ -1,0 +1,194 @@
+//! The ways to spawn: named tasks, and functions that use the current scope.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::{JoinHandle, Tracked, start, start_blocking};
+use crate::contract::error::NoScope;
+use crate::contract::report::TaskKind;
+use crate::contract::rt::{AnyBackend, SpawnBlocking, Spawner};
+use crate::track::context;
+use crate::track::node::{Node, Spawn};
+use crate::track::scope::Scope;
+use crate::track::stop::StopToken;
+
+/// A task that is being described: its name, and whether it keeps the program alive.
+///
+/// From [`task`] and [`Scope::task`]; one of the `spawn` methods starts it.
+#[derive(Debug)]
+#[must_use = "it does nothing until one of its spawn methods is called"]
+pub struct Task<B = AnyBackend> {
+    scope: Scope<B>,
+    name: Cow<'static, str>,
+    background: bool,
+}
+
+impl<B> Task<B> {
+    pub(crate) fn new(scope: Scope<B>, name: Cow<'static, str>) -> Task<B> {
+        Task { scope, name, background: false }
+    }
+
+    /// The program does not stay alive for it.
+    pub fn background(mut self) -> Task<B> {
+        self.background = true;
+        self
+    }
+
+    fn describe(&self, kind: TaskKind, place: &'static Location<'static>) -> Spawn {
+        let mut spawn = Spawn::new(kind, place);
+        spawn.name = Some(Box::new(self.name.clone()));
+        spawn.background = self.background;
+        spawn
+    }
+}
+
+impl<B: Spawner> Task<B> {
+    /// Spawns it plain: [`Scope::spawn`].
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output, B>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let what = self.describe(TaskKind::Plain, Location::caller());
+        start(self.scope.node(), self.scope.backend(), what, future)
+    }
+
+    /// Spawns it graceful: [`Scope::spawn_graceful`].
+    #[track_caller]
+    pub fn spawn_graceful<F, Fut>(self, task: F) -> JoinHandle<Fut::Output, B>
+    where
+        F: FnOnce(StopToken) -> Fut,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        let what = self.describe(TaskKind::Graceful, Location::caller());
+        let future = task(self.scope.stop_token());
+        start(self.scope.node(), self.scope.backend(), what, future)
+    }
+
+    /// Spawns it shielded: [`Scope::spawn_shielded`].
+    #[track_caller]
+    pub fn spawn_shielded<F>(self, future: F) -> JoinHandle<F::Output, B>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let what = self.describe(TaskKind::Shielded, Location::caller());
+        start(self.scope.node(), self.scope.backend(), what, future)
+    }
+}
+
+impl<B: SpawnBlocking> Task<B> {
+    /// Runs it on the blocking pool: [`Scope::spawn_blocking`].
+    #[track_caller]
+    pub fn spawn_blocking<F, T>(self, job: F) -> JoinHandle<T, B>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let what = self.describe(TaskKind::Blocking, Location::caller());
+        start_blocking(self.scope.node(), self.scope.backend(), what, job)
+    }
+}
+
+/// Returns the scope of the running code, or panics with advice.
+#[track_caller]
+fn current() -> Arc<Node> {
+    match context::scope() {
+        Some(node) => node,
+        None => panic!("{NoScope}"),
+    }
+}
+
+/// Spawns a plain task into the current scope: dropped at its next yield once the scope is
+/// cancelling.
+///
+/// The output, an `Err` too, is the handle's; [`or_stop`](crate::ResultFutureExt::or_stop) makes a
+/// failure stop the program.
+///
+/// # Panics
+///
+/// Outside of a program; [`Scope::try_current`] asks first.
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let mut spawn = Spawn::new(TaskKind::Plain, Location::caller());
+    // Beside the task that spawns it there is mostly room.
+    if let Some((task, node)) = context::own_chunk().and_then(|own| own.insert_beside(&mut spawn)) {
+        return JoinHandle::of(task, node.program.backend.spawn(Tracked::new(task, future)));
+    }
+    let node = current();
+    start(&node, &node.program.backend, spawn, future)
+}
+
+/// Spawns a graceful task into the current scope: told at draining through its token, cancelled at
+/// the drain limit.
+///
+/// # Panics
+///
+/// Outside of a program; [`Scope::try_current`] asks first.
+#[track_caller]
+pub fn spawn_graceful<F, Fut>(task: F) -> JoinHandle<Fut::Output>
+where
+    F: FnOnce(StopToken) -> Fut,
+    Fut: Future + Send + 'static,
+    Fut::Output: Send + 'static,
+{
+    let node = current();
+    let spawn = Spawn::new(TaskKind::Graceful, Location::caller());
+    start(&node, &node.program.backend, spawn, task(StopToken::new(node.clone())))
+}
+
+/// Spawns a shielded task into the current scope: eager, independent of its caller, never
+/// cancelled; the program waits for it until the cut-off.
+///
+/// # Panics
+///
+/// Outside of a program; [`Scope::try_current`] asks first.
+#[track_caller]
+pub fn spawn_shielded<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let node = current();
+    let spawn = Spawn::new(TaskKind::Shielded, Location::caller());
+    start(&node, &node.program.backend, spawn, future)
+}
+
+/// Runs `job` on the blocking pool, tracked by the current scope: waited for until the cut-off,
+/// never cancelled. It can read the token: [`StopToken::current`].
+///
+/// # Errors
+///
+/// Where the backend has no blocking pool, the handle resolves to an error that says so.
+///
+/// # Panics
+///
+/// Outside of a program; [`Scope::try_current`] asks first.
+#[track_caller]
+pub fn spawn_blocking<F, T>(job: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let node = current();
+    let spawn = Spawn::new(TaskKind::Blocking, Location::caller());
+    start_blocking(&node, &node.program.backend, spawn, job)
+}
+
+/// Names a task before it is spawned into the current scope: `task("mailer").spawn(..)`.
+///
+/// # Panics
+///
+/// Outside of a program; [`Scope::try_current`] asks first.
+#[track_caller]
+pub fn task(name: impl Into<Cow<'static, str>>) -> Task {
+    Scope::current().task(name)
+}
