@@ -34,11 +34,12 @@ pub use phase::Phase;
 pub use process::signal;
 pub use process::signal::Signal;
 pub use program::run::Runner;
+pub use program::stopper::Stopper;
 pub use track::ext::{FutureExt, OrReport, ResultFutureExt};
 pub use track::ready::{is_ready, ready};
 pub use track::scope::{InScope, Scope, ScopeStop, scope};
 pub use track::shield::{OnCancel, Shield, on_cancel_with, shield};
-pub use track::stop::{Requested, StopToken, Stopper, UntilStop};
+pub use track::stop::{Requested, StopToken, UntilStop};
 pub use track::task::{
     JoinHandle, Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
 };

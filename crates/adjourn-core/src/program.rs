@@ -7,24 +7,25 @@
 //!    is told last is the newest.
 //! 3. Actions are performed one at a time, in the machine's order, by whoever set `acting`.
 
+mod above;
 mod actions;
 pub(crate) mod driver;
-pub(crate) mod host;
+mod host;
 mod log;
 mod report;
 pub(crate) mod run;
 mod signals;
 mod state;
+pub(crate) mod stopper;
 pub(crate) mod supervise;
 
 use std::borrow::Cow;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::contract::error::{Place, forget_payload};
+use crate::contract::error::Place;
 use crate::contract::hook::Hook;
 use crate::contract::options::{Options, Until};
 use crate::contract::report::{
@@ -34,31 +35,14 @@ use crate::contract::rt::{AnyBackend, Timer};
 use crate::phase::{Event, Limits, Machine, Phase, ScopeId};
 use crate::program::supervise::near_deadline;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use crate::sync::{Mutex, MutexGuard, StaticU64};
+use crate::sync::{Mutex, MutexGuard};
+use crate::track::above::Above;
 use crate::track::node::Node;
 use crate::track::table::TaskRef;
+use crate::track::wakes::Wakes;
 
 pub(crate) use self::actions::Answer;
 use self::state::State;
-
-/// Wakers that were collected under a lock, to be woken outside it.
-#[derive(Default)]
-pub(crate) struct Wakes(pub(crate) Vec<Waker>);
-
-impl Wakes {
-    pub(crate) fn add(&mut self, waker: Option<Waker>) {
-        self.0.extend(waker);
-    }
-
-    pub(crate) fn wake(&mut self) {
-        for waker in self.0.drain(..) {
-            // A waker that panics must not keep the others from being woken.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                forget_payload(payload);
-            }
-        }
-    }
-}
 
 /// What came of events, to be done once the program's lock is free.
 #[derive(Default)]
@@ -152,7 +136,9 @@ impl Program {
             supervisor: OnceLock::new(),
             state: Mutex::new(State::new(machine, limits, report)),
         });
-        let node = Node::new(&program, root, Cow::Borrowed("root"), None, &[]);
+        let above: Arc<dyn Above> = program.clone();
+        let backend = program.backend.clone();
+        let node = Node::new(above, backend, root, Cow::Borrowed("root"), None, &[]);
         program.lock().put(node);
         program
     }
@@ -216,15 +202,9 @@ impl Program {
 
     // Scopes.
 
-    /// Returns a number that no other scope of the process has; never 0.
-    pub(crate) fn next_uid() -> u64 {
-        static NEXT: StaticU64 = StaticU64::new(1);
-        NEXT.fetch_add(1, SeqCst)
-    }
-
     /// Opens a scope; one below an ended scope is born ended and refuses everything.
     pub(crate) fn open(
-        self: &Arc<Program>,
+        &self,
         parent: &Arc<Node>,
         name: Cow<'static, str>,
         depends_on: &[ScopeId],
@@ -233,7 +213,8 @@ impl Program {
         let mut state = self.lock();
         let opened = state.machine.open(now, parent.id, depends_on);
         let id = opened.unwrap_or(parent.id);
-        let node = Node::new(self, id, name, Some(parent.clone()), depends_on);
+        let (above, backend) = (parent.above.clone(), parent.backend.clone());
+        let node = Node::new(above, backend, id, name, Some(parent.clone()), depends_on);
         match opened {
             Some(_) => state.put(node.clone()),
             None => _ = node.lock().close(&mut Wakes::default()), // nobody has had it yet
@@ -242,18 +223,8 @@ impl Program {
         node
     }
 
-    /// Counts a group of tasks that began to keep the program alive.
-    pub(crate) fn keep_alive(&self) {
-        self.busy.fetch_add(1, SeqCst);
-    }
-
-    /// Counts one that ceased to; returns whether it was the last.
-    pub(crate) fn let_go(&self) -> bool {
-        self.busy.fetch_sub(1, SeqCst) == 1
-    }
-
     /// Nothing keeps the program alive any more, as of just now.
-    pub(crate) fn idle(self: &Arc<Program>) {
+    pub(crate) fn idle(&self) {
         let over = self.options.until == Until::Idle && self.busy.load(SeqCst) == 0;
         let main_over = || self.lock().report.main.is_some();
         if over && main_over() {
@@ -289,17 +260,6 @@ impl Program {
         let mut wakes = Wakes::default();
         wakes.add(waker);
         wakes.wake();
-    }
-
-    pub(crate) fn cut_off(&self, count: usize) {
-        self.undropped.fetch_add(count, SeqCst);
-    }
-
-    /// A task that was cut off has been dropped.
-    pub(crate) fn cut_off_ended(&self) {
-        if self.undropped.fetch_sub(1, SeqCst) == 1 {
-            self.summon();
-        }
     }
 
     /// How much of the time until the deadline is left, where a host keeps it.
@@ -339,7 +299,7 @@ impl Program {
     // Events.
 
     /// Asks the whole program to stop.
-    pub(crate) fn stop(self: &Arc<Program>, reason: Reason) {
+    pub(crate) fn stop(&self, reason: Reason) {
         let now = self.now();
         let mut state = self.lock();
         if matches!(reason, Reason::Idle | Reason::MainReturned) && state.machine.is_stopping() {
@@ -377,7 +337,7 @@ impl Program {
         }
     }
 
-    pub(crate) fn event(self: &Arc<Program>, event: Event) {
+    pub(crate) fn event(&self, event: Event) {
         let now = self.now();
         let mut state = self.lock();
         state.machine.handle(now, event);
@@ -385,7 +345,7 @@ impl Program {
     }
 
     /// Tells the machine what is alive in a scope.
-    pub(crate) fn sync(self: &Arc<Program>, node: &Arc<Node>) {
+    pub(crate) fn sync(&self, node: &Arc<Node>) {
         let now = self.now();
         let mut state = self.lock();
         state.tell_tasks(now, node);
@@ -421,7 +381,6 @@ impl Program {
     }
 
     pub(crate) fn hook_begins(&self, what: &str, place: Place, node: &Node) -> usize {
-        let place = Program::place_text(place);
         let text = format!("{what} of {}, registered at {place}", node.path());
         self.lock().hooks.insert(text)
     }
@@ -433,10 +392,6 @@ impl Program {
     /// Returns the scopes that have not ended.
     pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
         self.lock().nodes.iter().flatten().cloned().collect()
-    }
-
-    pub(crate) fn place_text(place: Place) -> String {
-        format!("{}:{}:{}", place.file(), place.line(), place.column())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Scopes and tasks: what is alive, what is spawned, told, shielded and dropped.
 
+pub(crate) mod above;
 pub(crate) mod context;
 pub(crate) mod ext;
 pub(crate) mod node;
@@ -9,3 +10,4 @@ pub(crate) mod shield;
 pub(crate) mod stop;
 pub(crate) mod table;
 pub(crate) mod task;
+pub(crate) mod wakes;

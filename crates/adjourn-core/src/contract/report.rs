@@ -124,7 +124,7 @@ pub struct TaskReport {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct TaskLabel {
-    /// The name given with [`task`](crate::track::task).
+    /// The name given with [`task`](crate::task).
     pub name: Option<String>,
     /// The path of its scope: `root/http/connection`.
     pub scope: String,

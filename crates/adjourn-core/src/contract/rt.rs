@@ -16,10 +16,12 @@
 //!   then, and the handle resolves to [`ExecutorGone`].
 
 mod any;
+mod host;
 
 pub use any::{AnyBackend, AnyHandle, AnySleep};
 
-pub use crate::program::host::{Host, Hosted};
+pub(crate) use host::Watched;
+pub use host::{Host, Hosted};
 
 use std::error::Error;
 use std::fmt;

@@ -8,12 +8,10 @@ use super::state::State;
 use super::{Program, Rest};
 use crate::contract::error::forget_payload;
 use crate::phase::{Action, Event};
+use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering::SeqCst;
-use crate::sync::{MutexGuard, StaticUsize};
+use crate::track::above::WAITING;
 use crate::track::node::Node;
-
-/// Programs with actions that wait for their driver.
-static WAITING: StaticUsize = StaticUsize::new(0);
 
 /// What the machine is to be told of an action that was performed.
 pub(crate) enum Answer {
@@ -29,7 +27,7 @@ pub(crate) type Act = fn(&Arc<Program>, Action, Option<Arc<Node>>) -> Answer;
 impl Program {
     /// Takes over what the machine wants done. What is trivial is done at once, where it keeps the
     /// order; for the rest the driver is woken.
-    pub(super) fn settle(self: &Arc<Program>, mut state: MutexGuard<'_, State>, now: Duration) {
+    pub(super) fn settle(&self, mut state: MutexGuard<'_, State>, now: Duration) {
         let mut rest = Rest::default();
         while let Some(action) = state.next_action(now, &mut rest) {
             let idle = state.actions.is_empty() && !state.acting;
@@ -51,11 +49,6 @@ impl Program {
         rest.finish();
     }
 
-    /// Whether any program's driver has to come to run; for most it is the answer.
-    pub(crate) fn is_any_waiting() -> bool {
-        WAITING.load(SeqCst) > 0
-    }
-
     pub(super) fn set_waiting(&self, waiting: bool) {
         // Under the state's lock: the count is right.
         if self.waiting.swap(waiting, SeqCst) != waiting {
@@ -65,12 +58,6 @@ impl Program {
                 WAITING.fetch_sub(1, SeqCst);
             }
         }
-    }
-
-    /// Whether the driver has to come to run: a task that never yields would keep it from that
-    /// where they share one thread.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting.load(SeqCst)
     }
 
     /// Whether there are actions that nobody performs.

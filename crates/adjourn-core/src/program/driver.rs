@@ -17,10 +17,10 @@ use crate::contract::report::{FailureKind, Reason, TaskKind};
 use crate::contract::rt::{AnySleep, SignalSource, Spawner, Timer};
 use crate::phase::{Action, Event};
 use crate::process::signal::Signal;
+use crate::program::stopper::Stopper;
 use crate::program::{Answer, Program};
 use crate::track::context;
 use crate::track::node::{Node, Spawn};
-use crate::track::stop::Stopper;
 use crate::track::task;
 
 pub(crate) type SignalHandler = Box<dyn FnMut(Signal, &Stopper) + Send>;
@@ -154,7 +154,8 @@ fn fire(program: &Arc<Program>, node: &Arc<Node>) {
             let mut spawn = Spawn::new(TaskKind::Graceful, hook.place);
             spawn.name = Some(Box::new("on_stop".into()));
             let key = program.hook_begins("on_stop", hook.place, node);
-            let (run, inner) = (run_hook(node.clone(), "on_stop", hook), program.clone());
+            let (run, inner) =
+                (run_hook(program.clone(), node.clone(), "on_stop", hook), program.clone());
             let hook = async move {
                 run.await;
                 inner.hook_ends(key);
@@ -173,14 +174,17 @@ fn close(program: &Arc<Program>, node: Arc<Node>) -> Answer {
     }
     drop(program.backend.spawn(Closing {
         program: program.clone(),
-        hooks: Some(Box::pin(async move {
-            for hook in hooks.into_iter().rev() {
-                let key = node.program.hook_begins("on_stopped", hook.place, &node);
-                let run = run_hook(node.clone(), "on_stopped", hook);
-                Privileged(Box::pin(run), node.clone()).await;
-                node.program.hook_ends(key);
+        hooks: Some(Box::pin({
+            let program = program.clone();
+            async move {
+                for hook in hooks.into_iter().rev() {
+                    let key = program.hook_begins("on_stopped", hook.place, &node);
+                    let run = run_hook(program.clone(), node.clone(), "on_stopped", hook);
+                    Privileged(Box::pin(run), node.clone()).await;
+                    program.hook_ends(key);
+                }
+                program.event(Event::Closed(node.id));
             }
-            node.program.event(Event::Closed(node.id));
         })),
     }));
     Answer::Nothing
@@ -221,7 +225,7 @@ impl Drop for Closing {
 }
 
 /// Runs a hook; its error or panic is recorded and goes no further.
-async fn run_hook(node: Arc<Node>, what: &'static str, hook: Hook) {
+async fn run_hook(program: Arc<Program>, node: Arc<Node>, what: &'static str, hook: Hook) {
     let place = hook.place;
     let mut hook = Some(hook);
     let mut future = None;
@@ -252,9 +256,8 @@ async fn run_hook(node: Arc<Node>, what: &'static str, hook: Hook) {
     })
     .await;
     if let Some((kind, chain)) = failure {
-        let place = Program::place_text(place);
         let origin = format!("{what} of {}, registered at {place}", node.path());
-        node.program.fail_fatally(kind, origin, chain);
+        program.fail_fatally(kind, origin, chain);
     }
 }
 

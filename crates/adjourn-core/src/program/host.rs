@@ -1,114 +1,71 @@
-//! Hosts: who watches over a program in place of the core's own threads.
-//!
-//! A program has two threads that supervise it, its signals and the monotonic clock. Under a clock
-//! that is not the system's they would make no sense: a deadline by the monotonic clock means
-//! nothing where hours pass in a microsecond. A backend with such a clock brings a [`Host`].
+//! The program as the host that a backend brings sees it.
 
-use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::Program;
 use crate::contract::options::SecondInterrupt;
 use crate::contract::report::{FailureKind, Report, Straggler};
+use crate::contract::rt::{Hosted, Watched};
 use crate::phase::{Event, Phase};
 use crate::process::signal::Signal;
-use crate::program::Program;
 use crate::track::node::Node;
 
-/// Watches over programs whose clock is not the system's. From [`Timer::host`](crate::Timer::host).
-///
-/// With a host the core starts no thread, installs no signal handler and reads no clock but the
-/// backend's: that one keeps the cut-off, the deadline and the debounce of SIGINT too, and all times
-/// of the report are its times. Nothing ends the process then, should the calling thread be stuck.
-pub trait Host: Send + Sync {
-    /// A program has started, and nothing of it has been polled. Called on the thread that starts
-    /// it, with no lock held.
-    fn starts(&self, program: Hosted);
+impl Program {
+    /// What a host is given of it.
+    pub(crate) fn hosted(self: &Arc<Program>) -> Hosted {
+        let program: Arc<dyn Watched> = self.clone();
+        Hosted::new(Arc::downgrade(&program))
+    }
 }
 
-/// A program as its [`Host`] sees it. Keeps nothing alive; after the program's end it says `None` or
-/// does nothing.
-#[derive(Clone)]
-pub struct Hosted {
-    program: Weak<Program>,
-}
-
-impl Hosted {
-    pub(crate) fn new(program: &Arc<Program>) -> Hosted {
-        Hosted { program: Arc::downgrade(program) }
+impl Watched for Program {
+    fn signal(&self, signal: Signal) -> bool {
+        let listens = self.listens_to(signal);
+        if listens {
+            self.hear(signal, 1);
+        }
+        listens
     }
 
-    /// Gives the program a signal, as if the process had received it. Returns false, and does
-    /// nothing, when the program is over or did not ask for that signal.
-    pub fn signal(&self, signal: Signal) -> bool {
-        let program = self.program.upgrade().filter(|program| program.listens_to(signal));
-        program.is_some_and(|program| {
-            program.hear(signal, 1);
-            true
-        })
-    }
-
-    /// Gives the program a SIGINT that comes after another one and later than the debounce, however
-    /// little time has passed: it forces the end, unless the options say that it is only recorded
-    /// (or not heard), or all has ended in order. Returns whether the end is forced.
-    ///
-    /// Where no stop has begun it is a first SIGINT: [`signal`](Hosted::signal).
-    pub fn interrupt_again(&self) -> bool {
-        let Some(program) = self.program.upgrade() else { return false };
-        let forces = program.options.second_interrupt == SecondInterrupt::Force
-            && program.listens_to(Signal::INTERRUPT);
-        if !forces || !program.lock().machine.is_stopping() {
+    fn interrupt_again(&self) -> bool {
+        let forces = self.options.second_interrupt == SecondInterrupt::Force
+            && self.listens_to(Signal::INTERRUPT);
+        if !forces || !self.lock().machine.is_stopping() {
             self.signal(Signal::INTERRUPT);
             return false;
         }
-        program.note_signal(Signal::INTERRUPT, 1);
-        program.force(Signal::INTERRUPT);
-        self.phase() == Some(Phase::Forced)
+        self.note_signal(Signal::INTERRUPT, 1);
+        self.force(Signal::INTERRUPT);
+        self.phase() == Phase::Forced
     }
 
-    /// Ends the program at once because it cannot end by itself: `why` and `details` become a
-    /// failure of the executor that counts for the exit code, and what is alive is cut off.
-    pub fn give_up(&self, why: impl Into<String>, details: Vec<String>) {
-        let Some(program) = self.program.upgrade() else { return };
-        program.fail_fatally(FailureKind::Executor, why.into(), details);
-        program.event(Event::Force);
-        for node in program.nodes() {
+    fn give_up(&self, why: String, details: Vec<String>) {
+        self.fail_fatally(FailureKind::Executor, why, details);
+        self.event(Event::Force);
+        for node in self.nodes() {
             let (stragglers, omitted) = node.cut_off();
-            program.add_stragglers(stragglers, omitted);
+            self.add_stragglers(stragglers, omitted);
         }
-        program.summon();
+        self.summon();
     }
 
-    /// Returns the phase that the program is in.
-    pub fn phase(&self) -> Option<Phase> {
-        let program = self.program.upgrade()?;
-        let state = program.lock();
-        Some(state.machine.phase(state.machine.root()))
+    fn phase(&self) -> Phase {
+        let state = self.lock();
+        state.machine.phase(state.machine.root())
     }
 
-    /// Returns the instant by which the program has to be over, since its start; `None` before the
-    /// stop, [`Duration::MAX`] where it may take for ever.
-    pub fn deadline(&self) -> Option<Duration> {
-        self.program.upgrade()?.lock().machine.deadline()
+    fn deadline(&self) -> Option<Duration> {
+        self.lock().machine.deadline()
     }
 
-    /// Returns the tasks and jobs that are alive and what they are doing, scope by scope in the
-    /// order in which the scopes were opened.
-    pub fn alive(&self) -> Vec<Straggler> {
-        let Some(program) = self.program.upgrade() else { return Vec::new() };
-        let now = program.now();
+    fn alive(&self) -> Vec<Straggler> {
+        let now = self.now();
         let alive = |node: Arc<Node>| node.lock().stragglers(&node, now).0;
-        program.nodes().into_iter().flat_map(alive).collect()
+        self.nodes().into_iter().flat_map(alive).collect()
     }
 
-    /// Returns the report as it would be if everything ended now.
-    pub fn report(&self) -> Option<Report> {
-        self.program.upgrade()?.peek()
-    }
-}
-
-impl fmt::Debug for Hosted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hosted").field("phase", &self.phase()).finish()
+    fn report(&self) -> Option<Report> {
+        self.peek()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Duration;
 
 use slab::Slab;
@@ -87,7 +86,7 @@ impl Program {
     }
 
     /// Abandons what is still alive and returns the report. Nothing is tracked after this.
-    pub(crate) fn conclude(self: &Arc<Program>) -> Report {
+    pub(crate) fn conclude(&self) -> Report {
         let now = self.now();
         let mut rest = Rest::default();
         let mut state = self.lock();

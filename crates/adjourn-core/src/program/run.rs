@@ -18,11 +18,12 @@ use crate::contract::report::{Exit, Failure, Report, TaskKind};
 use crate::contract::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
 use crate::process::signal::{Listener, Signal};
 use crate::program::driver::{Driver, SignalHandler};
+use crate::program::stopper::Stopper;
 use crate::program::supervise::Supervision;
 use crate::program::{FailureSink, Program};
 use crate::track::context;
 use crate::track::node::Node;
-use crate::track::stop::{StopToken, Stopper};
+use crate::track::stop::StopToken;
 
 use self::end::{Ended, Live, ReportSink, deliver, wait_for};
 use self::root::Root;

@@ -1,16 +1,15 @@
 //! Signals: what one that came does, and which is raised again.
 
-use std::sync::Arc;
-
-use super::{Program, Wakes};
+use super::Program;
 use crate::contract::options::{Reraise, SecondInterrupt};
 use crate::contract::report::{At, MOST_LISTED, Reason, Report};
 use crate::phase::{Event, Phase};
 use crate::process::signal::Signal;
+use crate::track::wakes::Wakes;
 
 impl Program {
     /// Ends everything now: `signal` forced it.
-    pub(crate) fn force(self: &Arc<Program>, signal: Signal) {
+    pub(crate) fn force(&self, signal: Signal) {
         let mut state = self.lock();
         // After its end in order there is nothing to force but the executor's.
         let over = state.machine.phase(state.machine.root()) >= Phase::Stopped;
@@ -27,7 +26,7 @@ impl Program {
     }
 
     /// Takes note of a signal that came `count` times and does what the options say.
-    pub(crate) fn hear(self: &Arc<Program>, signal: Signal, count: u64) {
+    pub(crate) fn hear(&self, signal: Signal, count: u64) {
         self.note_signal(signal, count);
         let now = self.host_now();
         let mut state = self.lock();

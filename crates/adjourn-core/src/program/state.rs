@@ -114,7 +114,7 @@ impl State {
         let mut tasks = node.lock();
         let totals = tasks.shut();
         if totals.live > 0 {
-            tasks.end_with_stragglers(&node.program, &mut rest.wakes);
+            tasks.end_with_stragglers(&*node.above, &mut rest.wakes);
             drop(tasks);
             self.lingering.insert(node.uid, node);
             return;

@@ -18,7 +18,6 @@ use crate::contract::report::Report;
 use crate::contract::rt::Timer;
 use crate::phase::{Event, Limits};
 use crate::process::signal::{self, Listener, Nudger};
-use crate::program::host::Hosted;
 use crate::program::{Program, Supervisor};
 
 /// How long after the deadline, or after it was forced, `run` may take to return by itself.
@@ -112,7 +111,7 @@ impl Supervision {
             return Threads::start(program, listener, warden).map(Supervision::Threads);
         }
         if let Some(host) = program.backend.host() {
-            host.starts(Hosted::new(program));
+            host.starts(program.hosted());
         }
         Ok(Supervision::Hosted(program.clone()))
     }

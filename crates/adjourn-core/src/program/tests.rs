@@ -10,7 +10,6 @@ use crate::contract::report::{
 use crate::phase::Action;
 use crate::process::signal::Signal;
 use crate::program::driver::perform;
-use crate::program::host::Hosted;
 use crate::tests::nowhere::{program, program_with};
 use crate::track::node::Spawn;
 use crate::track::scope::Scope;
@@ -326,7 +325,7 @@ fn a_host_gives_signals_and_sees_what_becomes_of_them() {
         [(Options::default(), true, true), (record, true, false), (deaf, false, false)]
     {
         let program = program_with(options, false);
-        let hosted = Hosted::new(&program);
+        let hosted = program.hosted();
         let task = spawn(&program.root(), TaskKind::Shielded);
         assert_eq!((hosted.phase(), hosted.deadline()), (Some(Phase::Running), None));
         assert_eq!(format!("{hosted:?}"), "Hosted { phase: Some(Running) }");
@@ -507,7 +506,7 @@ fn the_options_say_which_signal_is_raised_again() {
 
 #[test]
 fn requests_before_the_start_are_bounded() {
-    let (program, stopper) = (program(false), crate::track::stop::Stopper::new());
+    let (program, stopper) = (program(false), stopper::Stopper::new());
     for _ in 0..MOST_LISTED + 3 {
         stopper.stop();
     }

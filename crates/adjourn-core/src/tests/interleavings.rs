@@ -16,10 +16,11 @@ use loom::thread;
 use crate::contract::report::{Outcome, Reason, TaskKind, Totals};
 use crate::contract::rt::{AnyBackend, Spawner};
 use crate::phase::{Event, Phase};
-use crate::program::{Program, Rest, Wakes};
+use crate::program::{Program, Rest};
 use crate::tests::nowhere::{self, Nowhere, Spawned};
 use crate::track::node::{Node, Spawn, Waiter};
 use crate::track::table::{TaskRef, flag};
+use crate::track::wakes::Wakes;
 
 /// Counts its wakes.
 #[derive(Default)]

@@ -9,8 +9,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::contract::error::{Place, Reported, error_chain};
-use crate::contract::report::{FailureKind, Reason};
-use crate::program::Program;
+use crate::contract::report::FailureKind;
 use crate::track::context;
 use crate::track::scope::{InScope, Scope};
 use crate::track::shield::{OnCancel, Shield, shield};
@@ -137,15 +136,9 @@ fn record(error: &(dyn std::error::Error + 'static), stop: bool, place: Place) {
             task.set(flag::FAILED);
             task.node().unwrap_or_else(|| node.clone()).describe(&task)
         }
-        None => format!("the future at {}", Program::place_text(place)),
+        None => format!("the future at {place}"),
     };
-    if stop {
-        let why = format!("{origin}: {}", chain.join(": "));
-        node.program.fail_fatally(FailureKind::TaskError, origin, chain);
-        node.program.stop(Reason::TaskFailed(why));
-    } else {
-        node.program.fail(FailureKind::TaskError, origin, chain);
-    }
+    node.above.failed(task.as_ref(), FailureKind::TaskError, origin, chain, stop);
 }
 
 impl<F> fmt::Debug for OrReport<F> {

@@ -25,12 +25,14 @@ use std::sync::{Arc, PoisonError};
 
 use crate::contract::hook::Hook;
 use crate::contract::report::{Straggler, TaskKind};
+use crate::contract::rt::AnyBackend;
 use crate::phase::ScopeId;
-use crate::program::{Program, Wakes};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use crate::sync::{Condvar, Mutex, MutexGuard, read_in_order};
+use crate::sync::{Condvar, Mutex, MutexGuard, StaticU64, read_in_order};
+use crate::track::above::Above;
 use crate::track::context;
 use crate::track::table::{Chunk, Slots, flag};
+use crate::track::wakes::Wakes;
 
 use self::tasks::Tasks;
 pub(crate) use self::tracking::Spawn;
@@ -38,7 +40,9 @@ pub(crate) use self::waiters::{WaitKey, Waiter};
 
 /// What all handles and tasks of a scope share.
 pub(crate) struct Node {
-    pub(crate) program: Arc<Program>,
+    pub(crate) above: Arc<dyn Above>,
+    /// What its tasks are spawned on, unless a handle names another.
+    pub(crate) backend: AnyBackend,
     pub(crate) id: ScopeId,
     /// Never the same for two scopes of a process: by it a chunk is told to be the scope's.
     pub(crate) uid: u64,
@@ -84,16 +88,18 @@ impl Gate {
 
 impl Node {
     pub(crate) fn new(
-        program: &Arc<Program>,
+        above: Arc<dyn Above>,
+        backend: AnyBackend,
         id: ScopeId,
         name: Cow<'static, str>,
         parent: Option<Arc<Node>>,
         depends_on: &[ScopeId],
     ) -> Arc<Node> {
         Arc::new(Node {
-            program: program.clone(),
+            above,
+            backend,
             id,
-            uid: Program::next_uid(),
+            uid: next_uid(),
             name,
             parent,
             depends_on: depends_on.into(),
@@ -197,14 +203,14 @@ impl Node {
     /// and has all of them dropped at their next yield, held or not.
     pub(crate) fn cut_off(self: &Arc<Node>) -> (Vec<Straggler>, u64) {
         let mut wakes = Wakes::default();
-        let now = self.program.now();
+        let now = self.above.now();
         let mut tasks = self.lock();
         let (stragglers, omitted) = tasks.stragglers(self, now);
         tasks.narrow(Gate::Shielded); // hooks that run after this may spawn what they wait for
         for chunk in &tasks.chunks {
             let mut slots = chunk.lock();
             slots.narrow(Gate::Shielded);
-            slots.force(chunk, &self.program);
+            slots.force(chunk, &*self.above);
         }
         tasks.take_cancel_waiters(&mut wakes, None);
         let chunks = tasks.chunks.clone();
@@ -243,7 +249,7 @@ impl Node {
     /// Lets the scope end with its tasks, whatever handles there are.
     pub(crate) fn seal(self: &Arc<Node>) {
         self.lock().sealed = true;
-        self.program.sync(self);
+        self.above.sync(self);
     }
 
     pub(crate) fn add_hook(&self, hook: Hook) {
@@ -266,9 +272,15 @@ impl Node {
         let left = tasks.is_left(self);
         drop(tasks);
         if left {
-            self.program.sync(self);
+            self.above.sync(self);
         }
     }
+}
+
+/// Returns a number that no other scope of the process has; never 0.
+fn next_uid() -> u64 {
+    static NEXT: StaticU64 = StaticU64::new(1);
+    NEXT.fetch_add(1, SeqCst)
 }
 
 impl Drop for Node {

@@ -14,7 +14,7 @@ use crate::track::context;
 #[track_caller]
 pub fn ready() {
     match context::scope() {
-        Some(node) => node.program.ready(),
+        Some(node) => node.above.ready(),
         None => panic!("{NoScope}"),
     }
 }
@@ -22,7 +22,7 @@ pub fn ready() {
 /// Returns whether [`ready`] was called and no stop has been requested since: what a readiness
 /// endpoint answers. False outside of a program.
 pub fn is_ready() -> bool {
-    context::scope().is_some_and(|node| node.program.is_ready())
+    context::scope().is_some_and(|node| node.above.is_ready())
 }
 
 /// Tells the service manager, where there is one. Best effort, as sd_notify(3) recommends.

@@ -13,11 +13,11 @@ use pin_project_lite::pin_project;
 
 use crate::contract::error::{NoScope, StopError};
 use crate::contract::hook::{Hook, IntoHook};
-use crate::contract::report::{Reason, TaskKind, Totals};
+use crate::contract::report::{TaskKind, Totals};
 use crate::contract::rt::{
     AnyBackend, AnySleep, Shutdown, SpawnBlocking, Spawner, Timer, Unfinished,
 };
-use crate::phase::{Event, Phase};
+use crate::phase::Phase;
 use crate::track::context;
 use crate::track::node::{Node, Spawn, WaitKey, Waiter};
 use crate::track::stop::StopToken;
@@ -59,7 +59,7 @@ impl Scope {
     /// [`NoScope`], with advice, where there is neither.
     pub fn try_current() -> Result<Scope, NoScope> {
         let node = context::scope().ok_or(NoScope)?;
-        let backend = node.program.backend.clone();
+        let backend = node.backend.clone();
         Ok(Scope::from_node(node, backend))
     }
 
@@ -120,7 +120,7 @@ impl<B> Scope<B> {
         if self.node.lock().is_closed() {
             return Phase::Stopped;
         }
-        let decided = self.node.program.lock().machine.phase(self.node.id);
+        let decided = self.node.above.phase(&self.node);
         // Cancelling once it is done, not only decided: spawns are refused from then on.
         if decided > Phase::Draining && self.node.lock().is_open() {
             return decided.min(Phase::Draining);
@@ -139,7 +139,7 @@ impl<B> Scope<B> {
     ///
     /// Dropping it forgets it.
     pub fn sleep(&self, span: Duration) -> AnySleep {
-        self.node.program.backend.sleep(span)
+        self.node.backend.sleep(span)
     }
 
     /// Returns the token that says when this scope is asked to stop.
@@ -162,11 +162,7 @@ impl<B> Scope<B> {
     /// Dropping the future leaves the stop requested.
     #[must_use = "the stop is requested already: await its end, or drop this on purpose"]
     pub fn stop(&self) -> ScopeStop {
-        if self.node.is_root() {
-            self.node.program.stop(Reason::Requested(None));
-        } else {
-            self.node.program.event(Event::Stop(self.node.id));
-        }
+        self.node.above.stop(&self.node);
         ScopeStop { node: self.node.clone(), key: None }
     }
 
@@ -191,7 +187,7 @@ impl<B> Scope<B> {
         impl Drop for StopUnlessOver<'_> {
             fn drop(&mut self) {
                 if let Some(node) = self.0 {
-                    node.program.event(Event::Stop(node.id));
+                    node.above.stop(node);
                 }
             }
         }
@@ -207,7 +203,7 @@ impl<B> Scope<B> {
 impl<B: Clone> Scope<B> {
     /// Opens a scope below this one. It is always a new one, also under a name used before.
     pub fn scope(&self, name: impl Into<Cow<'static, str>>) -> Scope<B> {
-        let node = self.node.program.open(&self.node, name.into(), &[]);
+        let node = self.node.above.open(&self.node, name.into(), &[]);
         Scope::from_node(node, self.backend.clone())
     }
 
@@ -223,7 +219,7 @@ impl<B: Clone> Scope<B> {
         let Some(parent) = parent else { return self }; // the root ends last as it is
         let mut ids = self.node.depends_on.to_vec();
         ids.push(dependency.node.id);
-        let node = self.node.program.open(&parent, self.node.name.clone(), &ids);
+        let node = self.node.above.open(&parent, self.node.name.clone(), &ids);
         for hook in self.node.take_hooks() {
             node.add_hook(hook);
         }
@@ -306,7 +302,7 @@ impl<B> fmt::Debug for Scope<B> {
 
 impl<B: Send> Shutdown for Scope<B> {
     async fn shutdown(self, within: Duration) -> Result<(), Unfinished> {
-        let backend = self.node.program.backend.clone();
+        let backend = self.node.backend.clone();
         let node = self.node.clone();
         drop(self.stop());
         drop(self);

@@ -17,7 +17,7 @@ use pin_project_lite::pin_project;
 
 use crate::contract::error::Place;
 use crate::contract::report::FailureKind;
-use crate::program::Program;
+use crate::track::above::WAITING;
 use crate::track::context;
 use crate::track::node::{Node, WaitKey, Waiter};
 use crate::track::table::{TaskRef, Word, flag};
@@ -61,11 +61,11 @@ struct Around {
 /// Whether a stop that was asked for has yet to be carried out, by a driver that may need this
 /// very thread.
 fn is_stop_waiting() -> bool {
-    if !Program::is_any_waiting() || context::is_shielded() {
+    if WAITING.load(SeqCst) == 0 || context::is_shielded() {
         return false;
     }
     let node = context::task().and_then(|task| task.node());
-    node.is_some_and(|node| node.program.is_waiting())
+    node.is_some_and(|node| node.above.is_waiting())
 }
 
 impl Around {
@@ -112,9 +112,15 @@ fn record_dropped(hold: &Option<Hold>, what: &str, place: Place) {
         return;
     }
     let Some(node) = hold.task.node() else { return };
-    let origin = format!("{what} at {} in {}", Program::place_text(place), node.path());
+    let origin = format!("{what} at {place} in {}", node.path());
     let advice = "the future around it (select!, a timeout) dropped it; spawn_shielded such work";
-    node.program.fail(FailureKind::ShieldDropped, origin, vec![advice.to_owned()]);
+    node.above.failed(
+        Some(&hold.task),
+        FailureKind::ShieldDropped,
+        origin,
+        vec![advice.to_owned()],
+        false,
+    );
 }
 
 pin_project! {

@@ -1,9 +1,9 @@
-//! Asking for a stop, and being told of one.
+//! Being told of a stop.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use pin_project_lite::pin_project;
 
 use crate::contract::error::{NoScope, StopRequested};
 use crate::contract::report::Reason;
-use crate::program::Program;
 use crate::track::context;
 use crate::track::node::{Node, WaitKey, Waiter};
 use crate::track::table::{Chunk, flag};
@@ -72,7 +71,7 @@ impl StopToken {
         if !self.is_requested() {
             return None;
         }
-        self.node.program.lock().report.reason().cloned()
+        self.node.above.reason()
     }
 
     /// Blocks the calling thread until the scope has been asked to stop, or `span` is over; returns
@@ -214,69 +213,5 @@ fn poll_stop(stop: &mut Option<Requested>, cx: &mut Context<'_>) -> bool {
 impl<F> fmt::Debug for UntilStop<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UntilStop").finish_non_exhaustive()
-    }
-}
-
-/// Stops a program from anywhere: a task, a hook, a plain thread; before `run` too.
-///
-/// From [`Runner::stopper`](crate::Runner::stopper). Asking twice is the same as once and never
-/// escalates.
-#[derive(Clone)]
-pub struct Stopper {
-    link: Arc<Mutex<Link>>,
-}
-
-enum Link {
-    /// Requests made before the program started.
-    Before(Vec<Reason>),
-    During(Weak<Program>),
-}
-
-impl Stopper {
-    pub(crate) fn new() -> Stopper {
-        Stopper { link: Arc::new(Mutex::new(Link::Before(Vec::new()))) }
-    }
-
-    /// Ties it to a program that starts and returns what was asked for before.
-    pub(crate) fn tie(&self, program: &Arc<Program>) -> Vec<Reason> {
-        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *link, Link::During(Arc::downgrade(program))) {
-            Link::Before(reasons) => reasons,
-            Link::During(_) => Vec::new(),
-        }
-    }
-
-    /// Asks the program to stop. Before its start, it stops as soon as it has started; after its
-    /// end, nothing happens.
-    pub fn stop(&self) {
-        self.request(Reason::Requested(None));
-    }
-
-    /// Asks the program to stop, with a text for the report.
-    pub fn stop_because(&self, why: impl Into<String>) {
-        self.request(Reason::Requested(Some(why.into())));
-    }
-
-    pub(crate) fn request(&self, reason: Reason) {
-        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        let program = match &mut *link {
-            Link::Before(reasons) => {
-                if reasons.len() < crate::contract::report::MOST_LISTED {
-                    reasons.push(reason);
-                }
-                return;
-            }
-            Link::During(program) => program.upgrade(),
-        };
-        drop(link);
-        if let Some(program) = program {
-            program.stop(reason);
-        }
-    }
-}
-
-impl fmt::Debug for Stopper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stopper").finish_non_exhaustive()
     }
 }

@@ -35,11 +35,12 @@ mod task_ref;
 use std::sync::{Arc, PoisonError, TryLockError};
 
 use crate::contract::report::{TaskKind, Totals};
-use crate::program::{Program, Wakes};
 use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Mutex, MutexGuard};
+use crate::track::above::Above;
 use crate::track::node::{Gate, Node, Spawn};
+use crate::track::wakes::Wakes;
 
 pub(crate) use self::entry::{Entry, Name, Removed};
 pub(crate) use self::mark::{Mark, Word, flag};
@@ -160,7 +161,7 @@ impl Chunk {
         debug_assert!(self.is_empty(&slots) && slots.foreground == 0 && slots.totals.live == 0);
         slots.node = Some(node.clone());
         self.owner.store(node.uid, Relaxed);
-        self.hosted.store(node.program.is_hosted(), Relaxed);
+        self.hosted.store(node.above.is_hosted(), Relaxed);
         slots.gate = gate;
         self.fired.store(node.is_fired(), SeqCst);
     }
@@ -230,7 +231,7 @@ impl Chunk {
             changed |= node.graceful.fetch_add(1, SeqCst) == 0;
         }
         if !spawn.background && slots.foreground == 0 {
-            node.program.keep_alive();
+            node.above.keep_alive();
         }
         let tell = changed && (self.fired.load(Relaxed) || node.takes_back_left());
         Insert::Done { task: slots.put(self, spawn), tell }
@@ -317,7 +318,7 @@ impl Slots {
 
     /// Has all tasks dropped at their next yield, held or not, and counts what was not cut off
     /// before. Jobs are not counted: nothing drops those. Nobody is woken yet.
-    pub(crate) fn force(&mut self, chunk: &'static Chunk, program: &Program) {
+    pub(crate) fn force(&mut self, chunk: &'static Chunk, above: &dyn Above) {
         let mut count = 0;
         self.each(chunk, |task, slots| {
             let job = slots.at(&task).kind == TaskKind::Blocking;
@@ -325,7 +326,7 @@ impl Slots {
             task.set(flag::CANCEL | flag::FORCE);
             true
         });
-        program.cut_off(count); // before the lock is free and one of them can end
+        above.cut_off(count); // before the lock is free and one of them can end
     }
 
     /// Takes the wakers of the tasks that have the flag.

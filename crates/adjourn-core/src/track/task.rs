@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::contract::error::{JoinError, Payload, drop_quietly, forget_payload, panic_message};
-use crate::contract::report::{FailureKind, Outcome, Reason};
+use crate::contract::report::{FailureKind, Outcome};
 use crate::contract::rt::{SpawnBlocking, Spawner};
 use crate::track::context;
 use crate::track::node::{Node, Spawn};
@@ -208,18 +208,8 @@ fn end_panicked(task: TaskRef, kind: FailureKind, payload: Payload) -> JoinError
 #[cold]
 fn panicked(task: &TaskRef, kind: FailureKind, payload: &(dyn Any + Send)) {
     let Some(node) = task.node() else { return };
-    let program = &node.program;
-    let origin = node.describe(task);
-    let message = panic_message(payload);
-    if program.is_main(task) {
-        return; // `run` reports it, with what it means for the program
-    }
-    if program.options.stop_on_panic {
-        program.fail_fatally(kind, origin.clone(), vec![message.clone()]);
-        program.stop(Reason::TaskFailed(format!("{origin}: {message}")));
-    } else {
-        program.fail(kind, origin, vec![message]);
-    }
+    let (origin, message) = (node.describe(task), panic_message(payload));
+    node.above.failed(Some(task), kind, origin, vec![message], false);
 }
 
 pub(crate) fn start<B, F>(

@@ -9,7 +9,6 @@ use super::tasks::Tasks;
 use crate::contract::report::{
     MOST_LISTED, Straggler, StragglerState, TaskKind, TaskLabel, Totals,
 };
-use crate::program::Program;
 use crate::track::context;
 use crate::track::table::{Entry, Slots, TaskRef, flag};
 
@@ -23,7 +22,7 @@ struct Listing {
 impl Listing {
     fn new(node: &Node, now: Duration) -> Listing {
         // By the clock that ages are counted with: `age_now`.
-        let now = if node.program.is_hosted() { now } else { process_time() };
+        let now = if node.above.is_hosted() { now } else { process_time() };
         Listing { now, polling: context::polling(), stragglers: Vec::new() }
     }
 
@@ -58,7 +57,7 @@ impl Node {
             name: entry.name.as_ref().map(|name| name.to_string()),
             scope: self.path(),
             kind: entry.kind,
-            spawned_at: Program::place_text(entry.place()),
+            spawned_at: entry.place().to_string(),
         }
     }
 
@@ -125,7 +124,7 @@ pub(super) fn age_now(task: &TaskRef) -> Duration {
     if !task.chunk().is_hosted() {
         return process_time();
     }
-    task.node().map_or(Duration::ZERO, |node| node.program.now())
+    task.node().map_or(Duration::ZERO, |node| node.above.now())
 }
 
 /// The time since this was first asked in the process.

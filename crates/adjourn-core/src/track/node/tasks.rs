@@ -9,9 +9,10 @@ use super::waiters::Waiter;
 use super::{Gate, Node, Spawn};
 use crate::contract::hook::Hook;
 use crate::contract::report::Totals;
-use crate::program::{Program, Wakes};
 use crate::sync::atomic::Ordering::SeqCst;
+use crate::track::above::Above;
 use crate::track::table::{self, Chunk, Insert, Slots, TaskRef, flag};
+use crate::track::wakes::Wakes;
 
 /// The most chunks of a scope that are kept apart for threads that spawn at the same time.
 const MOST_ROOMY: usize = 64;
@@ -174,11 +175,11 @@ impl Tasks {
 
     /// Ends the scope, which was shut, though some tasks are alive: they are dropped at their next
     /// yield, and who waits for the scope is told.
-    pub(crate) fn end_with_stragglers(&mut self, program: &Program, wakes: &mut Wakes) {
+    pub(crate) fn end_with_stragglers(&mut self, above: &dyn Above, wakes: &mut Wakes) {
         self.take_all_waiters(wakes);
         for chunk in &self.chunks {
             let mut slots = chunk.lock();
-            slots.force(chunk, program);
+            slots.force(chunk, above);
             slots.take_wakers(chunk, wakes, flag::FORCE);
         }
     }

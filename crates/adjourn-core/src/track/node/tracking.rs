@@ -7,11 +7,11 @@ use super::Node;
 use super::listing::age_now;
 use crate::contract::error::Place;
 use crate::contract::report::{Outcome, TaskKind};
-use crate::program::Wakes;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::context;
 use crate::track::table::{self, Chunk, Insert, Mark, Name, Removed, Slots, TaskRef, Word, flag};
+use crate::track::wakes::Wakes;
 
 /// What a spawn asks for.
 pub(crate) struct Spawn {
@@ -84,7 +84,7 @@ impl Node {
         let Insert::Done { task, tell } = insert else { return None };
         context::set_chunk(self.uid, task.chunk());
         if tell {
-            self.program.sync(self);
+            self.above.sync(self);
         }
         Some(task)
     }
@@ -122,7 +122,7 @@ impl Node {
         let Some(node) = task.node() else { return };
         let listed = node.lock().unlist(task);
         if let Some(index) = listed {
-            node.program.listed(index, noted(outcome, task.word()));
+            node.above.listed(index, noted(outcome, task.word()));
         }
     }
 
@@ -155,7 +155,7 @@ impl Node {
             cut_off: word.has(flag::FORCE) && kind != TaskKind::Blocking,
             drained: graceful && node.graceful.fetch_sub(1, SeqCst) == 1 && chunk.is_fired(),
             emptied: chunk.is_empty(slots) && node.live_chunks.fetch_sub(1, SeqCst) == 1,
-            idle: !background && slots.foreground == 1 && node.program.let_go(),
+            idle: !background && slots.foreground == 1 && node.above.let_go(),
         };
         slots.foreground -= u32::from(!background);
         slots.listed |= what.unlisted;
@@ -180,19 +180,19 @@ impl Node {
         let folds = over && tasks.is_closed();
         drop(tasks);
         if let Some(index) = listed {
-            self.program.listed(index, outcome);
+            self.above.listed(index, outcome);
         }
         if tell {
-            self.program.sync(self);
+            self.above.sync(self);
         }
         if folds {
-            self.program.fold(self);
+            self.above.fold(self);
         }
         if what.cut_off {
-            self.program.cut_off_ended();
+            self.above.cut_off_ended();
         }
         if what.idle {
-            self.program.idle();
+            self.above.idle();
         }
     }
 

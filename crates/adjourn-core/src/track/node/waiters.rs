@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::Node;
 use super::tasks::Tasks;
-use crate::program::Wakes;
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::table::TaskRef;
+use crate::track::wakes::Wakes;
 
 /// Who waits for something of a scope other than with its task's own waker.
 pub(crate) enum Waiter {

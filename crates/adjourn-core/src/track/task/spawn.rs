@@ -121,10 +121,10 @@ where
     let mut spawn = Spawn::new(TaskKind::Plain, Location::caller());
     // Beside the task that spawns it there is mostly room.
     if let Some((task, node)) = context::own_chunk().and_then(|own| own.insert_beside(&mut spawn)) {
-        return JoinHandle::of(task, node.program.backend.spawn(Tracked::new(task, future)));
+        return JoinHandle::of(task, node.backend.spawn(Tracked::new(task, future)));
     }
     let node = current();
-    start(&node, &node.program.backend, spawn, future)
+    start(&node, &node.backend, spawn, future)
 }
 
 /// Spawns a graceful task into the current scope: told at draining through its token, cancelled at
@@ -142,7 +142,7 @@ where
 {
     let node = current();
     let spawn = Spawn::new(TaskKind::Graceful, Location::caller());
-    start(&node, &node.program.backend, spawn, task(StopToken::new(node.clone())))
+    start(&node, &node.backend, spawn, task(StopToken::new(node.clone())))
 }
 
 /// Spawns a shielded task into the current scope: eager, independent of its caller, never
@@ -159,7 +159,7 @@ where
 {
     let node = current();
     let spawn = Spawn::new(TaskKind::Shielded, Location::caller());
-    start(&node, &node.program.backend, spawn, future)
+    start(&node, &node.backend, spawn, future)
 }
 
 /// Runs `job` on the blocking pool, tracked by the current scope: waited for until the cut-off,
@@ -180,7 +180,7 @@ where
 {
     let node = current();
     let spawn = Spawn::new(TaskKind::Blocking, Location::caller());
-    start_blocking(&node, &node.program.backend, spawn, job)
+    start_blocking(&node, &node.backend, spawn, job)
 }
 
 /// Names a task before it is spawned into the current scope: `task("mailer").spawn(..)`.

@@ -1,0 +1,115 @@
+//! The program as its scopes and tasks see it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use super::Program;
+use crate::contract::report::{FailureKind, Outcome, Reason};
+use crate::phase::{Event, Phase, ScopeId};
+use crate::track::above::Above;
+use crate::track::node::Node;
+use crate::track::table::TaskRef;
+
+impl Above for Program {
+    fn now(&self) -> Duration {
+        self.now()
+    }
+
+    fn is_hosted(&self) -> bool {
+        self.is_hosted()
+    }
+
+    fn open(
+        &self,
+        parent: &Arc<Node>,
+        name: Cow<'static, str>,
+        depends_on: &[ScopeId],
+    ) -> Arc<Node> {
+        self.open(parent, name, depends_on)
+    }
+
+    fn sync(&self, node: &Arc<Node>) {
+        self.sync(node);
+    }
+
+    fn fold(&self, node: &Node) {
+        self.fold(node);
+    }
+
+    fn stop(&self, node: &Node) {
+        if node.is_root() {
+            self.stop(Reason::Requested(None));
+        } else {
+            self.event(Event::Stop(node.id));
+        }
+    }
+
+    fn phase(&self, node: &Node) -> Phase {
+        self.lock().machine.phase(node.id)
+    }
+
+    fn keep_alive(&self) {
+        self.busy.fetch_add(1, SeqCst);
+    }
+
+    fn let_go(&self) -> bool {
+        self.busy.fetch_sub(1, SeqCst) == 1
+    }
+
+    fn idle(&self) {
+        self.idle();
+    }
+
+    fn cut_off(&self, count: usize) {
+        self.undropped.fetch_add(count, SeqCst);
+    }
+
+    fn cut_off_ended(&self) {
+        if self.undropped.fetch_sub(1, SeqCst) == 1 {
+            self.summon();
+        }
+    }
+
+    fn listed(&self, index: usize, outcome: Outcome) {
+        self.listed(index, outcome);
+    }
+
+    fn failed(
+        &self,
+        task: Option<&TaskRef>,
+        kind: FailureKind,
+        origin: String,
+        messages: Vec<String>,
+        stops: bool,
+    ) {
+        let panics = matches!(kind, FailureKind::TaskPanic | FailureKind::DestructorPanic);
+        if panics && task.is_some_and(|task| self.is_main(task)) {
+            return; // `run` reports it, with what it means for the program
+        }
+        if stops || panics && self.options.stop_on_panic {
+            let why = format!("{origin}: {}", messages.join(": "));
+            self.fail_fatally(kind, origin, messages);
+            self.stop(Reason::TaskFailed(why));
+        } else {
+            self.fail(kind, origin, messages);
+        }
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        self.lock().report.reason().cloned()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting.load(SeqCst)
+    }
+
+    fn ready(&self) {
+        self.ready();
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_ready()
+    }
+}
