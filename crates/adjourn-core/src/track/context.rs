@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use crate::track::node::Node;
-use crate::track::shield::Guard;
 use crate::track::table::{Chunk, Mark, TaskRef, flag};
 
 /// What every poll changes: single words.
@@ -53,6 +52,12 @@ struct Cold {
     guard: RefCell<Option<Arc<Guard>>>,
     root: RefCell<Option<ThreadRoot>>,
     seat: OnceCell<Seat>,
+}
+
+/// How many sections hold what is inside a cleanup.
+#[derive(Default)]
+pub(crate) struct Guard {
+    pub(super) holds: AtomicUsize,
 }
 
 /// The root of the program that owns a thread; set once the program has one, which may be after

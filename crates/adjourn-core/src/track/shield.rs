@@ -10,7 +10,7 @@ use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -18,15 +18,9 @@ use pin_project_lite::pin_project;
 use crate::contract::error::Place;
 use crate::contract::report::FailureKind;
 use crate::track::above::WAITING;
-use crate::track::context;
+use crate::track::context::{self, Guard};
 use crate::track::node::{Node, WaitKey, Waiter};
 use crate::track::table::{TaskRef, Word, flag};
-
-/// How many sections hold what is inside a cleanup.
-#[derive(Default)]
-pub(crate) struct Guard {
-    holds: AtomicUsize,
-}
 
 /// One section's hold of the task that last polled it, and of the cleanup around it.
 struct Hold {
