@@ -39,7 +39,7 @@ pub use track::ext::{FutureExt, OrReport, ResultFutureExt};
 pub use track::ready::{is_ready, ready};
 pub use track::scope::{InScope, Scope, ScopeStop, scope};
 pub use track::shield::{OnCancel, Shield, on_cancel_with, shield};
-pub use track::stop::{Requested, StopToken, UntilStop};
+pub use track::stop::{Interruptible, Requested, StopToken, UntilStop};
 pub use track::task::{
     JoinHandle, Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
 };

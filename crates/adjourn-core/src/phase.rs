@@ -294,6 +294,29 @@ impl Machine {
         Some(self.tree.id(index))
     }
 
+    /// Has a scope stop before another one, which is older. Returns false, and does nothing, where that
+    /// one is not the older, or where either has been asked to stop.
+    ///
+    /// Dependencies lead to older scopes only, so they have no cycle of their own.
+    pub fn depend(&mut self, scope: ScopeId, on: ScopeId) -> bool {
+        let (Some(index), Some(need)) = (self.tree.find(scope), self.tree.find(on)) else {
+            return false;
+        };
+        let (node, other) = (&self.tree[index], &self.tree[need]);
+        let fits = node.stop.is_none() && other.stop.is_none() && other.born < node.born;
+        if fits && !self.tree.is_ancestor(need, index) {
+            self.tree.link(index, need);
+        }
+        fits
+    }
+
+    /// Returns the scopes that this one stops before, as far as they have not ended.
+    pub fn dependencies(&self, scope: ScopeId) -> Vec<ScopeId> {
+        let index = self.tree.find(scope);
+        let needs = index.map(|index| &self.tree[index].needs).into_iter().flatten();
+        needs.map(|edge| self.tree.id(edge.node)).collect()
+    }
+
     /// Takes in what happened at `now`, the time since the machine's epoch.
     ///
     /// A time before the latest one told counts as that one. The event is looked at before the

@@ -138,7 +138,7 @@ impl Program {
         });
         let above: Arc<dyn Above> = program.clone();
         let backend = program.backend.clone();
-        let node = Node::new(above, backend, root, Cow::Borrowed("root"), None, &[]);
+        let node = Node::new(above, backend, root, Cow::Borrowed("root"), None, 0);
         program.lock().put(node);
         program
     }
@@ -202,7 +202,8 @@ impl Program {
 
     // Scopes.
 
-    /// Opens a scope; one below an ended scope is born ended and refuses everything.
+    /// Opens a scope, with its first handle counted; one below an ended scope is born ended and refuses
+    /// everything.
     pub(crate) fn open(
         &self,
         parent: &Arc<Node>,
@@ -211,16 +212,26 @@ impl Program {
     ) -> Arc<Node> {
         let now = self.now();
         let mut state = self.lock();
-        let opened = state.machine.open(now, parent.id, depends_on);
-        let id = opened.unwrap_or(parent.id);
-        let (above, backend) = (parent.above.clone(), parent.backend.clone());
-        let node = Node::new(above, backend, id, name, Some(parent.clone()), depends_on);
-        match opened {
-            Some(_) => state.put(node.clone()),
-            None => _ = node.lock().close(&mut Wakes::default()), // nobody has had it yet
-        }
+        let node = state.open(now, parent, name, depends_on, &mut Vec::new());
         self.settle(state, now);
         node
+    }
+
+    /// Has a scope stop before another one. Returns it opened anew, with its hooks, where it is too old
+    /// for that or a stop has begun.
+    pub(crate) fn depend(&self, node: &Arc<Node>, on: ScopeId) -> Option<Arc<Node>> {
+        let parent = node.parent.as_ref()?; // the root ends last as it is
+        let now = self.now();
+        let mut state = self.lock();
+        if state.machine.depend(node.id, on) {
+            return None;
+        }
+        let mut needs = state.machine.dependencies(node.id);
+        needs.push(on);
+        let mut hooks = node.take_hooks();
+        let node = state.open(now, parent, node.name.clone(), &needs, &mut hooks);
+        self.settle(state, now);
+        Some(node)
     }
 
     /// Nothing keeps the program alive any more, as of just now.

@@ -1593,3 +1593,38 @@ proptest! {
         driver.run_to_the_end(ms(500));
     }
 }
+
+#[test]
+fn an_older_scope_is_depended_on_in_place_and_twice_is_once() {
+    let (mut m, root) = machine();
+    let [db, cache] = [(); 2].map(|()| open(&mut m, root, &[]));
+    let http = open(&mut m, root, &[]);
+    for on in [db, cache, db] {
+        assert!(m.depend(http, on));
+    }
+    assert!(m.depend(http, root), "the root ends last as it is");
+    assert_eq!(m.dependencies(http), [db, cache, db]);
+    assert!(!m.depend(db, http), "it is the younger one");
+    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(http)]);
+    assert!(!m.depend(cache, db), "a stop has begun");
+    tell(&mut m, 0, Event::Graceful(http, false));
+    tell(&mut m, 0, Event::Live(http, false));
+    let followed = tell(&mut m, 0, Event::Closed(http));
+    assert_eq!(followed[0], Action::End(http));
+    assert!([db, cache].iter().all(|&id| followed.contains(&Action::Fire(id))), "{followed:?}");
+    assert_eq!(m.dependencies(http), []);
+}
+
+#[test]
+fn depending_on_many_scopes_one_by_one_is_linear() {
+    let (mut m, root) = machine();
+    let needs: Vec<_> = (0..100_000).map(|_| open(&mut m, root, &[])).collect();
+    let all = open(&mut m, root, &[]);
+    for &need in &needs {
+        assert!(m.depend(all, need));
+    }
+    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(all)]);
+    tell(&mut m, 0, Event::Graceful(all, false));
+    tell(&mut m, 0, Event::Live(all, false));
+    assert_eq!(tell(&mut m, 0, Event::Closed(all)).len(), 1 + needs.len());
+}

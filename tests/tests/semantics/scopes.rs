@@ -224,7 +224,7 @@ fn children_end_before_their_parents_tasks_are_cancelled(config: Config) {
             said.say("child");
         }));
         drop(spawn(async move {
-            StopToken::current().requested().await;
+            StopToken::current().requested().interruptible().await;
             told.say("told");
             pending::<()>().await;
         }));
@@ -479,7 +479,7 @@ fn a_graceful_task_that_comes_while_a_child_drains_is_waited_for(config: Config)
         }));
         let spawns = parent.clone();
         drop(parent.spawn(async move {
-            spawns.stop_token().requested().await;
+            spawns.stop_token().requested().interruptible().await;
             drop(spawns.spawn_graceful(move |_| async move {
                 opens.open();
                 while child.phase() < Phase::Stopped {

@@ -252,7 +252,7 @@ fn until_stop_gives_the_value_or_drops_the_future(config: Config) {
     let program = Program::new(config);
     let (stopper, said) = (program.stopper(), log.clone());
     let exit = program.run(async move {
-        assert_eq!(async { 1 }.until_stop().await, Ok(1));
+        assert_eq!(async { 1 }.until_stop().interruptible().await, Ok(1));
         drop(spawn_graceful(move |_| async move {
             let dropped = said.on_drop("dropped");
             let waits = async move {

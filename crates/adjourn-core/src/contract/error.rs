@@ -62,6 +62,11 @@ impl JoinError {
         JoinError::new(JoinErrorKind::Refused)
     }
 
+    /// Whether the stop refused the task, or cancelled it.
+    pub(crate) fn is_by_stop(&self) -> bool {
+        self.kind.is_none() || self.is_refused()
+    }
+
     /// Returns whether the task ended without its value because something stopped it.
     ///
     /// True for a cancelled, an abandoned and a refused task and for one whose executor is gone,

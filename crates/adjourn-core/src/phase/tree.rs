@@ -172,7 +172,7 @@ impl Tree {
     }
 
     /// Whether `ancestor` is `index` or above it.
-    fn is_ancestor(&self, ancestor: u32, mut index: u32) -> bool {
+    pub(super) fn is_ancestor(&self, ancestor: u32, mut index: u32) -> bool {
         let depth = self[ancestor].depth;
         loop {
             let node = &self[index];
@@ -186,7 +186,7 @@ impl Tree {
         }
     }
 
-    fn link(&mut self, dependent: u32, need: u32) {
+    pub(super) fn link(&mut self, dependent: u32, need: u32) {
         let place = self[dependent].needs.len() as u32;
         let node = &mut self[need];
         let back = node.dependents.len() as u32;
@@ -202,8 +202,6 @@ impl Tree {
     pub(super) fn unlink(&mut self, index: u32) {
         let node = &mut self[index];
         let (parent, place) = (node.parent, node.place);
-        let needs = std::mem::take(&mut node.needs);
-        let dependents = std::mem::take(&mut node.dependents);
         if index != ROOT {
             let children = &mut self[parent].children;
             children.swap_remove(place as usize);
@@ -211,14 +209,15 @@ impl Tree {
                 self[moved].place = place;
             }
         }
-        for need in needs {
+        // One after the other: two edges may lead to the same scope.
+        while let Some(need) = self[index].needs.pop() {
             let edges = &mut self[need.node].dependents;
             edges.swap_remove(need.back as usize);
             if let Some(&moved) = edges.get(need.back as usize) {
                 self[moved.node].needs[moved.back as usize].back = need.back;
             }
         }
-        for dependent in dependents {
+        while let Some(dependent) = self[index].dependents.pop() {
             let edges = &mut self[dependent.node].needs;
             edges.swap_remove(dependent.back as usize);
             if let Some(&moved) = edges.get(dependent.back as usize) {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::Program;
-use crate::contract::report::{FailureKind, Outcome, Reason};
+use crate::contract::report::{FailureKind, Outcome, Reason, TaskKind};
 use crate::phase::{Event, Phase, ScopeId};
 use crate::track::above::Above;
 use crate::track::node::Node;
@@ -21,13 +21,26 @@ impl Above for Program {
         self.is_hosted()
     }
 
-    fn open(
-        &self,
-        parent: &Arc<Node>,
-        name: Cow<'static, str>,
-        depends_on: &[ScopeId],
-    ) -> Arc<Node> {
-        self.open(parent, name, depends_on)
+    fn open(&self, parent: &Arc<Node>, name: Cow<'static, str>) -> Arc<Node> {
+        self.open(parent, name, &[])
+    }
+
+    fn depend(&self, node: &Arc<Node>, on: ScopeId) -> Option<Arc<Node>> {
+        self.depend(node, on)
+    }
+
+    fn admit(&self, node: &Arc<Node>, kind: TaskKind, enter: &mut dyn FnMut()) -> bool {
+        let now = self.now();
+        let mut state = self.lock();
+        let phase = state.machine.phase(node.id);
+        let admits =
+            if kind.is_shielded() { phase < Phase::Stopped } else { phase <= Phase::Draining };
+        if admits {
+            enter();
+        }
+        state.tell_tasks(now, node);
+        self.settle(state, now);
+        admits
     }
 
     fn sync(&self, node: &Arc<Node>) {
@@ -95,6 +108,10 @@ impl Above for Program {
         } else {
             self.fail(kind, origin, messages);
         }
+    }
+
+    fn main(&self) -> Option<TaskRef> {
+        self.main.get().copied()
     }
 
     fn reason(&self) -> Option<Reason> {

@@ -1,5 +1,6 @@
 //! What the program's lock guards: the machine, the scopes, the report, and what is to be done.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
@@ -13,6 +14,7 @@ use crate::contract::report::{PhaseSpan, Report, Totals};
 use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
 use crate::track::node::Node;
+use crate::track::wakes::Wakes;
 
 /// What a [`Program`](super::Program)'s lock guards.
 pub(crate) struct State {
@@ -65,6 +67,29 @@ impl State {
             self.nodes.resize_with(index + 1, || None);
         }
         self.nodes[index] = Some(node);
+    }
+
+    /// Opens a scope, with its first handle and these hooks; they are left where it is born ended.
+    pub(super) fn open(
+        &mut self,
+        now: Duration,
+        parent: &Arc<Node>,
+        name: Cow<'static, str>,
+        depends_on: &[ScopeId],
+        hooks: &mut Vec<Hook>,
+    ) -> Arc<Node> {
+        let opened = self.machine.open(now, parent.id, depends_on);
+        let (above, backend) = (parent.above.clone(), parent.backend.clone());
+        let id = opened.unwrap_or(parent.id);
+        let node = Node::new(above, backend, id, name, Some(parent.clone()), 1);
+        match opened {
+            Some(_) => {
+                hooks.drain(..).for_each(|hook| node.add_hook(hook));
+                self.put(node.clone());
+            }
+            None => _ = node.lock().close(&mut Wakes::default()), // nobody has had it yet
+        }
+        node
     }
 
     pub(crate) fn node(&self, id: ScopeId) -> Option<Arc<Node>> {

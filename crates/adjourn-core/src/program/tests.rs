@@ -548,7 +548,6 @@ fn a_scope_that_has_ended_is_kept_for_its_stragglers_alone() {
 fn hooks_of_a_scope_wait_for_a_task_that_came_before_them() {
     let program = program(false);
     let node = program.open(&program.root(), "db".into(), &[]);
-    node.open_handle();
     node.add_hook(Hook::new(|| (), Location::caller()));
     node.close_handle(); // it ends by itself: its hooks are due
     let task = spawn(&node, TaskKind::Plain);

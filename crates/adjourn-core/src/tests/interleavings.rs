@@ -49,9 +49,7 @@ fn program() -> Arc<Program> {
 
 /// A scope with a handle, below the root.
 fn scope(program: &Arc<Program>) -> Arc<Node> {
-    let node = program.open(&program.root(), "scope".into(), &[]);
-    node.open_handle();
-    node
+    program.open(&program.root(), "scope".into(), &[])
 }
 
 fn spawn(node: &Arc<Node>, kind: TaskKind) -> Option<TaskRef> {
@@ -346,7 +344,6 @@ fn a_spawn_takes_back_that_nobody_is_left() {
         let node = scope(&program);
         let last = spawn(&node, TaskKind::Plain).unwrap();
         let child = program.open(&node, "child".into(), &[]);
-        child.open_handle(); // keeps the scope there
         node.close_handle();
         let spawner = {
             let node = node.clone();

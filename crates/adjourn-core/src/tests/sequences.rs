@@ -68,7 +68,6 @@ fn no_plain_task_is_taken_once_the_scope_says_that_it_is_cancelling() {
 fn until_stop_looks_at_a_stop_that_its_task_was_told_of() {
     let program = nowhere::program(false);
     let node = program.open(&program.root(), "scope".into(), &[]);
-    node.open_handle();
     let _others: Vec<_> = (0..40).map(|_| spawn(&node, TaskKind::Plain).unwrap()).collect();
     let own = spawn(&node, TaskKind::Plain).unwrap();
     let polled = Arc::new(AtomicBool::new(false));
@@ -132,7 +131,6 @@ fn a_signal_after_the_end_in_order_ends_the_wait_for_what_was_cut_off() {
 fn a_sweep_leaves_a_chunk_alone_that_another_scope_has_by_now() {
     let program = nowhere::program(false);
     let node = program.open(&program.root(), "scope".into(), &[]);
-    node.open_handle();
     let tasks: Vec<_> = (0..5).map(|_| spawn(&node, TaskKind::Plain).unwrap()).collect();
     let next = nowhere::program(false);
     let root = next.root();
@@ -173,7 +171,6 @@ impl Drop for Bomb {
 fn a_waker_that_panics_with_a_payload_that_panics_skips_no_action() {
     let program = nowhere::program(false);
     let node = program.open(&program.root(), "scope".into(), &[]);
-    node.open_handle();
     let waker = calls(|| std::panic::panic_any(Bomb));
     assert!(node.wait(&mut None, Waiter::End(waker), |_| false));
     program.stop(Reason::Requested(None));

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::contract::report::{FailureKind, Outcome, Reason};
+use crate::contract::report::{FailureKind, Outcome, Reason, TaskKind};
 use crate::phase::{Phase, ScopeId};
 use crate::sync::StaticUsize;
 use crate::track::node::Node;
@@ -29,13 +29,16 @@ pub(crate) trait Above: Send + Sync {
 
     // Scopes.
 
-    /// Opens a scope; one below an ended scope is born ended and refuses everything.
-    fn open(
-        &self,
-        parent: &Arc<Node>,
-        name: Cow<'static, str>,
-        depends_on: &[ScopeId],
-    ) -> Arc<Node>;
+    /// Opens a scope, with its first handle counted; one below an ended scope is born ended and
+    /// refuses everything.
+    fn open(&self, parent: &Arc<Node>, name: Cow<'static, str>) -> Arc<Node>;
+    /// Has a scope stop before another. Where that cannot be for this very scope, it is opened anew,
+    /// as by [`open`](Above::open), and returned.
+    fn depend(&self, node: &Arc<Node>, on: ScopeId) -> Option<Arc<Node>>;
+    /// Calls `enter`, which makes a task of this kind the first of a scope that has been told, or its
+    /// first graceful one; returns false, without a call, where it is decided that the scope takes no
+    /// more of that kind. `enter` takes the scope's lock and no other's.
+    fn admit(&self, node: &Arc<Node>, kind: TaskKind, enter: &mut dyn FnMut()) -> bool;
     /// What is alive in this scope has changed.
     fn sync(&self, node: &Arc<Node>);
     /// The last straggler of this ended scope is gone.
@@ -74,6 +77,8 @@ pub(crate) trait Above: Send + Sync {
 
     // What tasks ask.
 
+    /// The program's main task.
+    fn main(&self) -> Option<TaskRef>;
     /// The first cause of the program's stop.
     fn reason(&self) -> Option<Reason>;
     /// Whether the driver has to come to run: a task that never yields would keep it from that

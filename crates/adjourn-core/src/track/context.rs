@@ -4,7 +4,7 @@
 //! a few moves and is there to the thread's very end; the rest is rarely set.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
@@ -37,8 +37,10 @@ impl State {
     const ENDING: u32 = 2;
     /// `Cold` has a scope or a guard for what is polled.
     const FURNISHED: u32 = 4;
+    /// What is asked about the stop changes nothing.
+    const QUIET: u32 = 8;
     /// One shield; their number is above the flags.
-    const SHIELD: u32 = 8;
+    const SHIELD: u32 = 16;
 
     fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
@@ -58,6 +60,8 @@ struct Cold {
 #[derive(Default)]
 pub(crate) struct Guard {
     pub(super) holds: AtomicUsize,
+    /// How many cleanups are around what is inside, this one included.
+    pub(super) depth: AtomicU32,
 }
 
 /// The root of the program that owns a thread; set once the program has one, which may be after
@@ -247,6 +251,27 @@ pub(crate) fn task() -> Option<TaskRef> {
     place().map(|(mark, chunk)| TaskRef::running(mark, chunk))
 }
 
+/// Returns the task that the running code would make graceful by asking about the stop. `None` inside
+/// a shield, a cleanup, an `interruptible` future and a destructor, and outside of tasks.
+#[inline]
+pub(crate) fn asker() -> Option<(&'static Mark, &'static Chunk)> {
+    HOT.with(|hot| {
+        let plain = hot.state.get().0 & !State::FURNISHED == State::INSIDE;
+        if plain { hot.place() } else { None }
+    })
+}
+
+/// Whether the code that is running now does not come back from an await whose result the stop has
+/// taken away.
+#[cold]
+pub(crate) fn is_over() -> bool {
+    if is_shielded() || is_ending() {
+        return false;
+    }
+    let around = guard().map_or(0, |guard| guard.depth.load(Relaxed));
+    task().is_some_and(|task| Node::is_over(&task, around))
+}
+
 /// Whether `waker` is the one that the task is polled with, not a part's or another's. A clone of it
 /// is not: whoever has one registers it.
 #[inline]
@@ -347,6 +372,30 @@ impl Drop for Shielded {
     #[inline]
     fn drop(&mut self) {
         HOT.with(|hot| hot.state.set(State(hot.state.get().0 - State::SHIELD)));
+    }
+}
+
+/// Lets nothing that is polled ask about the stop until it is dropped, by a panic too.
+pub(crate) struct Quiet {
+    before: bool,
+}
+
+#[inline]
+pub(crate) fn inside_quiet() -> Quiet {
+    let before = HOT.with(|hot| {
+        let state = hot.state.get();
+        hot.state.set(State(state.0 | State::QUIET));
+        state.has(State::QUIET)
+    });
+    Quiet { before }
+}
+
+impl Drop for Quiet {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.before {
+            HOT.with(|hot| hot.state.set(State(hot.state.get().0 & !State::QUIET)));
+        }
     }
 }
 

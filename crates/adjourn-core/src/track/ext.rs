@@ -13,7 +13,7 @@ use crate::contract::report::FailureKind;
 use crate::track::context;
 use crate::track::scope::{InScope, Scope};
 use crate::track::shield::{OnCancel, Shield, shield};
-use crate::track::stop::UntilStop;
+use crate::track::stop::{Interruptible, UntilStop};
 use crate::track::table::flag;
 
 /// What Adjourn adds to every future.
@@ -41,6 +41,10 @@ pub trait FutureExt: Future + Sized {
 
     /// Gives up when the current scope is asked to stop: `Err(StopRequested)`, with this dropped.
     ///
+    /// The task that polls it is graceful from then on:
+    /// [who asks](crate::StopToken#who-asks-is-graceful). So a loop over
+    /// `queue.recv().until_stop()` finishes the job in its hands.
+    ///
     /// The stop is looked at before this is polled. The current scope is that of the task that polls
     /// it; where a combinator polls it with a waker of its own, or inside `in_scope`, that of the
     /// first such poll.
@@ -50,6 +54,14 @@ pub trait FutureExt: Future + Sized {
     /// That of the future itself: it is dropped wherever it is pending.
     fn until_stop(self) -> UntilStop<Self> {
         UntilStop::new(self)
+    }
+
+    /// Makes this a future in which asking about the stop changes nothing: a plain task stays plain,
+    /// and is cancelled at its next yield at a stop.
+    ///
+    /// For work that may be cut at any time, but has code in it that looks at a token.
+    fn interruptible(self) -> Interruptible<Self> {
+        Interruptible::new(self)
     }
 
     /// Gives this a scope, though something else spawns it: a framework's handler, say.

@@ -48,7 +48,6 @@ pub(crate) struct Node {
     pub(crate) uid: u64,
     pub(crate) name: Cow<'static, str>,
     pub(crate) parent: Option<Arc<Node>>,
-    pub(crate) depends_on: Box<[ScopeId]>,
     /// The stop token.
     fired: AtomicBool,
     /// Chunks with a live task.
@@ -87,13 +86,14 @@ impl Gate {
 }
 
 impl Node {
+    /// With so many handles: nobody may see a scope before its first one is counted.
     pub(crate) fn new(
         above: Arc<dyn Above>,
         backend: AnyBackend,
         id: ScopeId,
         name: Cow<'static, str>,
         parent: Option<Arc<Node>>,
-        depends_on: &[ScopeId],
+        handles: u32,
     ) -> Arc<Node> {
         Arc::new(Node {
             above,
@@ -102,12 +102,11 @@ impl Node {
             uid: next_uid(),
             name,
             parent,
-            depends_on: depends_on.into(),
             fired: AtomicBool::new(false),
             live_chunks: AtomicUsize::new(0),
             graceful: AtomicUsize::new(0),
             told_left: AtomicBool::new(false),
-            tasks: Mutex::new(Tasks::new()),
+            tasks: Mutex::new(Tasks::new(handles)),
             stopped: Condvar::new(),
             blocked: AtomicUsize::new(0),
         })

@@ -81,8 +81,14 @@ impl Scope {
 }
 
 impl<B> Scope<B> {
+    /// One more handle of the scope.
     pub(crate) fn from_node(node: Arc<Node>, backend: B) -> Scope<B> {
         node.open_handle();
+        Scope { node, backend }
+    }
+
+    /// The first handle of a scope that was just opened, which is counted already.
+    fn first(node: Arc<Node>, backend: B) -> Scope<B> {
         Scope { node, backend }
     }
 
@@ -203,27 +209,23 @@ impl<B> Scope<B> {
 impl<B: Clone> Scope<B> {
     /// Opens a scope below this one. It is always a new one, also under a name used before.
     pub fn scope(&self, name: impl Into<Cow<'static, str>>) -> Scope<B> {
-        let node = self.node.above.open(&self.node, name.into(), &[]);
-        Scope::from_node(node, self.backend.clone())
+        let node = self.node.above.open(&self.node, name.into());
+        Scope::first(node, self.backend.clone())
     }
 
-    /// Opens this scope anew as one that stops before `dependency` does.
+    /// Makes this scope stop before `dependency` does.
     ///
     /// Called while the scope is made, before anything else of it:
-    /// `scope("http").depends_on(&db).depends_on(&cache)`. It is another scope that is returned, so
-    /// two scopes cannot come to depend on each other; tasks spawned before stay in the old one. On
-    /// the root it does nothing: the root ends last as it is.
+    /// `scope("http").depends_on(&db).depends_on(&cache)`. Two scopes cannot come to depend on each
+    /// other: where `dependency` was opened after this scope, or a stop has begun, this scope is opened
+    /// anew and it is that one which is returned, with the hooks; tasks spawned before stay in the old
+    /// one. On the root it does nothing: the root ends last as it is.
     #[must_use = "it is the returned scope that depends"]
     pub fn depends_on<C>(self, dependency: &Scope<C>) -> Scope<B> {
-        let parent = self.node.parent.clone();
-        let Some(parent) = parent else { return self }; // the root ends last as it is
-        let mut ids = self.node.depends_on.to_vec();
-        ids.push(dependency.node.id);
-        let node = self.node.above.open(&parent, self.node.name.clone(), &ids);
-        for hook in self.node.take_hooks() {
-            node.add_hook(hook);
+        match self.node.above.depend(&self.node, dependency.node.id) {
+            Some(node) => Scope::first(node, self.backend.clone()),
+            None => self,
         }
-        Scope::from_node(node, self.backend.clone())
     }
 }
 

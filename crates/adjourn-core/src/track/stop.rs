@@ -1,4 +1,9 @@
-//! Being told of a stop.
+//! Being told of a stop, and what asking about it means.
+//!
+//! A task asks about the stop when it waits for it or looks at it, at the token of its own scope, of
+//! one above, or of the scope that `in_scope` or a nursery gives. From then on it is graceful:
+//! [`Node::asked`]. Nothing is asked where [`context::asker`] says so, and nothing at the token of a
+//! scope that has nothing to do with the task.
 
 use std::fmt;
 use std::future::Future;
@@ -13,12 +18,31 @@ use crate::contract::error::{NoScope, StopRequested};
 use crate::contract::report::Reason;
 use crate::track::context;
 use crate::track::node::{Node, WaitKey, Waiter};
-use crate::track::table::{Chunk, flag};
+use crate::track::table::{Chunk, TaskRef, flag};
 
 /// Says whether a scope has been asked to stop.
 ///
 /// Level-triggered: who asks late is told at once. Cheap to clone, `'static`, and free to drop
 /// unread.
+///
+/// # Who asks is graceful
+///
+/// A task that never asks about the stop is cancelled at its next yield once its scope stops. A task
+/// that has asked is graceful from then on: it is told, and has until the drain limit to end by
+/// itself. To ask is to wait ([`requested`](StopToken::requested),
+/// [`until_stop`](crate::FutureExt::until_stop)) or to look ([`is_requested`](StopToken::is_requested),
+/// [`wait_timeout`](StopToken::wait_timeout)), at a token of the task's own scope, of one above, or of
+/// the scope that [`in_scope`](crate::FutureExt::in_scope) or a nursery gives. `main` is a task like
+/// any other.
+///
+/// It is not asking to take, clone, hand on or print a token, to [`peek`](StopToken::peek), or to read
+/// the [`reason`](StopToken::reason). Nothing changes by what is asked inside a shield, a cleanup, a
+/// hook, a destructor or an [`interruptible`](crate::FutureExt::interruptible) future, by shielded
+/// tasks and blocking jobs, or once it is decided that the task is cancelled: the answer is true, and
+/// there is no more time.
+///
+/// A token of a scope above tells a task of its own scope's stop too: no task is graceful in a stop
+/// that never tells it.
 #[derive(Clone)]
 pub struct StopToken {
     node: Arc<Node>,
@@ -51,35 +75,49 @@ impl StopToken {
         context::scope().map(|node| StopToken { node }).ok_or(NoScope)
     }
 
-    /// Returns whether the scope has been asked to stop.
+    /// Returns whether the scope has been asked to stop. The task that calls it is graceful from then
+    /// on: [who asks](StopToken#who-asks-is-graceful).
     pub fn is_requested(&self) -> bool {
-        self.node.is_fired()
+        ask(&self.node);
+        self.peek()
     }
 
-    /// Returns a future that resolves once the scope has been asked to stop.
+    /// Returns whether the scope has been asked to stop, without asking: the task that calls it stays
+    /// what it is. For code that runs in the tasks of others, as a library's does.
+    pub fn peek(&self) -> bool {
+        self.node.is_fired() || is_own_fired(&self.node)
+    }
+
+    /// Returns a future that resolves once the scope has been asked to stop. The task that polls it is
+    /// graceful from then on: [who asks](StopToken#who-asks-is-graceful).
+    ///
+    /// Polled outside of every task, by a framework that spawns it on the executor by itself, it counts
+    /// for the task that called `requested`, or for `main` where no task did.
     ///
     /// # Cancel safety
     ///
     /// Dropping it loses nothing: another one resolves at once.
     pub fn requested(&self) -> Requested {
-        Requested { node: self.node.clone(), key: None }
+        Requested { node: self.node.clone(), key: None, own: None, maker: context::task() }
     }
 
     /// Returns the first cause of the program's stop; `None` before it, and when only this scope
     /// was asked to stop.
     pub fn reason(&self) -> Option<Reason> {
-        if !self.is_requested() {
+        if !self.peek() {
             return None;
         }
         self.node.above.reason()
     }
 
     /// Blocks the calling thread until the scope has been asked to stop, or `span` is over; returns
-    /// whether it has. For blocking jobs and threads of one's own.
+    /// whether it has. For blocking jobs and threads of one's own. In a task it asks, as
+    /// [`is_requested`](StopToken::is_requested) does.
     ///
     /// Do not call it in async code: it blocks. [`requested`](StopToken::requested) is for that.
     pub fn wait_timeout(&self, span: Duration) -> bool {
-        self.node.wait_fired(span)
+        ask(&self.node);
+        is_own_fired(&self.node) || self.node.wait_fired(span)
     }
 }
 
@@ -87,7 +125,7 @@ impl fmt::Debug for StopToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StopToken")
             .field("scope", &self.node.path())
-            .field("is_requested", &self.is_requested())
+            .field("is_requested", &self.node.is_fired())
             .finish()
     }
 }
@@ -100,28 +138,122 @@ impl fmt::Debug for StopToken {
 pub struct Requested {
     node: Arc<Node>,
     key: Option<WaitKey>,
+    /// The scope of the task that polls it, where that is below `node`.
+    own: Option<Own>,
+    /// The task that made it.
+    maker: Option<TaskRef>,
+}
+
+/// The scope of the task that polls a token of a scope above.
+struct Own {
+    node: Arc<Node>,
+    key: Option<WaitKey>,
+}
+
+impl Requested {
+    /// Makes `own` the scope of the task that polls this, if that is below the token's.
+    fn find_own(&mut self) {
+        let Some((_, chunk)) = context::place() else { return };
+        let known = self.own.as_ref().map_or(self.node.uid, |own| own.node.uid);
+        if chunk.belongs_to(known) {
+            return;
+        }
+        let own = context::task_node().filter(|own| own.is_within(&self.node));
+        self.forget_own();
+        self.own = own.map(|node| Own { node, key: None });
+    }
+
+    fn forget_own(&mut self) {
+        if let Some(Own { node, key }) = self.own.take() {
+            node.forget(key);
+        }
+    }
 }
 
 impl Future for Requested {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.node.is_fired() {
+        let this = &mut *self;
+        match context::place() {
+            Some(_) => ask(&this.node),
+            None => ask_for(this.maker, &this.node),
+        }
+        this.find_own();
+        if this.node.is_fired() {
             return Poll::Ready(());
         }
-        let watched = watch(|chunk| chunk.belongs_to(self.node.uid), cx);
-        if watched {
-            // Set before it is looked at again: the stop fires first and collects then.
-            return if self.node.is_fired() { Poll::Ready(()) } else { Poll::Pending };
+        if let Some(Own { node, key }) = &mut this.own {
+            if is_told(node, key, cx) {
+                return Poll::Ready(());
+            }
         }
-        let this = &mut *self;
-        let node = &this.node;
-        if node.wait(&mut this.key, Waiter::Stop(cx.waker().clone()), |_| node.is_fired()) {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
+        if is_told(&this.node, &mut this.key, cx) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Whether the scope has been asked to stop; if not, the task that is polled is woken when it is.
+fn is_told(node: &Arc<Node>, key: &mut Option<WaitKey>, cx: &Context<'_>) -> bool {
+    if watch(|chunk| chunk.belongs_to(node.uid), cx) {
+        // Set before it is looked at again: the stop fires first and collects then.
+        return node.is_fired();
+    }
+    !node.wait(key, Waiter::Stop(cx.waker().clone()), |_| node.is_fired())
+}
+
+/// The running code asks about the stop of `node`.
+#[inline]
+fn ask(node: &Arc<Node>) {
+    if let Some((mark, chunk)) = context::asker() {
+        if !mark.load().has(flag::PAST_ASKING) {
+            ask_first(TaskRef::running(mark, chunk), node);
         }
     }
+}
+
+/// The running code asks about the stop of its own scope.
+#[inline]
+fn ask_own() {
+    if let Some((mark, chunk)) = context::asker() {
+        if !mark.load().has(flag::PAST_ASKING) {
+            Node::asked(&TaskRef::running(mark, chunk));
+        }
+    }
+}
+
+/// The task's first ask.
+#[cold]
+fn ask_first(task: TaskRef, node: &Arc<Node>) {
+    let given = || context::scope().is_some_and(|given| given.is_within(node));
+    if concerns(&task, node) || context::is_in_scope() && given() {
+        Node::asked(&task);
+    }
+}
+
+/// Something that was spawned past Adjourn waits for the stop: it counts for the task that had it
+/// wait, or for `main`.
+#[cold]
+fn ask_for(maker: Option<TaskRef>, node: &Arc<Node>) {
+    match maker {
+        Some(task) if concerns(&task, node) => Node::asked(&task),
+        Some(_) => {}
+        None => {
+            if let Some(main) = node.above.main() {
+                Node::asked(&main);
+            }
+        }
+    }
+}
+
+/// Whether the task is in this scope or in one below it.
+fn concerns(task: &TaskRef, node: &Arc<Node>) -> bool {
+    task.chunk().belongs_to(node.uid) || task.node().is_some_and(|own| own.is_within(node))
+}
+
+/// Whether the task that is polled is in a scope below `node`, which has been asked to stop alone.
+fn is_own_fired(node: &Arc<Node>) -> bool {
+    let told = context::place().is_some_and(|(_, chunk)| chunk.is_fired());
+    told && context::task_node().is_some_and(|own| own.is_within(node))
 }
 
 /// Notes on the task that is polled, if `which` names its chunk and the waker is its own, that it is to be
@@ -138,6 +270,7 @@ fn watch(which: impl FnOnce(&Chunk) -> bool, cx: &Context<'_>) -> bool {
 
 impl Drop for Requested {
     fn drop(&mut self) {
+        self.forget_own();
         self.node.forget(self.key);
     }
 }
@@ -174,6 +307,9 @@ impl<F: Future> Future for UntilStop<F> {
         let mut this = self.project();
         // The scope of the task that is polled needs no token, and the task no second waker.
         let own = if this.stop.is_none() { context::own_chunk() } else { None };
+        if own.is_some() && this.future.is_some() {
+            ask_own();
+        }
         let stopped = match own {
             Some(chunk) => chunk.is_fired(),
             None => poll_stop(this.stop, cx),
@@ -213,5 +349,37 @@ fn poll_stop(stop: &mut Option<Requested>, cx: &mut Context<'_>) -> bool {
 impl<F> fmt::Debug for UntilStop<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UntilStop").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A future in which asking about the stop changes nothing.
+    ///
+    /// From [`FutureExt::interruptible`](crate::FutureExt::interruptible).
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Interruptible<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F> Interruptible<F> {
+    pub(crate) fn new(future: F) -> Interruptible<F> {
+        Interruptible { future }
+    }
+}
+
+impl<F: Future> Future for Interruptible<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _quiet = context::inside_quiet();
+        self.project().future.poll(cx)
+    }
+}
+
+impl<F> fmt::Debug for Interruptible<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interruptible").finish_non_exhaustive()
     }
 }

@@ -88,6 +88,9 @@ pub(crate) enum Insert {
     Done { task: TaskRef, tell: bool },
     /// The scope takes no more of its kind.
     Refused,
+    /// It would be the first task, or the first graceful one, of a scope that has been told: whether
+    /// that still takes one is the program's to say.
+    Ask,
     /// No room, or another scope's by now.
     Full,
 }
@@ -210,8 +213,15 @@ impl Chunk {
         Some((slots.put(self, spawn), node))
     }
 
-    /// Registers a task of the scope `uid`, if there is room; the lock is held.
-    pub(crate) fn insert(&'static self, slots: &mut Slots, uid: u64, spawn: &mut Spawn) -> Insert {
+    /// Registers a task of the scope `uid`, if there is room; the lock is held. `admitted`: the
+    /// program has said that the scope still takes its first graceful task.
+    pub(crate) fn insert(
+        &'static self,
+        slots: &mut Slots,
+        uid: u64,
+        spawn: &mut Spawn,
+        admitted: bool,
+    ) -> Insert {
         let Some(node) = slots.node.as_ref().filter(|_| self.belongs_to(uid)) else {
             return Insert::Full;
         };
@@ -223,13 +233,10 @@ impl Chunk {
             return Insert::Full;
         }
         // Others hear of a chunk's first task and of the first graceful one.
-        let mut changed = false;
-        if self.is_empty(slots) {
-            changed = node.live_chunks.fetch_add(1, SeqCst) == 0;
-        }
-        if spawn.kind == TaskKind::Graceful {
-            changed |= node.graceful.fetch_add(1, SeqCst) == 0;
-        }
+        let graceful = spawn.kind == TaskKind::Graceful;
+        let Some(changed) = node.count(self, self.is_empty(slots), graceful, admitted) else {
+            return Insert::Ask;
+        };
         if !spawn.background && slots.foreground == 0 {
             node.above.keep_alive();
         }
@@ -256,7 +263,12 @@ impl Slots {
         (entry.born_low, entry.born_high) = (0, 0);
         let mark = &chunk.marks[slot as usize];
         let serial = Word(mark.0.load(Relaxed)).serial();
-        mark.begin(serial, if spawn.kind.is_shielded() { flag::SHIELDED } else { 0 });
+        let flags = match spawn.kind {
+            TaskKind::Graceful => flag::ASKED | flag::UNTOLD,
+            kind if kind.is_shielded() => flag::SHIELDED,
+            _ => 0,
+        };
+        mark.begin(serial, flags);
         TaskRef { mark, chunk, id: u64::from(serial) << 32 | u64::from(slot) }
     }
 
@@ -339,16 +351,17 @@ impl Slots {
         });
     }
 
-    /// Takes the wakers of those that wait for the token with them. Who has none stored yet looks at
-    /// the token when it stores one.
+    /// Takes the wakers of those that wait for the token with them, and has each graceful task polled
+    /// before it can be cancelled. Who has no waker stored yet, or a new one, looks at the token when
+    /// it stores that.
     pub(crate) fn take_watchers(&mut self, chunk: &'static Chunk, wakes: &mut Wakes) {
         self.each(chunk, |task, slots| {
-            if task.word().has(flag::WATCH) {
-                let waker = task.take_waker(slots, 0);
-                if waker.is_some() {
-                    task.clear(flag::WATCH); // told
-                }
-                wakes.add(waker);
+            let word = task.word();
+            if word.has(flag::ASKED) {
+                task.set(flag::UNTOLD);
+            }
+            if word.has(flag::WATCH) {
+                wakes.add(task.take_waker(slots, 0));
             }
             true
         });

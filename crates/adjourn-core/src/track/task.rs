@@ -105,7 +105,7 @@ impl<F: Future> Future for Tracked<F> {
         }
         let mut this = self.project();
         let Some(task) = *this.task else { return Poll::Pending };
-        if task.word().is_doomed() {
+        if task.word().has(flag::CANCEL | flag::FORCE | flag::UNTOLD) && !goes_on(task) {
             *this.task = None;
             return Poll::Ready(Given::new(Err(cancelled(this.future, task))));
         }
@@ -152,6 +152,19 @@ impl<F: Future> Future for Tracked<F> {
     }
 }
 
+/// Before a poll that something is to be known of: whether the task lives on. It is told by this poll.
+#[cold]
+fn goes_on(task: TaskRef) -> bool {
+    let word = task.word();
+    if word.is_doomed() {
+        return false;
+    }
+    if word.has(flag::UNTOLD) {
+        task.clear(flag::UNTOLD);
+    }
+    true
+}
+
 /// After a poll that was pending: has the waker stored, where it is new or was taken. Returns
 /// whether the task lives on.
 #[cold]
@@ -187,7 +200,7 @@ fn drop_in_task<F>(mut future: Pin<&mut Option<F>>) -> Option<Payload> {
 fn cancelled<F>(future: Pin<&mut Option<F>>, task: TaskRef) -> JoinError {
     match context::within(task, || drop_in_task(future)) {
         None => {
-            let stop = task.chunk().is_fired();
+            let stop = task.chunk().is_fired() && !task.word().has(flag::ABORTED);
             Node::deregister(task, Outcome::Cancelled);
             JoinError::cancelled(stop)
         }
@@ -260,11 +273,10 @@ impl<F> Job<F> {
         let (Some(job), Some(task)) = (self.job.take(), self.task.take()) else {
             return Err(JoinError::cancelled(false));
         };
-        if task.word().is_doomed() {
+        if !Node::starts(&task) {
             let job = std::pin::pin!(Some(job));
             return Err(cancelled(job, task)); // aborted while it was queued
         }
-        Node::started(&task);
         match context::within(task, || catch_unwind(AssertUnwindSafe(job))) {
             Ok(output) => {
                 Node::deregister(task, Outcome::Finished);

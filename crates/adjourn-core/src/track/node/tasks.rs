@@ -45,13 +45,13 @@ pub(crate) struct Counts {
 }
 
 impl Tasks {
-    pub(super) fn new() -> Tasks {
+    pub(super) fn new(handles: u32) -> Tasks {
         Tasks {
             gate: Gate::Open,
             chunks: Vec::new(),
             roomy: Vec::new(),
             totals: Totals::default(),
-            handles: 0,
+            handles,
             sealed: false,
             waiters: Slab::new(),
             cancel_waiters: 0,
@@ -62,7 +62,7 @@ impl Tasks {
     }
 
     /// Registers a task in a chunk with room, or in a new one.
-    pub(super) fn insert(&mut self, node: &Arc<Node>, spawn: &mut Spawn) -> Insert {
+    pub(super) fn insert(&mut self, node: &Arc<Node>, spawn: &mut Spawn, admitted: bool) -> Insert {
         if self.gate == Gate::Closed {
             self.totals.refused += 1;
             return Insert::Refused;
@@ -74,7 +74,7 @@ impl Tasks {
             let wait = chunk.is_small() || (index == 0 && self.roomy.len() >= MOST_ROOMY);
             let slots = if wait { Some(chunk.lock()) } else { chunk.try_lock() };
             let Some(mut slots) = slots else { continue };
-            match chunk.insert(&mut slots, node.uid, spawn) {
+            match chunk.insert(&mut slots, node.uid, spawn, admitted) {
                 Insert::Full => {
                     slots.listed = false; // whoever frees one of its slots lists it again
                     self.roomy.swap_remove(index);
@@ -87,7 +87,7 @@ impl Tasks {
         self.roomy.push(chunk);
         let mut slots = chunk.lock();
         slots.listed = true;
-        chunk.insert(&mut slots, node.uid, spawn)
+        chunk.insert(&mut slots, node.uid, spawn, admitted)
     }
 
     /// Takes no more than `gate` lets in; each chunk has yet to be told.
@@ -214,7 +214,6 @@ mod tests {
         let program = program(false);
         let root = program.root();
         let other = program.open(&root, "other".into(), &[]);
-        other.open_handle();
         let mut live: Vec<_> = (0..300).map(|_| spawn(&root)).collect();
         for round in 0..10_000 {
             let at = round * 7 % live.len();

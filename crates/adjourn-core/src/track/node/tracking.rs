@@ -8,9 +8,11 @@ use super::listing::age_now;
 use crate::contract::error::Place;
 use crate::contract::report::{Outcome, TaskKind};
 use crate::sync::MutexGuard;
-use crate::sync::atomic::Ordering::SeqCst;
+use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use crate::track::context;
-use crate::track::table::{self, Chunk, Insert, Mark, Name, Removed, Slots, TaskRef, Word, flag};
+use crate::track::table::{
+    self, Chunk, Entry, Insert, Mark, Name, Removed, Slots, TaskRef, Word, flag,
+};
 use crate::track::wakes::Wakes;
 
 /// What a spawn asks for.
@@ -76,10 +78,13 @@ impl Node {
     ) -> Option<TaskRef> {
         let mut insert = Insert::Full;
         if let Some((chunk, mut slots)) = chunk.and_then(|chunk| Some((chunk, chunk.try_lock()?))) {
-            insert = chunk.insert(&mut slots, self.uid, &mut spawn);
+            insert = chunk.insert(&mut slots, self.uid, &mut spawn, false);
         }
         if matches!(insert, Insert::Full) {
-            insert = self.lock().insert(self, &mut spawn);
+            insert = self.lock().insert(self, &mut spawn, false);
+        }
+        if matches!(insert, Insert::Ask) {
+            insert = self.insert_admitted(spawn);
         }
         let Insert::Done { task, tell } = insert else { return None };
         context::set_chunk(self.uid, task.chunk());
@@ -87,6 +92,89 @@ impl Node {
             self.above.sync(self);
         }
         Some(task)
+    }
+
+    /// Registers the first task, or the first graceful one, of a scope that has been told, unless the
+    /// program has decided by now that it takes no more of its kind.
+    fn insert_admitted(self: &Arc<Node>, mut spawn: Spawn) -> Insert {
+        let mut insert = Insert::Refused;
+        let admitted = self.above.admit(self, spawn.kind, &mut || {
+            insert = self.lock().insert(self, &mut spawn, true);
+        });
+        if !admitted {
+            self.lock().totals.refused += 1;
+        }
+        insert
+    }
+
+    /// Counts a task: whether it is the first of its chunk, and whether it is graceful. Returns
+    /// whether it is the first of its scope in either way, or `None`, with nothing counted, where that
+    /// would be so in a scope that has been told and the program has yet to admit it. The lock of the
+    /// chunk is held.
+    ///
+    /// So a scope that has been told comes to have work again only while the program's lock is held:
+    /// what the machine decides upon is what there is.
+    pub(crate) fn count(
+        &self,
+        chunk: &Chunk,
+        first: bool,
+        graceful: bool,
+        admitted: bool,
+    ) -> Option<bool> {
+        if admitted || !chunk.is_fired() {
+            let one = first && self.live_chunks.fetch_add(1, SeqCst) == 0;
+            return Some(graceful && self.graceful.fetch_add(1, SeqCst) == 0 || one);
+        }
+        let one_more = |count: &AtomicUsize| {
+            count.fetch_update(SeqCst, SeqCst, |count| (count > 0).then_some(count + 1)).is_ok()
+        };
+        if graceful && !one_more(&self.graceful) {
+            return None;
+        }
+        if first && !one_more(&self.live_chunks) {
+            if graceful {
+                // The program looks at the counts before it says whether it admits it.
+                self.graceful.fetch_sub(1, SeqCst);
+            }
+            return None;
+        }
+        Some(false)
+    }
+
+    /// A task asked about the stop: it is graceful from now on, unless it is decided already that it
+    /// is cancelled. Called from its own poll, or for it by what a framework polls elsewhere.
+    #[cold]
+    pub(crate) fn asked(task: &TaskRef) {
+        let mut slots = task.chunk().lock();
+        let Some((word, _)) = slots.entry(task) else { return };
+        let Some(node) = slots.node.as_ref().filter(|_| !word.has(flag::PAST_ASKING)) else {
+            return;
+        };
+        if node.count(task.chunk(), false, true, false).is_some() {
+            task.make_graceful(&mut slots);
+            return;
+        }
+        let node = node.clone();
+        drop(slots);
+        node.above.admit(&node, TaskKind::Graceful, &mut || {
+            let mut slots = task.chunk().lock();
+            let Some((word, _)) = slots.entry(task) else { return };
+            if !word.has(flag::PAST_ASKING) {
+                _ = node.count(task.chunk(), false, true, true);
+                task.make_graceful(&mut slots);
+            }
+        });
+    }
+
+    /// Whether the code of this task that is running now does not come back from an await whose
+    /// result the stop has taken away: the task is to be cancelled, or has been told and is plain.
+    /// `held` is how many of its holds are cleanups around that code, which end with it.
+    pub(crate) fn is_over(task: &TaskRef, held: u32) -> bool {
+        // Under the lock under which the stop changes its flags, and others ask for it.
+        let mut slots = task.chunk().lock();
+        let Some((word, _)) = slots.entry(task) else { return false };
+        let told = task.chunk().is_fired() && !word.has(flag::ASKED);
+        !word.has(flag::SHIELDED) && word.holds() == held && (told || word.has(flag::CANCEL))
     }
 
     /// Whether "nobody is left" was told and is taken back by the first task since.
@@ -200,19 +288,24 @@ impl Node {
     /// what it waits for came before there was a waker to wake.
     pub(crate) fn store_waker(task: &TaskRef, waker: Waker, first: bool) -> bool {
         let born = first.then(|| age_now(task));
-        let Some((word, old)) = task.store_waker(waker, born) else { return false };
+        let Some((told, old)) = task.store_waker(waker, born) else { return false };
         drop(old);
-        word.has(flag::WATCH) && task.chunk().is_fired()
+        told
     }
 
-    /// Notes that a blocking job runs.
-    pub(crate) fn started(task: &TaskRef) {
-        task.set_born(age_now(task));
+    /// Notes that a blocking job runs. False if it was aborted before.
+    pub(crate) fn starts(task: &TaskRef) -> bool {
+        task.begin_job(age_now(task))
     }
 
-    /// Asks one task to end at its next yield, unless it is shielded.
+    /// Asks one task to end at its next yield, unless it is shielded, or a job that runs already.
     pub(crate) fn abort(task: &TaskRef) {
-        Node::wake_to_look(task, flag::CANCEL, |kind| kind != TaskKind::Shielded);
+        let flags = flag::CANCEL | flag::ABORTED;
+        Node::wake_to_look(task, flags, |entry| match entry.kind {
+            TaskKind::Shielded => false,
+            TaskKind::Blocking => entry.born().is_none(),
+            TaskKind::Plain | TaskKind::Graceful => true,
+        });
     }
 
     /// Wakes a task whose last hold was released from outside its poll.
@@ -221,10 +314,10 @@ impl Node {
     }
 
     /// Sets flags of a live task and wakes it, and who waits for its cancellation.
-    fn wake_to_look(task: &TaskRef, flags: u64, which: impl Fn(TaskKind) -> bool) {
+    fn wake_to_look(task: &TaskRef, flags: u64, which: impl Fn(&Entry) -> bool) {
         let mut slots = task.chunk().lock();
         let Some((_, entry)) = slots.entry(task) else { return };
-        if !which(entry.kind) {
+        if !which(entry) {
             return;
         }
         let mut wakes = Wakes::default();

@@ -1,14 +1,25 @@
 //! The mark of a task: one atomic word, read at each poll without a lock.
 //!
 //! Its invariants are 1 to 3 of the [side table](super).
+//!
+//! # Graceful tasks
+//!
+//! `ASKED` says that the task is graceful: it was spawned so, or has asked about the stop. Such a task
+//! is told before it is cancelled and is polled in between, whatever the executor's schedule: it has
+//! `UNTOLD` from its spawn, and again from the instant its scope is told, until its next poll. While
+//! it has that, a cancellation by the stop waits for the poll. `abort` and the cut-off do not.
 
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Release, SeqCst};
 
-/// The state that a task shares with those who stop it: serial (32), flags (10), holds (22).
+/// The state that a task shares with those who stop it: serial (32), flags (12), holds (20).
 pub(crate) struct Mark(pub(super) AtomicU64);
 
 pub(crate) mod flag {
+    /// Told, or spawned, and not polled since: a cancellation by the stop waits for that.
+    pub(crate) const UNTOLD: u64 = 1 << 20;
+    /// `abort` asked for its end.
+    pub(crate) const ABORTED: u64 = 1 << 21;
     /// To be dropped at the next yield that nothing holds.
     pub(crate) const CANCEL: u64 = 1 << 22;
     /// To be dropped at the next yield, held or not: the cut-off has come.
@@ -27,12 +38,16 @@ pub(crate) mod flag {
     pub(crate) const SHIELDED: u64 = 1 << 29;
     /// It returned an error that a stop request caused: it counts as cancelled.
     pub(crate) const STOPPED: u64 = 1 << 30;
+    /// It is graceful: spawned so, or it has asked about the stop.
+    pub(crate) const ASKED: u64 = 1 << 31;
 
     /// Its end is not a plain one.
-    pub(crate) const MARKED: u64 = FORCE | LISTED | FAILED | ABANDONED | STOPPED;
+    pub(crate) const MARKED: u64 = FORCE | LISTED | FAILED | ABANDONED | STOPPED | ASKED;
+    /// Asking about the stop changes nothing for such a task.
+    pub(crate) const PAST_ASKING: u64 = ASKED | SHIELDED | CANCEL;
 }
 
-const HOLDS: u64 = flag::CANCEL - 1;
+const HOLDS: u64 = flag::UNTOLD - 1;
 
 /// What a mark said at one instant.
 #[derive(Clone, Copy)]
@@ -54,16 +69,33 @@ impl Word {
         (self.0 >> 32) as u32
     }
 
+    /// How many sections hold the task.
+    pub(crate) fn holds(self) -> u32 {
+        (self.0 & HOLDS) as u32
+    }
+
+    /// Whether no further hold can be counted.
+    #[inline]
+    pub(crate) fn is_full(self) -> bool {
+        self.0 & HOLDS == HOLDS
+    }
+
     /// Whether the task is to be dropped at this yield.
     #[inline]
     pub(crate) fn is_doomed(self) -> bool {
-        self.has(flag::CANCEL | flag::FORCE) && (self.has(flag::FORCE) || !self.is_held())
+        self.has(flag::CANCEL | flag::FORCE) && self.is_ripe()
+    }
+
+    /// Whether nothing puts off the end of a task that is cancelled.
+    fn is_ripe(self) -> bool {
+        let to_be_told = self.has(flag::UNTOLD) && !self.has(flag::ABORTED);
+        self.has(flag::FORCE) || !self.is_held() && !to_be_told
     }
 }
 
 impl Mark {
     #[inline]
-    pub(super) fn load(&self) -> Word {
+    pub(crate) fn load(&self) -> Word {
         Word(self.0.load(SeqCst))
     }
 
@@ -85,5 +117,47 @@ impl Mark {
         } else {
             self.0.store(word, Release);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_puts_off_the_end_of_a_cancelled_task() {
+        const HELD: u64 = 1;
+        for (bits, doomed) in [
+            (0, false),
+            (flag::UNTOLD | flag::ABORTED, false),
+            (flag::CANCEL, true),
+            (flag::CANCEL | HELD, false),
+            (flag::CANCEL | flag::UNTOLD, false),
+            (flag::CANCEL | flag::UNTOLD | flag::ABORTED, true),
+            (flag::CANCEL | flag::ABORTED | HELD, false),
+            (flag::FORCE | flag::UNTOLD | HELD, true),
+        ] {
+            assert_eq!(Word(bits).is_doomed(), doomed, "{bits:#x}");
+        }
+    }
+
+    #[test]
+    fn holds_and_flags_share_the_word_without_touching() {
+        let flags = [
+            flag::UNTOLD,
+            flag::ABORTED,
+            flag::CANCEL,
+            flag::FORCE,
+            flag::RETAKE,
+            flag::WATCH,
+            flag::LISTED,
+            flag::FAILED,
+            flag::ABANDONED,
+            flag::SHIELDED,
+            flag::STOPPED,
+            flag::ASKED,
+        ];
+        assert_eq!(flags.iter().fold(0, |all, flag| all ^ flag), u64::from(u32::MAX) & !HOLDS);
+        assert!(Word(HOLDS).is_full() && !Word(HOLDS - 1).is_full());
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::mark::{Mark, Word, flag};
 use super::{Chunk, Slots};
+use crate::contract::report::TaskKind;
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::node::Node;
 
@@ -77,7 +78,7 @@ impl TaskRef {
         self.mark.0.fetch_or(flags, SeqCst);
     }
 
-    /// Clears flags, under the chunk's lock.
+    /// Clears flags, from the task's own poll or under the chunk's lock.
     pub(crate) fn clear(&self, flags: u64) {
         self.mark.0.fetch_and(!flags, SeqCst);
     }
@@ -91,10 +92,13 @@ impl TaskRef {
         word
     }
 
-    /// Adds a hold from the task's own poll and returns what the mark was before.
+    /// Adds a hold from the task's own poll and returns what the mark was before. Where that
+    /// [is full](Word::is_full) nothing is added.
     #[inline]
     pub(crate) fn hold(&self) -> Word {
-        Word(self.mark.0.fetch_add(1, SeqCst))
+        // Others only take holds away: there is room for one more if there was.
+        let word = self.word();
+        if word.is_full() { word } else { Word(self.mark.0.fetch_add(1, SeqCst)) }
     }
 
     /// Releases a hold, from anywhere; returns what is left if the task is still alive.
@@ -129,20 +133,24 @@ impl TaskRef {
         waker
     }
 
-    /// Stores the task's waker after a poll that was pending. Returns what the mark was, and the
-    /// waker to drop.
+    /// Stores the task's waker after a poll that was pending. Returns whether its scope has been told
+    /// meanwhile and it waits for that, and the waker to drop.
     pub(crate) fn store_waker(
         &self,
         waker: Waker,
         born: Option<Duration>,
-    ) -> Option<(Word, Option<Waker>)> {
+    ) -> Option<(bool, Option<Waker>)> {
         let mut slots = self.chunk.lock();
         let (_, entry) = slots.entry(self)?;
         let old = entry.waker.replace(waker);
         if let Some(born) = born {
             entry.set_born(born);
         }
-        Some((self.clear_retake(), old))
+        let told = self.clear_retake().has(flag::WATCH) && self.chunk.is_fired();
+        if told {
+            self.clear(flag::WATCH);
+        }
+        Some((told, old))
     }
 
     /// Stores the waker of the handle, for the case that the executor never resolves it. False if
@@ -164,10 +172,20 @@ impl TaskRef {
         drop(old);
     }
 
-    /// Notes when a blocking job began to run.
-    pub(crate) fn set_born(&self, now: Duration) {
-        if let Some((_, entry)) = self.chunk.lock().entry(self) {
+    /// Notes when a blocking job begins to run. False if it was cancelled before.
+    pub(crate) fn begin_job(&self, now: Duration) -> bool {
+        let mut slots = self.chunk.lock();
+        let Some((word, entry)) = slots.entry(self) else { return false };
+        let begins = !word.has(flag::CANCEL);
+        if begins {
             entry.set_born(now);
         }
+        begins
+    }
+
+    /// Makes a plain task, which is counted as such, a graceful one. The chunk's lock is held.
+    pub(crate) fn make_graceful(&self, slots: &mut Slots) {
+        slots.at(self).kind = TaskKind::Graceful;
+        self.set(flag::ASKED);
     }
 }

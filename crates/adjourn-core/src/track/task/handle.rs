@@ -8,10 +8,23 @@ use std::task::{Context, Poll};
 use super::Given;
 use crate::contract::error::JoinError;
 use crate::contract::rt::{AnyBackend, Spawner};
+use crate::track::context;
 use crate::track::node::Node;
 use crate::track::table::{TaskRef, flag};
 
 /// Resolves to what a task returns. Dropped, it detaches, on every backend.
+///
+/// # At a stop
+///
+/// A task that the stop refused or cancelled gives a [`JoinError`]. Where the code that awaits it is
+/// itself to be cancelled by the stop, the await stays pending instead: in a task that has been told
+/// and never asked about the stop, or that is marked to be cancelled. So
+/// `spawn(work()).await.unwrap()` does not turn an orderly stop into a panic, and code after the
+/// await does not run on what never came. The error is kept for whoever awaits the handle next.
+///
+/// It is returned wherever somebody is left to handle it: in a task that asked about the stop, in
+/// shielded work, jobs, hooks, cleanups and destructors, in a task that a shield holds, and outside
+/// of tasks. What [`abort`](JoinHandle::abort) cancelled is always returned.
 ///
 /// # Cancel safety
 ///
@@ -26,7 +39,8 @@ enum State<H> {
         task: TaskRef,
         joining: bool,
     },
-    Refused(JoinError),
+    /// There never was a task, or it is over and its error was kept.
+    Failed(JoinError),
     /// Its result was taken.
     Over,
 }
@@ -37,7 +51,7 @@ impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
     }
 
     pub(super) fn refused(refusal: JoinError) -> JoinHandle<T, B> {
-        JoinHandle { state: State::Refused(refusal) }
+        JoinHandle { state: State::Failed(refusal) }
     }
 
     /// Asks the task to end: it is dropped at its next yield, once no shield holds it.
@@ -76,11 +90,21 @@ impl<T: Send + 'static, B: Spawner> Future for JoinHandle<T, B> {
             },
             // Fused: awaited again it stays pending.
             State::Over => return Poll::Pending,
-            refused @ State::Refused(_) => match std::mem::replace(refused, State::Over) {
-                State::Refused(refusal) => return Poll::Ready(Err(refusal)),
+            kept @ State::Failed(_) => match std::mem::replace(kept, State::Over) {
+                State::Failed(error) => Err(error),
                 _ => return Poll::Pending,
             },
         };
+        if let Err(error) = result {
+            // What is over does not come back: nobody is left to whom this would be news.
+            let over = error.is_by_stop() && context::is_over();
+            if over {
+                self.state = State::Failed(error);
+                return Poll::Pending;
+            }
+            self.state = State::Over;
+            return Poll::Ready(Err(error));
+        }
         // The task is over, or at its end, and its waker gone with its entry.
         self.state = State::Over;
         Poll::Ready(result)
