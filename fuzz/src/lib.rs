@@ -8,14 +8,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use adjourn_core::phase::{Action, Event, Limits};
-
-#[path = "../../crates/adjourn-core/tests/phase/model.rs"]
+/// The machine is no public part of the core, so its source is compiled here once more.
+#[path = "../../crates/adjourn-core/src"]
+#[allow(dead_code, reason = "the core uses all of it")]
+mod source {
+    pub(crate) mod phase;
+}
+#[path = "../../crates/adjourn-core/src/tests/phase/model.rs"]
 #[allow(dead_code, reason = "the machine's own tests use all of it")]
 mod model;
 pub mod stable;
 
 use model::{Load, NEVER, Nonsense, Plan, Sim, Step, ms};
+use phase::{Action, Event, Limits};
+use source::phase; // where the model looks for it: `crate::phase`
 
 /// More scopes than this make one input slow, and show nothing that fewer do not.
 const MOST_SCOPES: usize = 40;

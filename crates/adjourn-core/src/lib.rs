@@ -6,7 +6,7 @@
 #![deny(unsafe_code)] // `signal` alone is allowed it, with a proof at each site
 
 mod contract;
-pub mod phase;
+mod phase;
 mod process;
 mod program;
 mod sync;

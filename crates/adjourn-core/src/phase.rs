@@ -8,6 +8,9 @@
 //!    from within (a scope that fires and has no tasks says so at once);
 //! 3. send [`Event::Tick`] when [`Machine::next_limit`] has come.
 //!
+//! This file and its folder use nothing else of the crate: the fuzz target compiles them by
+//! themselves. The tests are in `tests/phase.rs`.
+//!
 //! # One scope
 //!
 //! ```text
@@ -69,7 +72,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use self::limits::Agenda;
-pub use self::limits::Limits;
+pub(crate) use self::limits::Limits;
 use self::stops::Stop;
 use self::tree::{Node, ROOT, Tree};
 
@@ -77,7 +80,7 @@ use self::tree::{Node, ROOT, Tree};
 ///
 /// An index that is used again, and a serial number by which a stale id is told.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct ScopeId {
+pub(crate) struct ScopeId {
     index: u32,
     serial: u32,
 }
@@ -85,7 +88,7 @@ pub struct ScopeId {
 impl ScopeId {
     /// Returns the index of the scope: small, the root's 0, and not used for another scope before
     /// the driver has said that this one has [`ended`](Machine::ended).
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         self.index as usize
     }
 }
@@ -113,7 +116,7 @@ pub enum Phase {
 
 /// What the driver tells the machine. Events about a scope that has ended are ignored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// The scope shall stop, and whatever depends on it; the root is the program. Asking again
     /// changes nothing.
     Stop(ScopeId),
@@ -144,7 +147,7 @@ pub enum Event {
 
 /// What the machine tells the driver to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
+pub(crate) enum Action {
     /// Turn readiness false. Once, and only if there is a lame duck phase.
     LameDuck,
     /// The scope is Draining: fire its stop token (and run the root's `on_stop` hooks), then answer
@@ -167,7 +170,7 @@ pub enum Action {
 
 /// The state machine of one program. See the [module](self).
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     limits: Limits,
     /// The latest time told.
     now: Duration,
@@ -217,7 +220,7 @@ impl Action {
 
 impl Machine {
     /// Returns a machine whose root is running. Time starts at zero.
-    pub fn new(limits: Limits) -> Machine {
+    pub(crate) fn new(limits: Limits) -> Machine {
         Machine {
             limits: limits.clamped(),
             now: Duration::ZERO,
@@ -237,7 +240,7 @@ impl Machine {
     }
 
     /// Returns the root: the program.
-    pub fn root(&self) -> ScopeId {
+    pub(crate) fn root(&self) -> ScopeId {
         self.tree.id(ROOT)
     }
 
@@ -255,7 +258,7 @@ impl Machine {
     /// A parent that is still Draining keeps its limits and is not cancelled before the new scope
     /// has ended or is overdue. The exception: when nothing goes on in the program but tasks
     /// that are yet to be cancelled, scopes that have had no task so far are passed over.
-    pub fn open(
+    pub(crate) fn open(
         &mut self,
         now: Duration,
         parent: ScopeId,
@@ -321,13 +324,13 @@ impl Machine {
     ///
     /// A time before the latest one told counts as that one. The event is looked at before the
     /// limits: what ended in the instant of its limit was in time.
-    pub fn handle(&mut self, now: Duration, event: Event) {
+    pub(crate) fn handle(&mut self, now: Duration, event: Event) {
         self.handle_all(now, [event]);
     }
 
     /// The same for several events of one instant, of which each is seen before the consequences of
     /// any.
-    pub fn handle_all(&mut self, now: Duration, events: impl IntoIterator<Item = Event>) {
+    pub(crate) fn handle_all(&mut self, now: Duration, events: impl IntoIterator<Item = Event>) {
         self.now = self.now.max(now);
         for event in events {
             if self.finished {
@@ -339,62 +342,66 @@ impl Machine {
     }
 
     /// Takes the next action, in the order in which they were decided.
-    pub fn next_action(&mut self) -> Option<Action> {
+    pub(crate) fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
     /// Says that [`Action::End`] was performed: the scope's place may be used again.
-    pub fn ended(&mut self, scope: ScopeId) {
+    pub(crate) fn ended(&mut self, scope: ScopeId) {
         self.tree.free(scope);
     }
 
     /// Returns the next instant at which [`Event::Tick`] changes something, limits of the cut-off
     /// and the deadline among them; `None` if none will come. Constant time, nearly.
-    pub fn next_limit(&self) -> Option<Duration> {
+    pub(crate) fn next_limit(&self) -> Option<Duration> {
         self.agenda.next()
     }
 
     /// Returns the phase of a scope: Stopped if it has ended.
-    pub fn phase(&self, scope: ScopeId) -> Phase {
+    pub(crate) fn phase(&self, scope: ScopeId) -> Phase {
         self.tree.get(scope).map_or(Phase::Stopped, |node| node.phase)
     }
 
     /// Tells whether the program was asked to stop.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.program.is_some()
     }
 
     /// Returns T0: when the program was asked to stop.
-    pub fn stop_time(&self) -> Option<Duration> {
+    pub(crate) fn stop_time(&self) -> Option<Duration> {
         self.program.map(|(start, _)| start)
     }
 
-    /// Returns the cut-off of the program's stop, [`Duration::MAX`] if it never comes.
-    pub fn cut_off(&self) -> Option<Duration> {
-        let start = self.stop_time()?;
-        Some(start.saturating_add(self.limits.cut_off))
-    }
-
     /// Returns the deadline of the program's stop, [`Duration::MAX`] if it never comes.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         let start = self.stop_time()?;
         Some(start.saturating_add(self.limits.deadline))
     }
 
     /// Tells whether the tasks of a scope are not waited for any longer, since its cut-off.
-    pub fn is_cut_off(&self, scope: ScopeId) -> bool {
+    pub(crate) fn is_cut_off(&self, scope: ScopeId) -> bool {
         self.tree.get(scope).is_none_or(|node| node.cut)
+    }
+}
+
+/// What only the machine's tests and its fuzz target ask.
+#[allow(dead_code, reason = "the library does not ask")]
+impl Machine {
+    /// Returns the cut-off of the program's stop, [`Duration::MAX`] if it never comes.
+    pub(crate) fn cut_off(&self) -> Option<Duration> {
+        let start = self.stop_time()?;
+        Some(start.saturating_add(self.limits.cut_off))
     }
 
     /// Returns when the graceful tasks of a scope are cancelled, once its turn has begun;
     /// [`Duration::MAX`] if never.
-    pub fn drain_limit(&self, scope: ScopeId) -> Option<Duration> {
+    pub(crate) fn drain_limit(&self, scope: ScopeId) -> Option<Duration> {
         let share = self.tree[self.tree.find(scope)?].share?;
         Some(share.drain)
     }
 
     /// Returns when a scope is overdue, once its turn has begun; [`Duration::MAX`] if never.
-    pub fn level_limit(&self, scope: ScopeId) -> Option<Duration> {
+    pub(crate) fn level_limit(&self, scope: ScopeId) -> Option<Duration> {
         let share = self.tree[self.tree.find(scope)?].share?;
         Some(share.level)
     }

@@ -3,5 +3,8 @@
 #[cfg(loom)]
 mod interleavings;
 pub(crate) mod nowhere;
+// Not in `phase.rs`: the fuzz target compiles that file too, and would have its tests.
+#[cfg(not(loom))]
+mod phase;
 #[cfg(not(loom))]
 mod sequences;

@@ -96,13 +96,12 @@ macro_rules! backend {
     };
 }
 
-pub use adjourn_core::phase::Phase;
 pub use adjourn_core::rt;
 pub use adjourn_core::signal;
 pub use adjourn_core::{
     AnyBackend, At, Backend, ExecutorGone, Exit, Failure, FailureKind, FutureExt, HookOutput,
     InScope, Interruptible, IntoHook, JoinError, JoinHandle, MainOutput, NoScope, OnCancel,
-    OrReport, Outcome, Payload, PhaseSpan, Reason, Report, Reported, Requested, Reraise,
+    OrReport, Outcome, Payload, Phase, PhaseSpan, Reason, Report, Reported, Requested, Reraise,
     ResultFutureExt, Scope, ScopeStop, SecondInterrupt, Shield, Shutdown, Signal, SignalSource,
     SpawnBlocking, SpawnLocal, Spawner, StartError, StopError, StopRequested, StopToken, Stopper,
     Straggler, StragglerState, Task, TaskKind, TaskLabel, TaskReport, Timer, Totals, Unsupported,

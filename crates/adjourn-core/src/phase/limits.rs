@@ -13,16 +13,16 @@ pub(super) const NEVER: Duration = Duration::MAX;
 /// lowers the earlier span to the later one, so that the deadline is always kept.
 /// [`Duration::MAX`] means never. There are no defaults here: the options have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// For how long only readiness is false; zero leaves that phase out. Programs only: a scope
     /// that is stopped alone has no such phase.
-    pub lame_duck: Duration,
+    pub(crate) lame_duck: Duration,
     /// When graceful tasks are cancelled like plain ones.
-    pub drain: Duration,
+    pub(crate) drain: Duration,
     /// When waiting for tasks ends.
-    pub cut_off: Duration,
+    pub(crate) cut_off: Duration,
     /// When waiting for anything ends.
-    pub deadline: Duration,
+    pub(crate) deadline: Duration,
 }
 
 /// The two instants of a scope whose turn has begun.

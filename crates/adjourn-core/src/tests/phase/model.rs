@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-use adjourn_core::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
+use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
 
 pub const NEVER: u64 = u64::MAX;
 

@@ -1,18 +1,16 @@
-//! The phase machine over its public API: every transition, the order of a tree, the times of
-//! levels, and properties over random trees, events and times.
+//! The phase machine: every transition, the order of a tree, the times of levels, and properties
+//! over random trees, events and times.
 
-#![allow(missing_docs, missing_debug_implementations, unreachable_pub)] // a test has no API
-
-#[path = "phase/model.rs"]
+#[allow(unreachable_pub, reason = "the fuzz target has it too, in a place of its own")]
 mod model;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use adjourn_core::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
 use proptest::prelude::*;
 
-use model::{IDLE, Load, NEVER, Nonsense, Plan, STUCK, Seen, Sim, Step, ms};
+use self::model::{IDLE, Load, NEVER, Nonsense, Plan, STUCK, Seen, Sim, Step, ms};
+use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
 
 /// Drain 12 s, cut-off 24 s, deadline 25 s, unless told otherwise.
 fn limits() -> Limits {
