@@ -1,0 +1,298 @@
+//! How the output of an erased future comes to its handle.
+//!
+//! The box that holds the future also brings its output: finished, the box itself is put into a slot
+//! that the handle reads, and opened there by whoever knows the output's type. Slots are used again
+//! and never freed; each thread keeps some at hand.
+//!
+//! Invariants of [`Slot`]:
+//! 1. It is owned by its letter and its handle together and given back by whichever ends last, as
+//!    `Waiting(None)`.
+//! 2. Nothing is dropped or woken while its lock is held: what leaves it is returned first.
+
+use std::any::Any;
+use std::fmt;
+use std::future::{Future, Ready};
+use std::marker::PhantomData;
+use std::mem;
+use std::pin::Pin;
+use std::sync::PoisonError;
+use std::task::{Context, Poll, Waker};
+
+use pin_project_lite::pin_project;
+
+use crate::contract::error::{ExecutorGone, drop_quietly};
+use crate::sync::{Mutex, MutexGuard};
+
+/// Resolves to the output of a future spawned on [`AnyBackend`](crate::AnyBackend). Dropped, it
+/// detaches.
+pub struct AnyHandle<T> {
+    /// None once it is over.
+    slot: Option<&'static Slot>,
+    output: PhantomData<fn() -> T>,
+}
+
+/// What the executor runs: one boxed future on its way to its slot.
+pub(super) struct Letter {
+    parcel: Option<Pin<Box<dyn Parcel>>>,
+    /// None once it is delivered.
+    slot: Option<&'static Slot>,
+}
+
+/// Where a finished box waits for its handle.
+struct Slot(Mutex<State>);
+
+enum State {
+    /// The future is not over; the handle's waker, once it has been polled.
+    Waiting(Option<Waker>),
+    /// The future is over and its box is here.
+    Arrived(Pin<Box<dyn Parcel>>),
+    /// The executor dropped the future.
+    Gone,
+    /// The handle was dropped first.
+    Detached,
+}
+
+/// A boxed future that keeps its output until somebody who knows the type opens it.
+trait Parcel: Send {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+    fn open(self: Pin<&mut Self>, into: &mut dyn Any);
+}
+
+pin_project! {
+    struct Packed<F: Future> {
+        #[pin]
+        future: Option<F>,
+        output: Option<F::Output>,
+    }
+}
+
+impl Slot {
+    fn new() -> Slot {
+        Slot(Mutex::new(State::Waiting(None)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the letter's half; what it returns is to be dropped or woken by the caller.
+    fn deliver(&'static self, end: State) -> (Option<State>, Option<Waker>) {
+        let mut state = self.lock();
+        match mem::replace(&mut *state, State::Waiting(None)) {
+            State::Waiting(waker) => {
+                *state = end;
+                (None, waker)
+            }
+            _ => {
+                drop(state);
+                free::give_back(self);
+                (Some(end), None)
+            }
+        }
+    }
+}
+
+/// Slots that nobody owns. (Loom's objects belong to one execution: none is used again there.)
+mod free {
+    use std::cell::RefCell;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::Slot;
+
+    /// What a thread keeps at hand at the most.
+    const MOST: usize = 128;
+
+    static REST: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
+
+    #[derive(Default)]
+    struct AtHand(Vec<&'static Slot>);
+
+    impl Drop for AtHand {
+        fn drop(&mut self) {
+            REST.lock().unwrap_or_else(PoisonError::into_inner).append(&mut self.0);
+        }
+    }
+
+    thread_local! {
+        static AT_HAND: RefCell<AtHand> = const { RefCell::new(AtHand(Vec::new())) };
+    }
+
+    pub(super) fn take() -> &'static Slot {
+        let taken = AT_HAND.try_with(|slots| {
+            let slots = &mut slots.borrow_mut().0;
+            slots.pop().or_else(|| {
+                let mut rest = REST.lock().unwrap_or_else(PoisonError::into_inner);
+                let some = rest.len().saturating_sub(MOST / 2);
+                slots.extend(rest.drain(some..));
+                slots.pop()
+            })
+        });
+        // At the thread's end there is nothing at hand.
+        let rest = || REST.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let slot = taken.unwrap_or_else(|_| rest());
+        slot.unwrap_or_else(|| Box::leak(Box::new(Slot::new())))
+    }
+
+    pub(super) fn give_back(slot: &'static Slot) {
+        if cfg!(loom) {
+            return;
+        }
+        let kept = AT_HAND.try_with(|slots| {
+            let slots = &mut slots.borrow_mut().0;
+            slots.push(slot);
+            if slots.len() > MOST {
+                let mut rest = REST.lock().unwrap_or_else(PoisonError::into_inner);
+                rest.extend(slots.drain(MOST / 2..));
+            }
+        });
+        if kept.is_err() {
+            REST.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+        }
+    }
+}
+
+impl Letter {
+    /// A future on its way, and the handle to its output.
+    pub(super) fn new<F>(future: F) -> (Letter, AnyHandle<F::Output>)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let slot = Some(free::take());
+        let handle = AnyHandle { slot, output: PhantomData }; // first: it is the slot's other owner
+        let parcel: Pin<Box<dyn Parcel>> = Box::pin(Packed { future: Some(future), output: None });
+        (Letter { parcel: Some(parcel), slot }, handle)
+    }
+
+    /// The same without a future: somebody else makes the output.
+    pub(super) fn empty<T>() -> (Letter, AnyHandle<T>) {
+        let slot = Some(free::take());
+        (Letter { parcel: None, slot }, AnyHandle { slot, output: PhantomData })
+    }
+
+    /// Delivers an output that somebody else has made.
+    pub(super) fn send<T: Send + 'static>(mut self, output: T) {
+        let packed = Packed::<Ready<T>> { future: None, output: Some(output) };
+        self.parcel = Some(Box::pin(packed));
+        self.deliver();
+    }
+
+    fn deliver(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
+        let end = match self.parcel.take() {
+            Some(parcel) => State::Arrived(parcel),
+            None => State::Gone,
+        };
+        let (rest, waker) = slot.deliver(end);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        drop(rest);
+    }
+}
+
+impl Future for Letter {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(parcel) = self.parcel.as_mut() else { return Poll::Ready(()) };
+        if parcel.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.deliver();
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Letter {
+    fn drop(&mut self) {
+        if self.slot.is_some() {
+            // The executor dropped it: its future first, then the handle hears of it.
+            drop_quietly(self.parcel.take());
+            self.deliver();
+        }
+    }
+}
+
+impl<F> Parcel for Packed<F>
+where
+    F: Future + Send,
+    F::Output: Send + 'static,
+{
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Ready(()) };
+        match future.poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(output) => {
+                *this.output = Some(output);
+                this.future.set(None);
+                Poll::Ready(())
+            }
+        }
+    }
+
+    fn open(self: Pin<&mut Self>, into: &mut dyn Any) {
+        if let Some(into) = into.downcast_mut::<Option<F::Output>>() {
+            *into = self.project().output.take();
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for AnyHandle<T> {
+    type Output = Result<T, ExecutorGone>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Fused: once it is over it stays pending.
+        let Some(slot) = self.slot else { return Poll::Pending };
+        let mut waker; // outlives the lock: its clone and drop are the executor's code
+        let mut state = slot.lock();
+        if let State::Waiting(stored) = &mut *state {
+            if stored.as_ref().is_some_and(|stored| stored.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            drop(state);
+            waker = Some(cx.waker().clone());
+            state = slot.lock();
+            if let State::Waiting(stored) = &mut *state {
+                let old = mem::replace(stored, waker.take());
+                drop(state);
+                drop(old);
+                return Poll::Pending;
+            }
+        }
+        let arrived = mem::replace(&mut *state, State::Waiting(None));
+        drop(state);
+        self.slot = None;
+        free::give_back(slot);
+        let State::Arrived(mut parcel) = arrived else { return Poll::Ready(Err(ExecutorGone)) };
+        let mut output: Option<T> = None;
+        parcel.as_mut().open(&mut output);
+        Poll::Ready(output.ok_or(ExecutorGone))
+    }
+}
+
+impl<T> Drop for AnyHandle<T> {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot else { return };
+        let mut state = slot.lock();
+        let rest = match mem::replace(&mut *state, State::Detached) {
+            waiting @ State::Waiting(_) => waiting,
+            arrived => {
+                *state = State::Waiting(None);
+                drop(state);
+                free::give_back(slot);
+                drop(arrived);
+                return;
+            }
+        };
+        drop(state);
+        drop(rest);
+    }
+}
+
+impl<T> fmt::Debug for AnyHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyHandle").finish_non_exhaustive()
+    }
+}
