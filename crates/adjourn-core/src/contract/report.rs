@@ -39,6 +39,7 @@ pub enum Reason {
 /// Something and when it happened, measured from the start of `run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct At<T> {
     /// Since the start of `run`.
     pub at: Duration,

@@ -197,6 +197,55 @@ fn each_word_is_its_own() {
     );
 }
 
+#[test]
+fn a_word_fills_its_column() {
+    assert_eq!(format!("{:>10}|", Outcome::Failed), "    failed|");
+    assert_eq!(format!("{:10}|", TaskKind::Plain), "task      |");
+    assert_eq!(format!("{:8}|", StragglerState::Pending), "pending |");
+    assert_eq!(format!("{:^7}|", FailureKind::TaskError), " error |");
+}
+
+#[test]
+fn what_has_a_time_says_when_it_was_since_the_start() {
+    let report = eventful();
+    assert_eq!(report.reasons[1].to_string(), "a request: an upgrade at 11.000 s");
+    let spans = report.phases.iter().map(|span| span.to_string()).collect::<Vec<_>>();
+    assert_eq!(
+        spans,
+        [
+            "Running from 0.000 to 10.000 s",
+            "Draining from 10.000 to 11.000 s (limit 30.000 s)",
+            "Cancelling from 11.000 to 12.000 s",
+            "Stopped from 12.000 s",
+        ]
+    );
+    let task = report.stragglers[1].task.clone();
+    let ended = Duration::from_millis(11_250);
+    assert_eq!(
+        TaskReport { task, outcome: Outcome::Cancelled, ended }.to_string(),
+        "graceful task \"mailer\" of root/mail, spawned at src/main.rs:1:2: cancelled at 11.250 s"
+    );
+}
+
+#[test]
+fn totals_name_what_there_was() {
+    let all = Totals {
+        spawned: 27,
+        live: 2,
+        finished: 3,
+        failed: 4,
+        panicked: 5,
+        cancelled: 6,
+        abandoned: 7,
+        refused: 8,
+    };
+    assert_eq!(
+        all.to_string(),
+        "27 spawned, 2 alive, 3 finished, 4 failed, 5 panicked, 6 cancelled, 7 abandoned, 8 refused"
+    );
+    assert_eq!(Totals::default().to_string(), "0 spawned");
+}
+
 /// A stop of 2 s, ten seconds after the start, in which all went wrong that can.
 fn eventful() -> Report {
     let span = |phase, entered: u64, left: Option<u64>, limit: Option<u64>| PhaseSpan {

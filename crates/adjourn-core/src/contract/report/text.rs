@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{
-    Failure, FailureKind, Outcome, Reason, Report, Straggler, StragglerState, TaskKind, TaskLabel,
+    At, Failure, FailureKind, Outcome, PhaseSpan, Reason, Report, Straggler, StragglerState,
+    TaskKind, TaskLabel, TaskReport, Totals,
 };
 use crate::phase::Phase;
 
@@ -22,9 +23,29 @@ impl fmt::Display for Reason {
     }
 }
 
+impl<T: fmt::Display> fmt::Display for At<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:.3} s", self.what, self.at.as_secs_f64())
+    }
+}
+
+impl fmt::Display for PhaseSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {:.3}", self.phase, self.entered.as_secs_f64())?;
+        if let Some(left) = self.left {
+            write!(f, " to {:.3}", left.as_secs_f64())?;
+        }
+        f.write_str(" s")?;
+        if let Some(limit) = self.limit {
+            write!(f, " (limit {:.3} s)", limit.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for TaskKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             TaskKind::Plain => "task",
             TaskKind::Graceful => "graceful task",
             TaskKind::Shielded => "shielded task",
@@ -45,7 +66,7 @@ impl fmt::Display for TaskLabel {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Outcome::Finished => "finished",
             Outcome::Failed => "failed",
             Outcome::Panicked => "panicked",
@@ -55,9 +76,15 @@ impl fmt::Display for Outcome {
     }
 }
 
+impl fmt::Display for TaskReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} at {:.3} s", self.task, self.outcome, self.ended.as_secs_f64())
+    }
+}
+
 impl fmt::Display for StragglerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             StragglerState::Polling => "inside a poll, blocking its thread",
             StragglerState::Pending => "pending",
             StragglerState::NeverPolled => "never polled",
@@ -70,7 +97,7 @@ impl fmt::Display for StragglerState {
 
 impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             FailureKind::MainError => "error",
             FailureKind::MainPanic | FailureKind::TaskPanic => "panic",
             FailureKind::TaskError => "error",
@@ -89,6 +116,26 @@ impl fmt::Display for Failure {
         write!(f, "{}: {}", self.kind, self.origin)?;
         for message in &self.messages {
             write!(f, ": {message}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} spawned", self.spawned)?;
+        for (count, what) in [
+            (self.live, "alive"),
+            (self.finished, "finished"),
+            (self.failed, "failed"),
+            (self.panicked, "panicked"),
+            (self.cancelled, "cancelled"),
+            (self.abandoned, "abandoned"),
+            (self.refused, "refused"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
         }
         Ok(())
     }
@@ -156,20 +203,7 @@ impl fmt::Display for Report {
             write!(f, "\n  failure  and {} more", self.failures_omitted)?;
         }
         for (name, totals) in &self.totals {
-            write!(f, "\n  scope    {name}: {} spawned", totals.spawned)?;
-            for (count, what) in [
-                (totals.live, "alive"),
-                (totals.finished, "finished"),
-                (totals.failed, "failed"),
-                (totals.panicked, "panicked"),
-                (totals.cancelled, "cancelled"),
-                (totals.abandoned, "abandoned"),
-                (totals.refused, "refused"),
-            ] {
-                if count > 0 {
-                    write!(f, ", {count} {what}")?;
-                }
-            }
+            write!(f, "\n  scope    {name}: {totals}")?;
         }
         Ok(())
     }
