@@ -60,6 +60,7 @@ impl SpawnBlocking for AsyncStd {
 
 /// A sleep of [`AsyncStd`].
 #[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
 pub struct Sleep(async_io::Timer);
 
 impl Future for Sleep {
@@ -90,6 +91,7 @@ impl Backend for AsyncStd {
 
 /// async-std's executor as one that `run` uses; it is never ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AsyncStdExecutor;
 
 impl Executor for AsyncStdExecutor {

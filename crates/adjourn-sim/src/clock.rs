@@ -65,6 +65,7 @@ impl Clock {
 ///
 /// Dropping it forgets it.
 #[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
 pub struct SimSleep {
     world: Arc<World>,
     /// `None`: never.

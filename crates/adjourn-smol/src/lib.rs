@@ -13,6 +13,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -127,6 +128,7 @@ impl SpawnBlocking for Smol {
 
 /// A sleep of [`Smol`].
 #[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
 pub struct Sleep(async_io::Timer);
 
 impl Future for Sleep {
@@ -157,7 +159,15 @@ impl Backend for Smol {
 
 /// Spawns futures that are not `Send` on a local executor, which its owner runs.
 #[derive(Clone, Debug)]
-pub struct SmolLocal(pub std::rc::Rc<LocalExecutor<'static>>);
+pub struct SmolLocal {
+    executor: Rc<LocalExecutor<'static>>,
+}
+
+impl From<&Rc<LocalExecutor<'static>>> for SmolLocal {
+    fn from(executor: &Rc<LocalExecutor<'static>>) -> SmolLocal {
+        SmolLocal { executor: executor.clone() }
+    }
+}
 
 impl SpawnLocal for SmolLocal {
     type LocalHandle<T: 'static> = SmolHandle<T>;
@@ -167,7 +177,7 @@ impl SpawnLocal for SmolLocal {
         F: Future + 'static,
         F::Output: 'static,
     {
-        SmolHandle::new(self.0.spawn(future))
+        SmolHandle::new(self.executor.spawn(future))
     }
 }
 

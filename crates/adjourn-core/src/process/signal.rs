@@ -4,6 +4,10 @@
 //! [`Listener::new`] returns. It is also the parking place of one thread, so a host can wait for a
 //! signal, a [`Nudger`] and a timeout at once.
 //!
+//! `run` uses it by itself. It is public for those who need signals beside a program or without one:
+//! a thread that waits for `SIGWINCH`, a part that was attached and raises a signal again
+//! ([`raise_default`]), a test that counts what a process received.
+//!
 //! # What happens to the process
 //!
 //! Signal dispositions belong to the whole process. While at least one listener of a signal lives:
@@ -165,6 +169,7 @@ impl serde::Serialize for Signal {
 /// # Ok::<(), adjourn_core::signal::SignalError>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropped, it hears nothing more"]
 pub struct Listener(imp::Listener);
 
 impl Listener {

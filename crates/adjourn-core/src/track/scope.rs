@@ -166,7 +166,6 @@ impl<B> Scope<B> {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the stop requested.
-    #[must_use = "the stop is requested already: await its end, or drop this on purpose"]
     pub fn stop(&self) -> ScopeStop {
         self.node.above.stop(&self.node);
         ScopeStop { node: self.node.clone(), key: None }
@@ -342,6 +341,7 @@ impl<A: Future, B: Future> Future for Either<A, B> {
 ///
 /// Dropping it leaves the stop requested.
 #[derive(Debug)]
+#[must_use = "the stop is requested already: await its end, or drop this on purpose"]
 pub struct ScopeStop {
     node: Arc<Node>,
     key: Option<WaitKey>,

@@ -28,6 +28,7 @@ pub struct AnyBackend {
 /// A sleep of an [`AnyBackend`].
 ///
 /// One of no time yields once, on every backend.
+#[must_use = "futures do nothing unless awaited"]
 pub struct AnySleep {
     sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
     yields: bool,
