@@ -1330,13 +1330,3 @@ isolated! {
         assert_eq!(wait_for(child, 0).code(), Some(0));
     }
 }
-
-#[test]
-fn a_listener_moves_between_threads() {
-    fn is_send<T: Send>() {}
-    fn is_send_and_sync<T: Send + Sync + Clone>() {}
-    is_send::<Listener>();
-    is_send_and_sync::<signal::Nudger>();
-    is_send_and_sync::<Received>();
-    is_send::<signal::SignalError>();
-}
