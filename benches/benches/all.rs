@@ -12,9 +12,9 @@ use adjourn_benches::alloc::Counting;
 use adjourn_benches::host::Config;
 use adjourn_benches::page::Page;
 use adjourn_benches::plot::{Chart, Line};
-use adjourn_benches::rows::tasks::{self, Effort};
+use adjourn_benches::rows::effort::Effort;
 use adjourn_benches::rows::{
-    aiorun, build, child, contention, instructions, machine, memory, process, trees,
+    aiorun, build, contention, in_child, instructions, machine, memory, process, tasks, trees,
 };
 
 #[global_allocator]
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("--child", rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest))
     {
-        child::run(rest);
+        in_child::run(rest);
         return ExitCode::SUCCESS;
     }
     let (options, parts): (Vec<&str>, Vec<&str>) =

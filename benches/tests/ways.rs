@@ -7,7 +7,7 @@ use std::time::Duration;
 use adjourn::{Scope, Signal};
 use adjourn_benches::body::{gone, open_gate, through};
 use adjourn_benches::host::{Host, OnTokio};
-use adjourn_benches::rows::tasks::tokio_ways;
+use adjourn_benches::rows::ways::tokio_ways;
 use adjourn_benches::way::{Size, Work};
 use tokio::time::timeout;
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::child;
-use super::tasks::Effort;
+use super::effort::Effort;
 use crate::host::Config;
 use crate::stats::Quartiles;
 use crate::table::{plain, time};

@@ -10,7 +10,7 @@ use std::time::Instant;
 use adjourn::{Scope, StopToken};
 use tokio_util::sync::CancellationToken;
 
-use super::tasks::Effort;
+use super::effort::Effort;
 use crate::host::{self, Host, OnTokio};
 use crate::stats::Quartiles;
 use crate::table::plain;

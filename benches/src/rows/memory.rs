@@ -6,8 +6,9 @@
 use std::sync::{Arc, Mutex};
 
 use super::child;
-use super::tasks::{Effort, named, with_ways};
+use super::effort::Effort;
 use super::turns::Ways;
+use super::ways::{named, with_ways};
 use crate::alloc::{self, Allocated};
 use crate::body::{gone, yields};
 use crate::host::Config;

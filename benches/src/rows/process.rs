@@ -8,7 +8,7 @@ use adjourn::{Exit, FutureExt, Scope, Signal, async_std, smol, spawn, spawn_shie
 use adjourn_core::rt::{Executor, Spawner};
 
 use super::child;
-use super::tasks::Effort;
+use super::effort::Effort;
 use crate::body::{asked, gone, gone_soon, parked, since_asked, until_parked};
 use crate::host::{Config, in_order};
 use crate::stats::{Quartiles, percentile_99};

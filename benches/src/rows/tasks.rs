@@ -2,27 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use adjourn::Scope;
-
 use super::child;
+use super::effort::Effort;
 use super::turns::{Round, Rounds, Ways, row, separate_turns, timed, turns};
+use super::ways::{named, with_ways};
 use crate::body::{gone, open_gate, since_asked};
-use crate::host::{Config, Host, OnTokio};
+use crate::host::{Config, Host};
 use crate::stats::Quartiles;
 use crate::table::{Budget, Ratios, Row};
-use crate::way::{
-    AsyncShutdown, Bare, Elegant, Graceful, InJoinSet, Ours, Size, Subsystems, TURNS, Tracker, Way,
-    Work,
-};
-
-/// How much is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effort {
-    /// For figures that are kept.
-    Full,
-    /// To see that everything runs.
-    Quick,
-}
+use crate::way::{Size, TURNS, Way, Work};
 
 /// What was measured on one executor.
 #[derive(Debug)]
@@ -32,44 +20,6 @@ pub struct Measured {
     /// For each way the nanoseconds for each of so many tasks that were cancelled.
     pub cancel: Vec<(&'static str, Vec<(f64, f64)>)>,
 }
-
-/// Runs `$body`, a future, in a task of a configuration's executor, as most of a program runs; with
-/// the executor and the ways that there are on it.
-macro_rules! with_ways {
-    ($config:expr, |$host:ident, $ways:ident| $body:expr) => {{
-        use adjourn::{async_std, tokio};
-
-        use crate::host::{self, Config, OnAsyncStd, OnSmol, OnTokio};
-        use crate::rows::tasks::{general_ways, inside, tokio_ways};
-        match $config {
-            Config::TokioCurrentThread => {
-                host::run(tokio::Runner::new().current_thread(), async |scope| {
-                    let $host = OnTokio::current();
-                    let $ways = tokio_ways(&$host, &scope);
-                    inside($host.clone(), $body).await
-                })
-            }
-            Config::TokioMultiThread => {
-                let threads = std::thread::available_parallelism().map_or(2, usize::from);
-                host::run(tokio::Runner::new().worker_threads(threads), async |scope| {
-                    let $host = OnTokio::current();
-                    let $ways = tokio_ways(&$host, &scope);
-                    inside($host.clone(), $body).await
-                })
-            }
-            Config::Smol => OnSmol::run(async |$host, scope| {
-                let $ways = general_ways(&$host, &scope);
-                inside($host.clone(), $body).await
-            }),
-            Config::AsyncStd => host::run(async_std::Runner::new(), async |scope| {
-                let $host = OnAsyncStd;
-                let $ways = general_ways(&$host, &scope);
-                inside($host, $body).await
-            }),
-        }
-    }};
-}
-pub(super) use with_ways;
 
 /// Measures tasks on `config`.
 pub fn on(config: Config, effort: Effort) -> Measured {
@@ -89,53 +39,6 @@ async fn cancel_in(ways: Ways, name: String, count: usize) -> Vec<f64> {
     work.await;
     let known = since_asked();
     [gone().1, known].map(|span| span.as_nanos() as f64).to_vec()
-}
-
-/// Returns the way of this name.
-///
-/// # Panics
-///
-/// When there is none.
-pub fn named<'a>(ways: &'a Ways, name: &str) -> &'a dyn Way {
-    &**ways.iter().find(|way| way.name() == name).expect("the name of a way")
-}
-
-/// The ways that there are on Tokio.
-pub fn tokio_ways(host: &OnTokio, scope: &Scope) -> Ways {
-    let mut ways = general_ways(host, scope);
-    ways.push(Box::new(InJoinSet));
-    ways.push(Box::new(Tracker::<false>::default()));
-    ways.push(Box::new(Tracker::<true>::default()));
-    ways.push(Box::new(Graceful));
-    ways.push(Box::new(Subsystems));
-    ways
-}
-
-/// The ways that there are on every executor.
-pub fn general_ways<H: Host>(host: &H, scope: &Scope) -> Ways {
-    vec![
-        Box::new(Bare(host.clone())),
-        Box::new(Ours::typed(scope, host.backend())),
-        Box::new(Ours::erased(scope)),
-        Box::new(AsyncShutdown(host.clone())),
-        Box::new(Elegant(host.clone())),
-    ]
-}
-
-/// Returns what `measure` returns when it is a task of the executor.
-pub async fn inside<H: Host, R: Send + 'static>(
-    host: H,
-    measure: impl Future<Output = R> + Send + 'static,
-) -> R {
-    let measured = Arc::new(Mutex::new(None));
-    let result = measured.clone();
-    let task = host.spawn(async move {
-        let all = measure.await;
-        *result.lock().expect("not poisoned") = Some(all);
-    });
-    task.await;
-    let result = measured.lock().expect("not poisoned").take();
-    result.expect("it was measured")
 }
 
 async fn measure<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -> Measured {

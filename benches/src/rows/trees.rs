@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::child;
-use super::tasks::Effort;
+use super::effort::Effort;
 use crate::body::{asked, gone, parked, since_asked, until_parked};
 use crate::host;
 use crate::plot::{Chart, Line};
