@@ -15,8 +15,9 @@ use adjourn_core::rt::{
 };
 use adjourn_core::{ExecutorGone, StartError};
 
-use crate::clock::SimSleep;
-use crate::sim::Sim;
+use crate::observe::{Observer, Plan};
+use crate::settings::Settings;
+use crate::sleep::SimSleep;
 use crate::world::{Handle, World};
 
 const NAME: &str = "sim";
@@ -140,8 +141,8 @@ impl fmt::Debug for SimLocal {
 
 /// A simulated executor that `run` owns.
 ///
-/// [`Sim::run`] builds one with its seed and faults; built by the runner itself it is that of
-/// [`Sim::new`]. Numbers of threads are accepted and mean nothing: there is the calling one.
+/// [`Sim::run`](crate::Sim::run) builds one with its seed and faults; built by the runner itself it
+/// is that of [`Sim::new`](crate::Sim::new). Numbers of threads are accepted and mean nothing: there is the calling one.
 ///
 /// # Panics
 ///
@@ -153,8 +154,21 @@ pub struct SimExecutor {
 }
 
 impl SimExecutor {
-    pub(crate) fn new(world: Arc<World>) -> SimExecutor {
-        SimExecutor { world }
+    /// Builds one that runs by these settings and is watched by this observer.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], inside another simulation's poll.
+    pub(crate) fn new(
+        observer: Arc<Observer>,
+        settings: Settings,
+    ) -> Result<SimExecutor, StartError> {
+        if World::current().is_some() {
+            return Err(StartError::nested(
+                "a simulation was started inside another one: spawn the work there instead",
+            ));
+        }
+        Ok(SimExecutor { world: World::new(observer, settings) })
     }
 
     /// Returns what spawns futures that are not `Send` on it.
@@ -171,7 +185,7 @@ impl Executor for SimExecutor {
     const HOSTED: bool = true;
 
     fn build(_: &Threads) -> Result<SimExecutor, StartError> {
-        Sim::new().build()
+        SimExecutor::new(Observer::new(Plan::default()), Settings::default())
     }
 
     fn backend(&self) -> SimBackend {

@@ -5,9 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::world::World;
-
-/// Something that goes wrong at a [`fault_point`].
+/// Something that goes wrong at a [`fault_point`](crate::fault_point).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -22,10 +20,10 @@ pub enum Fault {
     Jump(Duration),
 }
 
-/// The error of a [`fault_point`].
+/// The error of a [`fault_point`](crate::fault_point).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Injected {
-    point: String,
+    pub(crate) point: String,
 }
 
 impl fmt::Display for Injected {
@@ -51,7 +49,8 @@ impl Faults {
         Faults { planned, drawn, passed: Mutex::default() }
     }
 
-    fn at(&self, point: &str, draw: impl Fn(u32) -> u32) -> Option<Fault> {
+    /// Counts a pass of a point. Returns what goes wrong there.
+    pub(crate) fn at(&self, point: &str, draw: impl Fn(u32) -> u32) -> Option<Fault> {
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         let known = passed.iter().position(|(name, _)| name == point);
         let index = known.unwrap_or_else(|| {
@@ -74,60 +73,5 @@ impl Faults {
             2 => Fault::Hang,
             _ => Fault::Jump(Duration::from_secs(1)),
         })
-    }
-}
-
-/// A place in a test's code where something may go wrong: a fake store, a hook, a task.
-///
-/// Which fault, and at which pass, is said by [`Sim::fault`](crate::Sim::fault) or drawn from the
-/// seed by [`Sim::faults`](crate::Sim::faults). Outside of a simulation, and where nothing was asked
-/// for, it returns at once and without a yield.
-///
-/// # Errors
-///
-/// [`Injected`], for [`Fault::Error`].
-///
-/// # Panics
-///
-/// For [`Fault::Panic`]: that is its purpose.
-///
-/// # Cancel safety
-///
-/// Dropping it has no effect; the pass has been counted.
-///
-/// # Examples
-///
-/// ```
-/// use adjourn_core::spawn;
-/// use adjourn_sim::{Fault, Runner, Sim, fault_point};
-///
-/// let sim = Sim::new().fault("save", 2, Fault::Panic);
-/// let exit = sim.run(Runner::new(), async {
-///     for _ in 0..3 {
-///         drop(spawn(async { fault_point("save").await }));
-///     }
-/// });
-/// let total = exit.report().total();
-/// assert_eq!((total.panicked, total.finished), (1, 3)); // the tasks, and main
-/// ```
-pub async fn fault_point(name: &str) -> Result<(), Injected> {
-    let Some(world) = World::current() else { return Ok(()) };
-    match world.faults.at(name, |limit| world.draw(limit)) {
-        None => Ok(()),
-        Some(Fault::Panic) => panic!("fault injected at {name:?}"),
-        Some(Fault::Error) => Err(Injected { point: name.to_owned() }),
-        Some(Fault::Hang) => std::future::pending().await,
-        Some(Fault::Jump(by)) => {
-            world.clock(|clock| clock.push(by));
-            Ok(())
-        }
-    }
-}
-
-/// Moves the clock of the simulation that polls on this thread, as if the code had been busy for
-/// so long: synchronous work, or a blocking job that takes its time. Elsewhere it does nothing.
-pub fn elapse(span: Duration) {
-    if let Some(world) = World::current() {
-        world.clock(|clock| clock.push(span));
     }
 }

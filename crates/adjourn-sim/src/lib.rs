@@ -54,19 +54,23 @@ mod clock;
 mod everywhere;
 mod executor;
 mod fault;
+mod inside;
 mod invariants;
 mod observe;
 mod point;
+mod settings;
 mod sim;
+mod sleep;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod world;
 
-pub use clock::SimSleep;
 pub use everywhere::{Coverage, StopEverywhere, stop_everywhere};
 pub use executor::{SimBackend, SimExecutor, SimHandle, SimLocal};
-pub use fault::{Fault, Injected, elapse, fault_point};
+pub use fault::{Fault, Injected};
+pub use inside::{elapse, fault_point};
 pub use invariants::violations;
 pub use observe::{Injection, Step};
 pub use point::Point;
 pub use sim::{Runner, Sim};
+pub use sleep::SimSleep;

@@ -8,17 +8,13 @@ use std::time::Duration;
 use adjourn_core::{Exit, MainOutput, StartError, StopToken};
 
 use crate::executor::SimExecutor;
-use crate::fault::{Fault, Faults};
+use crate::fault::Fault;
 use crate::observe::{Injection, Observer, Plan, Step};
 use crate::point::Point;
-use crate::world::{Schedule, World};
+use crate::settings::{Schedule, Settings};
 
 /// A program on the simulated executor before its start.
 pub type Runner = adjourn_core::Runner<SimExecutor>;
-
-/// How long another thread is waited for, in real time, before a program that cannot go on counts
-/// as a deadlock.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs programs on one thread, under a virtual clock, in an order that follows from a seed.
 ///
@@ -44,42 +40,21 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Sim {
     settings: Settings,
+    plan: Plan,
     /// What clones share: made when it is first asked for, by the plan of then.
     observer: Arc<OnceLock<Arc<Observer>>>,
-}
-
-#[derive(Clone, Debug)]
-struct Settings {
-    seed: u64,
-    schedule: Schedule,
-    patience: Duration,
-    faults: Vec<(String, u64, Fault)>,
-    drawn: Option<u32>,
-    jumps: Vec<(u64, Duration)>,
-    plan: Plan,
 }
 
 impl Sim {
     /// A simulation with the seed 0, without faults.
     pub fn new() -> Sim {
-        Sim {
-            settings: Settings {
-                seed: 0,
-                schedule: Schedule::Drawn,
-                patience: PATIENCE,
-                faults: Vec::new(),
-                drawn: None,
-                jumps: Vec::new(),
-                plan: Plan::default(),
-            },
-            observer: Arc::default(),
-        }
+        Sim { settings: Settings::default(), plan: Plan::default(), observer: Arc::default() }
     }
 
     /// One run of an exploration.
     pub(crate) fn exploring(mut self, seed: u64, plan: Plan) -> Sim {
         self.settings.seed = seed;
-        self.settings.plan = plan;
+        self.plan = plan;
         self.settings.patience = Duration::ZERO;
         self.observer = Arc::default();
         self
@@ -120,13 +95,13 @@ impl Sim {
     /// Injects a stop before the poll with this number (SIGINT, if the program listens to it), and
     /// the second signal of a point that has one.
     pub fn stop_at(mut self, point: impl Into<Point>) -> Sim {
-        self.settings.plan.inject = point.into().polls();
+        self.plan.inject = point.into().polls();
         self
     }
 
     /// Notes each poll with the name of its task, for [`trace`](Sim::trace). Slow.
     pub fn traced(mut self) -> Sim {
-        self.settings.plan.trace = true;
+        self.plan.trace = true;
         self
     }
 
@@ -174,16 +149,7 @@ impl Sim {
     ///
     /// [`StartError`], inside another simulation's poll.
     pub fn build(&self) -> Result<SimExecutor, StartError> {
-        if World::current().is_some() {
-            return Err(StartError::nested(
-                "a simulation was started inside another one: spawn the work there instead",
-            ));
-        }
-        let Settings { seed, schedule, patience, faults, drawn, jumps, .. } = &self.settings;
-        let faults = Faults::new(faults.clone(), *drawn);
-        let observer = self.observer();
-        let world = World::new(observer, *seed, *schedule, *patience, faults, jumps.clone());
-        Ok(SimExecutor::new(world))
+        SimExecutor::new(self.observer(), self.settings.clone())
     }
 
     fn prepare(&self, runner: Runner) -> Runner {
@@ -193,8 +159,7 @@ impl Sim {
     }
 
     pub(crate) fn observer(&self) -> Arc<Observer> {
-        let plan = &self.settings.plan;
-        self.observer.get_or_init(|| Observer::new(plan.clone())).clone()
+        self.observer.get_or_init(|| Observer::new(self.plan.clone())).clone()
     }
 
     /// Returns how many polls there have been, of `main`, of tasks and of the core's own.

@@ -23,6 +23,7 @@ use slab::Slab;
 use crate::clock::Clock;
 use crate::fault::Faults;
 use crate::observe::{Observer, TaskId};
+use crate::settings::{Schedule, Settings};
 
 /// How often one task may be polled in one instant before the clock moves on: what only yields
 /// would hold time still, and no deadline would come.
@@ -31,24 +32,12 @@ const PATIENT_POLLS: u64 = 1_000;
 /// so on: it comes to any deadline soon.
 const IMPATIENT_STEP: Duration = Duration::from_millis(1);
 
-/// In which order tasks that are ready are polled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Schedule {
-    /// Any, drawn from the seed.
-    Drawn,
-    /// First come, first served.
-    Fifo,
-}
-
 pub(crate) struct World {
     /// What the virtual clock's start is as an [`Instant`].
     epoch: Instant,
     pub(crate) observer: Arc<Observer>,
     pub(crate) faults: Faults,
-    schedule: Schedule,
-    /// How long another thread is waited for when there is nothing to do.
-    patience: Duration,
-    jumps: Vec<(u64, Duration)>,
+    settings: Settings,
     state: Mutex<State>,
     /// Rung when something becomes ready.
     bell: Condvar,
@@ -115,33 +104,24 @@ thread_local! {
 }
 
 impl World {
-    pub(crate) fn new(
-        observer: Arc<Observer>,
-        seed: u64,
-        schedule: Schedule,
-        patience: Duration,
-        faults: Faults,
-        jumps: Vec<(u64, Duration)>,
-    ) -> Arc<World> {
+    pub(crate) fn new(observer: Arc<Observer>, settings: Settings) -> Arc<World> {
         Arc::new(World {
             epoch: Instant::now(),
             observer,
-            faults,
-            schedule,
-            patience,
-            jumps,
+            faults: Faults::new(settings.faults.clone(), settings.drawn),
             state: Mutex::new(State {
                 clock: Clock::default(),
                 ready: VecDeque::new(),
                 next_ready: 0,
                 barrier: 0,
                 main_ready: false,
-                random: fastrand::Rng::with_seed(seed),
+                random: fastrand::Rng::with_seed(settings.seed),
                 alive: Slab::new(),
                 next: 1,
                 closed: false,
             }),
             bell: Condvar::new(),
+            settings,
         })
     }
 
@@ -314,7 +294,7 @@ impl World {
             state.barrier = state.next_ready;
         }
         let poll = self.observer.before_poll(id, now);
-        for (_, by) in self.jumps.iter().filter(|(at, _)| *at == poll) {
+        for (_, by) in self.settings.jumps.iter().filter(|(at, _)| *at == poll) {
             self.clock(|clock| clock.push(*by));
         }
     }
@@ -334,7 +314,7 @@ impl World {
         loop {
             self.fire_due();
             let mut state = self.lock();
-            let ready = match self.schedule {
+            let ready = match self.settings.schedule {
                 Schedule::Fifo => state.ready.pop_front(),
                 Schedule::Drawn => state.draw(),
             };
@@ -356,7 +336,7 @@ impl World {
                 waited = true;
                 let state = self.lock();
                 let idle = |state: &mut State| state.ready.is_empty();
-                drop(self.bell.wait_timeout_while(state, self.patience, idle));
+                drop(self.bell.wait_timeout_while(state, self.settings.patience, idle));
                 continue;
             }
             self.observer.deadlocked();
