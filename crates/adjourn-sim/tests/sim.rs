@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use adjourn_core::rt::{AnyBackend, Backend, BlockOn, Executor, Host, SpawnLocal, Spawner, Timer};
+use adjourn_core::rt::{BlockOn, Executor, SpawnLocal, Spawner, Timer};
 use adjourn_core::{
     FailureKind, FutureExt, Phase, Report, ResultFutureExt, Scope, Signal, SignalSource, StopToken,
     Until, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
@@ -36,20 +36,6 @@ fn hours_of_virtual_time_take_no_time() {
     let phases: Vec<_> = exit.report().phases.iter().map(|p| (p.phase, p.entered)).collect();
     assert_eq!(phases[1..3], [(Phase::Draining, HOUR), (Phase::Cancelling, 6 * HOUR)]);
     assert!(start.elapsed() < Duration::from_secs(30), "in hours of real time this would be wrong");
-}
-
-#[test]
-fn the_deadline_is_kept_by_the_virtual_clock() {
-    let sim = Sim::new();
-    let runner = Runner::new().timeout(HOUR);
-    let exit = sim.run(runner, async {
-        drop(task("stubborn").spawn_shielded(pending::<()>()));
-        _ = Scope::current().stop();
-    });
-    assert_eq!(exit.exit_code(), 124, "{}", exit.report());
-    assert_eq!(exit.report().stragglers[0].task.name.as_deref(), Some("stubborn"));
-    assert_eq!(exit.report().stragglers[0].age, Some(HOUR - Duration::from_secs(2)));
-    assert_eq!(sim.elapsed(), HOUR - Duration::from_secs(2));
 }
 
 /// Some tasks that race for an order.
@@ -157,58 +143,6 @@ fn ten_thousand_tasks_in_one_instant_leave_it_one() {
     });
     assert_eq!(sim.elapsed(), Duration::ZERO);
     assert_eq!(exit.report().total().finished, 10_001);
-}
-
-#[test]
-fn a_signal_within_the_debounce_is_the_same_and_a_later_one_forces() {
-    let twice = |apart: Duration| {
-        Sim::new().run(Runner::new().signal_source(Interrupts::new(apart)), async {
-            drop(spawn_shielded(pending::<()>()));
-            pending::<()>().await;
-        })
-    };
-    let same = twice(Duration::from_millis(249));
-    assert_eq!(same.exit_code(), 124, "{}", same.report());
-    assert_eq!(same.report().signals.len(), 2);
-    let later = twice(Duration::from_millis(250));
-    assert_eq!(later.exit_code(), 130, "{}", later.report());
-}
-
-/// Two SIGINTs, the second so much later.
-struct Interrupts {
-    apart: Duration,
-    sleep: Option<adjourn_core::rt::AnySleep>,
-    backend: Arc<Mutex<Option<AnyBackend>>>,
-    sent: usize,
-}
-
-impl Interrupts {
-    fn new(apart: Duration) -> Interrupts {
-        Interrupts { apart, sleep: None, backend: Arc::default(), sent: 0 }
-    }
-}
-
-impl SignalSource for Interrupts {
-    fn poll_signal(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<Signal>> {
-        use std::task::Poll;
-        if self.sent == 2 {
-            return Poll::Pending;
-        }
-        if self.sent == 1 {
-            let sleep = self.sleep.get_or_insert_with(|| {
-                let backend = self.backend.lock().unwrap().clone();
-                backend.expect("it was given").sleep(self.apart)
-            });
-            std::task::ready!(std::pin::Pin::new(sleep).poll(cx));
-        }
-        self.sent += 1;
-        if self.sent == 1 {
-            // The thread is the program's: its root is the scope.
-            *self.backend.lock().unwrap() =
-                Some(Scope::try_current().expect("a scope").backend().clone());
-        }
-        Poll::Ready(Some(Signal::INTERRUPT))
-    }
 }
 
 #[test]
@@ -349,70 +283,6 @@ fn no_thread_and_no_signal_handler_is_there() {
     assert_eq!(exit.exit_code(), 0, "{}", exit.report());
 }
 
-/// An executor that no longer comes to what it runs: the future after the driver's and `main`'s.
-#[derive(Clone)]
-struct Wedged {
-    inner: adjourn_sim::SimBackend,
-    spawned: Arc<AtomicUsize>,
-}
-
-impl Spawner for Wedged {
-    type Handle<T: Send + 'static> = adjourn_sim::SimHandle<T>;
-
-    fn spawn<F>(&self, future: F) -> adjourn_sim::SimHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let wedges = self.spawned.fetch_add(1, SeqCst) == 1;
-        let mut future = Box::pin(future);
-        let mut polls = 0;
-        self.inner.spawn(std::future::poll_fn(move |cx| {
-            polls += 1;
-            if wedges && polls > 1 { std::task::Poll::Pending } else { future.as_mut().poll(cx) }
-        }))
-    }
-}
-
-impl Timer for Wedged {
-    type Sleep = adjourn_sim::SimSleep;
-
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn sleep(&self, span: Duration) -> adjourn_sim::SimSleep {
-        self.inner.sleep(span)
-    }
-
-    fn host(&self) -> Option<Arc<dyn Host>> {
-        self.inner.host()
-    }
-}
-
-impl Backend for Wedged {
-    fn erase(&self) -> AnyBackend {
-        AnyBackend::new("wedged", self.clone())
-    }
-}
-
-#[test]
-fn an_attached_program_gives_up_on_what_is_not_dropped_before_the_deadline() {
-    let executor = Sim::new().build().unwrap();
-    let backend = Wedged { inner: executor.backend(), spawned: Arc::default() };
-    let start = backend.now();
-    let runner = Runner::new().timeout(HOUR);
-    let exit = executor.block_on(runner.attach_to(&backend, async {
-        drop(task("wedged").spawn(pending::<()>()));
-        yield_now().await;
-        _ = Scope::current().stop();
-    }));
-    assert_eq!(exit.exit_code(), 124, "{}", exit.report());
-    assert_eq!(exit.report().total().abandoned, 1, "{}", exit.report());
-    // The cut-off comes 2 s before the deadline, the end a little before that.
-    assert_eq!(backend.now() - start, HOUR - Duration::from_millis(50));
-}
-
 #[test]
 fn violations_tells_what_contradicts_itself() {
     let exit = Sim::new().run(Runner::new(), async { drop(spawn(yield_now())) });
@@ -452,186 +322,6 @@ fn what_only_yields_lets_all_others_see_the_time_before_it_moves_on() {
         });
         assert_eq!(exit.exit_code(), 0, "{}", exit.report());
     }
-}
-
-#[test]
-fn each_phase_of_the_report_has_its_limit() {
-    let limits = |timeout: Duration| {
-        let runner = Runner::new()
-            .timeout(timeout)
-            .lame_duck(HOUR)
-            .drain_limit(2 * HOUR)
-            .closing_reserve(HOUR);
-        let exit = Sim::new().run(runner, async {
-            sleep(HOUR).await;
-            drop(spawn_shielded(sleep(3 * HOUR)));
-            _ = Scope::current().stop();
-            pending::<()>().await;
-        });
-        let phases = exit.report().phases.iter().map(|span| (span.phase, span.limit));
-        phases.collect::<Vec<_>>()
-    };
-    assert_eq!(
-        limits(6 * HOUR),
-        [
-            (Phase::Running, None),
-            (Phase::LameDuck, Some(2 * HOUR)),
-            (Phase::Draining, Some(3 * HOUR)),
-            (Phase::Cancelling, Some(6 * HOUR)),
-            (Phase::Closing, Some(7 * HOUR)),
-            (Phase::Stopped, None),
-        ]
-    );
-    let endless = limits(Duration::MAX);
-    assert_eq!(endless[2], (Phase::Draining, Some(3 * HOUR)));
-    assert_eq!(endless[3..5], [(Phase::Cancelling, None), (Phase::Closing, None)]);
-}
-
-#[test]
-fn an_attached_program_is_over_once_what_it_cut_off_is_dropped() {
-    let executor = Sim::new().build().unwrap();
-    let backend = executor.backend();
-    let start = backend.now();
-    let exit = executor.block_on(Runner::new().timeout(HOUR).attach_to(&backend, async {
-        for _ in 0..300 {
-            drop(spawn_shielded(pending::<()>()));
-        }
-        yield_now().await;
-        _ = Scope::current().stop();
-    }));
-    assert_eq!(exit.exit_code(), 124, "{}", exit.report());
-    let total = exit.report().total();
-    assert_eq!((total.cancelled, total.abandoned), (300, 0), "{}", exit.report());
-    assert_eq!(backend.now() - start, HOUR - Duration::from_secs(2), "at the cut-off");
-}
-
-#[test]
-fn an_attached_program_awaits_the_last_graceful_task_that_it_cut_off() {
-    let executor = Sim::new().fifo().build().unwrap();
-    let backend = executor.backend();
-    let start = backend.now();
-    _ = executor.block_on(Runner::new().timeout(HOUR).attach_to(&backend, async {
-        drop(spawn_graceful(|_| shield(pending::<()>())));
-        drop(spawn_shielded(pending::<()>()));
-        yield_now().await;
-        _ = Scope::current().stop();
-    }));
-    assert_eq!(backend.now() - start, HOUR - Duration::from_secs(2), "at the cut-off");
-}
-
-#[test]
-fn a_limit_that_comes_to_be_earlier_is_kept() {
-    let sim = Sim::new();
-    let ends = Arc::new(Mutex::new(Vec::new()));
-    let tells = ends.clone();
-    let exit = sim.run(Runner::new().timeout(100 * HOUR).drain_limit(80 * HOUR), async move {
-        struct Tells(&'static str, Instant, Arc<Mutex<Vec<(&'static str, Duration)>>>);
-        impl Drop for Tells {
-            fn drop(&mut self) {
-                let now = Scope::current().backend().now();
-                self.2.lock().unwrap().push((self.0, now - self.1));
-            }
-        }
-        let start = Scope::current().backend().now();
-        let work = |name| {
-            let tells = Tells(name, start, tells.clone());
-            move |_: StopToken| async move {
-                let _tells = tells;
-                pending::<()>().await;
-            }
-        };
-        let (long, needed) = (adjourn_core::scope("long"), adjourn_core::scope("needed"));
-        let needs = adjourn_core::scope("needs").depends_on(&needed);
-        drop(long.spawn_graceful(work("long")));
-        drop(needs.spawn_graceful(work("needs")));
-        sleep(HOUR).await;
-        drop(long.stop()); // alone it has all of the drain limit
-        sleep(HOUR).await;
-        needed.stop().await.unwrap(); // one of two levels has half of it
-        pending::<()>().await;
-    });
-    _ = exit;
-    let ends = ends.lock().unwrap().clone();
-    assert_eq!(ends[0].0, "needs", "{ends:?}");
-    assert!(ends[0].1 < 50 * HOUR, "{ends:?}");
-    assert_eq!(ends[1], ("long", 81 * HOUR));
-}
-
-#[test]
-fn a_hold_that_is_released_elsewhere_wakes_the_task_that_it_held() {
-    let sim = Sim::new();
-    let exit = sim.run(Runner::new(), async {
-        let (send, receive) = std::sync::mpsc::channel();
-        drop(spawn(async move {
-            let mut section = Box::pin(shield(pending::<()>()));
-            assert!(futures_lite::future::poll_once(&mut section).await.is_none());
-            send.send(section).unwrap();
-            pending::<()>().await;
-        }));
-        drop(spawn_shielded(async move {
-            yield_now().await;
-            let section = loop {
-                match receive.try_recv() {
-                    Ok(section) => break section,
-                    Err(_) => yield_now().await,
-                }
-            };
-            let scope = Scope::current();
-            _ = scope.stop();
-            while scope.phase() < Phase::Cancelling {
-                yield_now().await;
-            }
-            for _ in 0..10 {
-                yield_now().await;
-            }
-            drop(section);
-        }));
-    });
-    assert!(exit.report().stragglers.is_empty(), "{}", exit.report());
-    assert!(sim.elapsed() < Duration::from_secs(1), "{:?}", sim.elapsed());
-}
-
-#[test]
-fn what_a_hook_leaves_is_dropped_when_its_scope_is_given_up() {
-    let sim = Sim::new();
-    let dropped = Arc::new(Mutex::new(None));
-    let tells = dropped.clone();
-    let exit = sim.run(Runner::new().timeout(HOUR), async move {
-        struct Tells(Instant, Arc<Mutex<Option<Duration>>>);
-        impl Drop for Tells {
-            fn drop(&mut self) {
-                let now = Scope::current().backend().now();
-                *self.1.lock().unwrap() = Some(now - self.0);
-            }
-        }
-        let tells = Tells(Scope::current().backend().now(), tells);
-        let scope = adjourn_core::scope("db");
-        scope.on_stopped(async move {
-            let left = async move {
-                let _tells = tells;
-                pending::<()>().await;
-            };
-            _ = spawn_shielded(left).await;
-        });
-        drop(scope.spawn_shielded(pending::<()>()));
-        yield_now().await;
-        scope.stop().await.unwrap();
-        sleep(HOUR).await;
-    });
-    assert_eq!(*dropped.lock().unwrap(), Some(HOUR), "{}", exit.report());
-    assert_eq!(exit.report().totals["db"].cancelled, 2);
-}
-
-#[test]
-fn a_straggler_is_as_old_as_its_first_poll() {
-    let exit = Sim::new().run(Runner::new().timeout(HOUR), async {
-        sleep(HOUR).await;
-        drop(task("stubborn").spawn_shielded(pending::<()>()));
-        sleep(HOUR).await;
-        _ = Scope::current().stop();
-        pending::<()>().await;
-    });
-    assert_eq!(exit.report().stragglers[0].age, Some(2 * HOUR - Duration::from_secs(2)));
 }
 
 /// Panics when it is dropped, but not in a panic.
