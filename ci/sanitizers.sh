@@ -83,7 +83,7 @@ for sanitizer in $sanitizers; do
     export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1"
     export TSAN_OPTIONS="suppressions=$PWD/ci/sanitizers/threads.supp:exitcode=66:die_after_fork=0"
     test=(cargo +nightly test --target "$target" --no-fail-fast)
-    some=(stop:: tasks:: shield::)
+    some=(stop:: tokens:: programs:: tasks:: shield:: cleanup::)
     [ "$which" = all ] && some=()
     # The machine's tests have one thread and no unsafe code, and would take the most time.
     "${test[@]}" -p adjourn-core --lib -- --skip tests::phase

@@ -11,8 +11,14 @@ mod harness;
 
 #[path = "semantics/blocking.rs"]
 mod blocking;
+#[path = "semantics/cleanup.rs"]
+mod cleanup;
 #[path = "semantics/hooks.rs"]
 mod hooks;
+#[path = "semantics/order.rs"]
+mod order;
+#[path = "semantics/programs.rs"]
+mod programs;
 #[path = "semantics/report.rs"]
 mod report;
 #[path = "semantics/scopes.rs"]
@@ -23,3 +29,5 @@ mod shield;
 mod stop;
 #[path = "semantics/tasks.rs"]
 mod tasks;
+#[path = "semantics/tokens.rs"]
+mod tokens;

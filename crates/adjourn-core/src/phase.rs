@@ -301,7 +301,7 @@ impl Machine {
     /// one is not the older, or where either has been asked to stop.
     ///
     /// Dependencies lead to older scopes only, so they have no cycle of their own.
-    pub fn depend(&mut self, scope: ScopeId, on: ScopeId) -> bool {
+    pub(crate) fn depend(&mut self, scope: ScopeId, on: ScopeId) -> bool {
         let (Some(index), Some(need)) = (self.tree.find(scope), self.tree.find(on)) else {
             return false;
         };
@@ -314,7 +314,7 @@ impl Machine {
     }
 
     /// Returns the scopes that this one stops before, as far as they have not ended.
-    pub fn dependencies(&self, scope: ScopeId) -> Vec<ScopeId> {
+    pub(crate) fn dependencies(&self, scope: ScopeId) -> Vec<ScopeId> {
         let index = self.tree.find(scope);
         let needs = index.map(|index| &self.tree[index].needs).into_iter().flatten();
         needs.map(|edge| self.tree.id(edge.node)).collect()

@@ -19,6 +19,9 @@ use async_executor::Executor;
 
 pub type AnyError = Box<dyn Error + Send + Sync>;
 
+/// A future that is polled in one task and then in another.
+pub type Moved = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Where a scenario runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Config {
