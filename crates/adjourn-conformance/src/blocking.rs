@@ -8,9 +8,11 @@ use std::time::Instant;
 use adjourn_core::{FailureKind, Outcome, Phase, Scope, StragglerState, TaskKind, task};
 
 use crate::bare::Way;
-use crate::program::{Setup, clean, each_way, each_way_with_failures, exits, run};
-use crate::scenario::Case;
-use crate::tools::{Gate, patience, resolves, yields};
+use crate::case::Case;
+use crate::limits::patience;
+use crate::program::{clean, each_way, each_way_with_failures, exits, run};
+use crate::setup::Setup;
+use crate::tools::{Gate, resolves, yields};
 
 pub(crate) fn dropped_queued_job_runs(case: &Case) {
     const JOBS: usize = 200; // more than a pool has threads at once

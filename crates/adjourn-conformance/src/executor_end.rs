@@ -7,11 +7,13 @@ use std::thread;
 
 use adjourn_core::{Scope, spawn, spawn_graceful, spawn_shielded, task};
 
+use crate::case::Case;
+use crate::limits::patience;
 use crate::process::{Process, say};
-use crate::program::{Setup, check, clean, exits, run};
-use crate::scenario::Case;
+use crate::program::{check, clean, exits, run};
+use crate::setup::Setup;
 use crate::sys;
-use crate::tools::{Gate, OnDrop, eventually, patience, resolves, yields};
+use crate::tools::{Gate, OnDrop, eventually, resolves, yields};
 
 /// A future that is pending for ever and counts its drop; the gate says when it has begun.
 fn counted(drops: &Arc<AtomicUsize>, begun: &Gate) -> impl Future<Output = ()> + Send + use<> {

@@ -17,13 +17,16 @@
 mod allocations;
 mod bare;
 mod blocking;
+mod case;
 mod executor_end;
+mod limits;
 mod list;
 mod macros;
 mod process;
 mod processes;
 mod program;
 mod scenario;
+mod setup;
 mod stop;
 mod subject;
 mod sys;

@@ -1,5 +1,7 @@
 //! The list of all scenarios, by topic, each with what the contract says.
 
+use crate::scenario::Scenario;
+
 /// Calls a macro with what it is given and then the list: one list for the kit's table and for the
 /// tests that [`conformance!`](crate::conformance) makes.
 #[doc(hidden)]
@@ -207,7 +209,7 @@ macro_rules! __scenarios {
 
 macro_rules! table {
     ($($topic:ident { $($name:ident: $rule:literal;)* })*) => {
-        pub(crate) const ALL: &[crate::Scenario] = &[$($(crate::Scenario {
+        pub(crate) const ALL: &[Scenario] = &[$($(Scenario {
             topic: stringify!($topic),
             name: stringify!($name),
             rule: $rule,

@@ -11,8 +11,13 @@ use std::time::Duration;
 
 use adjourn_core::Signal;
 
-use crate::scenario::{Case, PART, message, watchdog};
+use crate::case::Case;
+use crate::limits::watchdog;
 use crate::sys;
+use crate::tools::message;
+
+/// Set for a process that a scenario started: which part of the scenario it plays.
+const PART: &str = "ADJOURN_CONFORMANCE_PART";
 
 /// The exit code of a part in which a check failed; none that a report has.
 const FAILED: i32 = 70;
@@ -30,6 +35,11 @@ pub(crate) struct Ended {
     status: ExitStatus,
     said: Vec<String>,
     err: String,
+}
+
+/// Returns which part this process plays; `None` in the test's own.
+pub(crate) fn part() -> Option<String> {
+    env::var(PART).ok()
 }
 
 /// Says something to the process that started this one.

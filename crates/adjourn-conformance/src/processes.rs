@@ -8,12 +8,14 @@ use adjourn_core::{
     Exit, FutureExt, Reason, ResultFutureExt, Scope, Signal, spawn, spawn_graceful, spawn_shielded,
 };
 
+use crate::case::Case;
 use crate::executor_end::wedge_all;
+use crate::limits::patience;
 use crate::process::{Process, say};
-use crate::program::{Setup, check, run};
-use crate::scenario::Case;
+use crate::program::{check, run};
+use crate::setup::Setup;
 use crate::sys::{self, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
-use crate::tools::{Gate, eventually, millis, patience, sleep, yields};
+use crate::tools::{Gate, eventually, millis, sleep, yields};
 
 /// Says why a program stopped, and ends the process as its user's would.
 fn finish(exit: Exit) -> ! {

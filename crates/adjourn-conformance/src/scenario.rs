@@ -1,18 +1,15 @@
 //! A scenario: its name, what the contract says, and how it is run.
 
-use std::any::Any;
-use std::env;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
 
+use crate::case::Case;
+use crate::limits::watchdog;
 use crate::process;
 use crate::subject::Subject;
-
-/// Set for a process that a scenario started: which part of the scenario it plays.
-pub(crate) const PART: &str = "ADJOURN_CONFORMANCE_PART";
+use crate::tools::message;
 
 /// One scenario of the conformance kit. [`scenarios`](crate::scenarios) lists them.
 pub struct Scenario {
@@ -20,21 +17,6 @@ pub struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) rule: &'static str,
     pub(crate) run: fn(&Case),
-}
-
-/// A scenario with what it is run on.
-pub(crate) struct Case {
-    subject: Subject,
-    scenario: &'static Scenario,
-    test: String,
-    part: Option<String>,
-}
-
-/// How long a scenario may take: 30 s, or `ADJOURN_CONFORMANCE_WATCHDOG` in seconds.
-pub(crate) fn watchdog() -> Duration {
-    let asked = env::var("ADJOURN_CONFORMANCE_WATCHDOG").ok();
-    let seconds = asked.and_then(|seconds| seconds.parse().ok()).unwrap_or(30);
-    Duration::from_secs(seconds)
 }
 
 impl Scenario {
@@ -65,16 +47,14 @@ impl Scenario {
     /// If the subject does not meet it, with what the contract says and what was found instead.
     /// One that hangs is left to its thread.
     pub fn run(&'static self, subject: fn() -> Subject, test: &str) {
-        let part = env::var(PART).ok();
-        let test = test.to_owned();
-        let case = Case { subject: subject(), scenario: self, test, part };
-        if case.part.is_some() {
+        let case = Case::new(subject(), test, process::part());
+        if case.part().is_some() {
             process::play(|| (self.run)(&case));
         }
-        let on = case.subject.to_string();
+        let on = case.subject().to_string();
         let (over, ended) = mpsc::channel();
         let body = move || {
-            let result = catch_unwind(AssertUnwindSafe(|| (case.scenario.run)(&case)));
+            let result = catch_unwind(AssertUnwindSafe(|| (self.run)(&case)));
             _ = over.send(result.map_err(|payload| message(&*payload)));
         };
         let thread = thread::Builder::new().name(self.name.to_owned());
@@ -105,26 +85,4 @@ impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Scenario({self})")
     }
-}
-
-impl Case {
-    pub(crate) fn subject(&self) -> &Subject {
-        &self.subject
-    }
-
-    /// Returns which part this process plays; `None` in the test's own.
-    pub(crate) fn part(&self) -> Option<&str> {
-        self.part.as_deref()
-    }
-
-    /// Returns the name of the test that comes to this case.
-    pub(crate) fn test(&self) -> &str {
-        &self.test
-    }
-}
-
-/// Returns the text of a panic's payload.
-pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
 }

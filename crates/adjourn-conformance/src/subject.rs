@@ -9,7 +9,7 @@ use adjourn_core::rt::{Backend, BlockOn, Executor, SpawnBlocking, Threads, Unfin
 use adjourn_core::{Exit, Runner, Stopper};
 
 use crate::bare::{Bare, Local, Pool};
-use crate::program::Setup;
+use crate::setup::Setup;
 use crate::tools::block_on;
 
 /// An executor that is there already, for a program to attach to: a test's stand-in for

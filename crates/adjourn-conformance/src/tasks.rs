@@ -13,12 +13,12 @@ use std::thread;
 use adjourn_core::{Runner, Scope, scope, spawn, spawn_graceful, spawn_shielded};
 
 use crate::allocations::{Counted, TASKS, is_counting};
+use crate::case::Case;
+use crate::limits::patience;
 use crate::process::isolated;
-use crate::program::{
-    Setup, came_to_its_end, clean, each_way, each_way_with_failures, run, succeeded,
-};
-use crate::scenario::Case;
-use crate::tools::{Gate, Log, patience, poll_once, yields};
+use crate::program::{came_to_its_end, clean, each_way, each_way_with_failures, run, succeeded};
+use crate::setup::Setup;
+use crate::tools::{Gate, Log, poll_once, yields};
 
 pub(crate) use abort::*;
 pub(crate) use destructors::*;

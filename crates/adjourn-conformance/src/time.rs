@@ -7,9 +7,11 @@ use std::time::Duration;
 use adjourn_core::Scope;
 
 use crate::bare::Bare;
-use crate::program::{Setup, came_to_its_end, exits, run};
-use crate::scenario::Case;
-use crate::tools::{Wakes, millis, patience, poll_once, yields};
+use crate::case::Case;
+use crate::limits::patience;
+use crate::program::{came_to_its_end, exits, run};
+use crate::setup::Setup;
+use crate::tools::{Wakes, millis, poll_once, yields};
 
 /// Runs a body on an executor without a program.
 fn on_bare<F: Future<Output = ()>>(case: &Case, body: impl FnOnce(Bare) -> F) {

@@ -1,5 +1,6 @@
 //! What scenarios prove things with: gates, logs, guards, and futures polled by hand.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -10,13 +11,7 @@ use std::time::{Duration, Instant};
 
 use adjourn_core::{Phase, Scope};
 
-use crate::scenario::watchdog;
-
-/// How long a scenario waits for what has to come, before it says that it did not: far above what
-/// a loaded machine takes, and below the watchdog, so that the message is the scenario's own.
-pub(crate) fn patience() -> Duration {
-    watchdog() / 3
-}
+use crate::limits::patience;
 
 pub(crate) const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -215,4 +210,10 @@ pub(crate) fn eventually(is_so: impl Fn() -> bool) -> bool {
         thread::sleep(millis(1));
     }
     true
+}
+
+/// Returns the text of a panic's payload.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
 }

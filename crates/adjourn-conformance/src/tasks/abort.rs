@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use crate::bare::{Task, Way};
+use crate::case::Case;
 use crate::program::each_way;
-use crate::scenario::Case;
+
 use crate::tools::{Gate, Log, OnDrop, yields};
 
 pub(crate) fn abort_while_pending(case: &Case) {

@@ -8,10 +8,12 @@ use std::task::{Context, Poll};
 
 use adjourn_core::{FailureKind, Runner, spawn, spawn_shielded};
 
+use crate::case::Case;
+use crate::limits::patience;
 use crate::process::isolated;
-use crate::program::{Setup, each_way, each_way_with_failures, exits, run, succeeded};
-use crate::scenario::Case;
-use crate::tools::{Bomb, Gate, Log, OnDrop, eventually, patience, poll_once, yields};
+use crate::program::{each_way, each_way_with_failures, exits, run, succeeded};
+use crate::setup::Setup;
+use crate::tools::{Bomb, Gate, Log, OnDrop, eventually, poll_once, yields};
 
 pub(crate) fn destructor_panic_on_abort(case: &Case) {
     isolated(case, || {
