@@ -77,7 +77,8 @@ async fn count<H: Future>(mut spawn: impl FnMut() -> H) -> u64 {
     COUNT.load(Relaxed) - before
 }
 
-pub(crate) async fn compare<B: Spawner>(backend: B, scope: Scope) -> Counted {
+/// Counts on the backend, on a typed and on an erased scope; calls `moved` after each count.
+pub(crate) async fn compare<B: Spawner>(backend: B, scope: Scope, moved: fn()) -> Counted {
     async fn work() -> u32 {
         7
     }
@@ -86,8 +87,11 @@ pub(crate) async fn compare<B: Spawner>(backend: B, scope: Scope) -> Counted {
     // The last round counts: by then tables and queues have their size.
     for _ in 0..3 {
         counted.bare = count(|| backend.spawn(work())).await;
+        moved();
         counted.typed = count(|| typed.spawn(work())).await;
+        moved();
         counted.erased = count(|| scope.spawn(work())).await;
+        moved();
     }
     counted
 }

@@ -48,7 +48,7 @@ trait Typed: Send + Sync {
     fn track_blocking(&self, scope: &Scope, job: Job) -> Option<Box<dyn Join>>;
     fn now(&self) -> Instant;
     fn sleep(&self, span: Duration) -> Boxed<()>;
-    fn count(&self) -> Boxed<Counted>;
+    fn count(&self, moved: fn()) -> Boxed<Counted>;
 }
 
 trait Join: Send {
@@ -121,9 +121,10 @@ impl Bare {
         self.0.sleep(span)
     }
 
-    /// Counts the allocations of spawns on the backend, on a typed and on an erased scope.
-    pub(crate) async fn count(&self) -> Counted {
-        self.0.count().await
+    /// Counts the allocations of spawns on the backend, on a typed and on an erased scope; calls
+    /// `moved` now and then, where nothing is counted.
+    pub(crate) async fn count(&self, moved: fn()) -> Counted {
+        self.0.count(moved).await
     }
 }
 
@@ -238,8 +239,8 @@ impl<B: Backend> Typed for Of<B> {
         Box::pin(self.backend.sleep(span))
     }
 
-    fn count(&self) -> Boxed<Counted> {
-        Box::pin(allocations::compare(self.backend.clone(), Scope::current()))
+    fn count(&self, moved: fn()) -> Boxed<Counted> {
+        Box::pin(allocations::compare(self.backend.clone(), Scope::current(), moved))
     }
 }
 

@@ -3,14 +3,13 @@
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Instant;
 
 use adjourn_core::{FailureKind, Outcome, Phase, Scope, StragglerState, TaskKind, task};
 
 use crate::bare::Way;
 use crate::case::Case;
-use crate::limits::patience;
-use crate::program::{clean, each_way, each_way_with_failures, exits, run};
+use crate::limits::{Stillness, moved, patience};
+use crate::program::{clean, each_way, each_way_with_failures, exits, run, straggler};
 use crate::setup::Setup;
 use crate::tools::{Gate, resolves, yields};
 
@@ -19,7 +18,10 @@ pub(crate) fn dropped_queued_job_runs(case: &Case) {
     let count = Arc::new(AtomicUsize::new(0));
     let counting = |count: &Arc<AtomicUsize>| {
         let count = count.clone();
-        move || _ = count.fetch_add(1, SeqCst)
+        move || {
+            count.fetch_add(1, SeqCst);
+            moved();
+        }
     };
     each_way(case, |way, _| {
         let count = count.clone();
@@ -38,8 +40,8 @@ pub(crate) fn dropped_queued_job_runs(case: &Case) {
             drop(bare.spawn_blocking(counting(&count)).expect("there is a pool"));
         }
         // In here: a pool may be the calling thread, between two polls.
-        let start = Instant::now();
-        while count.load(SeqCst) < 3 * JOBS && start.elapsed() < patience() {
+        let mut still = Stillness::new(patience());
+        while count.load(SeqCst) < 3 * JOBS && !still.is_over() {
             yields(1).await;
         }
     }));
@@ -84,9 +86,8 @@ pub(crate) fn stuck_job_does_not_outlast_the_deadline(case: &Case) {
     exits(&exit, 124);
     let report = exit.report();
     assert_eq!(report.total().abandoned, 1, "the stuck job:\n{report}");
-    let [stuck] = &*report.stragglers else { panic!("not one straggler:\n{report}") };
+    let stuck = straggler(report, "stuck"); // on a busy machine main may be one too
     assert_eq!(stuck.state, StragglerState::Blocking, "{report}");
-    assert_eq!(stuck.task.name.as_deref(), Some("stuck"), "{report}");
     let job = kept.lock().expect("nobody panics here").take().expect("main has put it there");
     let error = resolves(job).expect("the handle resolves once `run` has ended");
     assert!(error.is_err_and(|error| error.is_abandoned()), "the handle says abandoned");

@@ -10,7 +10,8 @@
 //! adjourn-conformance = "0.1"
 //! ```
 //!
-//! Each scenario has a watchdog of 30 s; those that could end the process run in one of their own.
+//! Each scenario has a watchdog, which barks when nothing moves for 30 s; those that could end the
+//! process run in one of their own.
 
 #![deny(unsafe_code)] // `allocations` and `sys` alone are allowed it, with a proof at each site
 

@@ -1,18 +1,19 @@
 //! The running program started anew, to play a part in a scenario.
 //!
-//! What it says comes on lines of their own behind a `@`, since libtest writes beside it.
+//! What it says comes on lines of their own behind a `@`, since libtest writes beside it. What it
+//! says is also how it moves: its own watchdog, and that of the process that started it, begin anew.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{self, Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adjourn_core::Signal;
 
 use crate::case::Case;
-use crate::limits::watchdog;
+use crate::limits::{moved, watchdog};
 use crate::sys;
 use crate::tools::message;
 
@@ -44,9 +45,16 @@ pub(crate) fn part() -> Option<String> {
 
 /// Says something to the process that started this one.
 pub(crate) fn say(what: &str) {
+    still_moves();
     let mut out = io::stdout().lock();
     _ = write!(out, "\n@{what}\n");
     _ = out.flush();
+}
+
+/// Sets this process's own watchdog anew. It ends the process, so a part that hangs is gone.
+fn still_moves() {
+    // Before the watchdog of the process that started this one, so that it can tell.
+    sys::end_after((watchdog() * 4 / 5).as_secs().max(1) as u32);
 }
 
 /// Plays a part: runs it and ends the process.
@@ -55,8 +63,7 @@ pub(crate) fn play(part: impl FnOnce()) -> ! {
     for signal in [Signal::INTERRUPT, Signal::TERMINATE, Signal::HANGUP, Signal::USER1] {
         sys::set_ignored(signal, false);
     }
-    // Before the watchdog of the process that started this one, so that it can tell.
-    sys::end_after((watchdog() * 4 / 5).as_secs().max(1) as u32);
+    still_moves();
     match catch_unwind(AssertUnwindSafe(part)) {
         Ok(()) => {
             say("over");
@@ -102,14 +109,22 @@ impl Process {
     /// Reads what it says, up to this.
     pub(crate) fn until(mut self, what: &str) -> Process {
         while self.said.last().is_none_or(|said| said != what) {
-            let mut line = String::new();
-            let read = self.out.read_line(&mut line).expect("the process prints text");
-            if read == 0 {
+            if !self.hear() {
                 panic!("the process ended before it said {what:?}: {}", self.end());
             }
-            self.said.extend(line.trim_end().strip_prefix('@').map(str::to_owned));
         }
         self
+    }
+
+    /// Reads a line. Returns whether there was one.
+    fn hear(&mut self) -> bool {
+        let mut line = String::new();
+        let read = self.out.read_line(&mut line).expect("the process prints text");
+        if let Some(said) = line.trim_end().strip_prefix('@') {
+            moved();
+            self.said.push(said.to_owned());
+        }
+        read > 0
     }
 
     /// Forgets what it has said, for what it says again.
@@ -130,12 +145,22 @@ impl Process {
         self
     }
 
+    /// Waits for its end for a while. Returns whether it has come.
+    pub(crate) fn ends_within(&mut self, limit: Duration) -> bool {
+        let start = Instant::now();
+        let has_ended = |child: &mut Child| child.try_wait().is_ok_and(|status| status.is_some());
+        while !has_ended(&mut self.child) {
+            if start.elapsed() > limit {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
     /// Waits for its end; it ends itself if it hangs.
     pub(crate) fn end(mut self) -> Ended {
-        let mut rest = String::new();
-        _ = self.out.read_to_string(&mut rest);
-        let lines = rest.lines().filter_map(|line| line.strip_prefix('@'));
-        self.said.extend(lines.map(str::to_owned));
+        while self.hear() {}
         let err = self.err.take().and_then(|err| err.join().ok()).unwrap_or_default();
         let status = self.child.wait().expect("the process can be waited for");
         Ended { status, said: std::mem::take(&mut self.said), err }

@@ -110,15 +110,24 @@ pub(crate) fn second_sigint_with_wedged_workers(case: &Case) {
         });
         exit.exit();
     }
-    let process = Process::start(case, "wedged").until("ready").send(SIGINT).until("heard");
-    let ended = process.pause(100 * DEBOUNCE).send(SIGINT).end().code(130);
-    ended.complained("forced by SIGINT");
+    let mut process = Process::start(case, "wedged").until("ready").send(SIGINT).until("heard");
+    // On a busy machine the program may hear both at once, as one request: a later one forces.
+    for _ in 0..5 {
+        process = process.pause(100 * DEBOUNCE).send(SIGINT);
+        if process.ends_within(patience()) {
+            break;
+        }
+    }
+    process.end().code(130).complained("forced by SIGINT");
 }
 
 pub(crate) fn exit_codes(case: &Case) {
     type Main = std::pin::Pin<Box<dyn Future<Output = Result<Exit, String>>>>;
     if let Some(part) = case.part() {
-        let mut setup = Setup::process().timeout(1000);
+        let mut setup = Setup::process();
+        if part == "a straggler" {
+            setup = setup.timeout(1000);
+        }
         setup.stop_on_panic = part == "a task panics";
         let main: Main = match part {
             "main fails" => Box::pin(async { Err("it broke".to_owned()) }),

@@ -2,11 +2,13 @@
 
 use std::future::Future;
 
-use adjourn_core::{Exit, Failure, FailureKind, Outcome, Runner, Stopper, Totals};
+use adjourn_core::{
+    Exit, Failure, FailureKind, Outcome, Report, Runner, Stopper, Straggler, Totals,
+};
 
 use crate::bare::Way;
 use crate::case::Case;
-use crate::limits::patience;
+use crate::limits::{moved, patience};
 use crate::setup::Setup;
 use crate::subject::Main;
 
@@ -22,7 +24,9 @@ where
             Ok(Exit::code(0))
         })
     });
-    case.subject().run(setup, main)
+    let exit = case.subject().run(setup, main);
+    moved();
+    exit
 }
 
 /// Runs a program once with the free functions, which erase the backend, and once attached with a
@@ -59,6 +63,7 @@ where
     started.block_on(Box::pin(async {
         typed = Some(runner.attach_to(&bare.erase(), main).await);
     }));
+    moved();
     let typed = typed.expect("block_on runs a future to its end");
     main_is_content(&typed, "on a scope with the typed backend");
     _ = started.end(patience());
@@ -111,6 +116,14 @@ pub(crate) fn exits(exit: &Exit, code: u8) {
     }
     check(exit);
     assert_eq!(exit.exit_code(), code, "the exit code:\n{}", exit.report());
+}
+
+/// Returns the straggler of this name.
+#[track_caller]
+pub(crate) fn straggler<'a>(report: &'a Report, name: &str) -> &'a Straggler {
+    let mut stragglers = report.stragglers.iter();
+    let found = stragglers.find(|straggler| straggler.task.name.as_deref() == Some(name));
+    found.unwrap_or_else(|| panic!("{name:?} is not among the stragglers:\n{report}"))
 }
 
 /// Checks that a program ended with exit code 0, whatever tasks failed in isolation.

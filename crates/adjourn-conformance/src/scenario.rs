@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
 use crate::case::Case;
-use crate::limits::watchdog;
+use crate::limits::{Stillness, moved, watchdog};
 use crate::process;
 use crate::subject::Subject;
 use crate::tools::message;
@@ -35,8 +35,9 @@ impl Scenario {
         self.rule
     }
 
-    /// Runs it on what `subject` makes, for 30 s at the most (`ADJOURN_CONFORMANCE_WATCHDOG`, in
-    /// seconds, is another limit).
+    /// Runs it on what `subject` makes, for as long as something moves: it fails when nothing that
+    /// it waits for has come for 30 s (`ADJOURN_CONFORMANCE_WATCHDOG`, in seconds, is another
+    /// limit). So a busy machine does not fail it.
     ///
     /// A scenario about signals or exits starts the running program anew, with `test` as the one
     /// test to run (`module::name`, as libtest names it) and the environment inherited: that test
@@ -59,13 +60,17 @@ impl Scenario {
         };
         let thread = thread::Builder::new().name(self.name.to_owned());
         thread.spawn(body).expect("a thread for the scenario");
-        let found = match ended.recv_timeout(watchdog()) {
-            Ok(Ok(())) => return,
-            Ok(Err(message)) => message,
-            Err(RecvTimeoutError::Timeout) => {
-                format!("it hangs: not over after {:?}", watchdog())
+        let mut still = Stillness::new(watchdog());
+        let found = loop {
+            match ended.recv_timeout(still.slice()) {
+                Ok(Ok(())) => return moved(),
+                Ok(Err(message)) => break message,
+                Err(RecvTimeoutError::Timeout) if !still.is_over() => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    break format!("it hangs: nothing has moved for {:?}", watchdog());
+                }
+                Err(RecvTimeoutError::Disconnected) => break "its thread is gone".to_owned(),
             }
-            Err(RecvTimeoutError::Disconnected) => "its thread is gone".to_owned(),
         };
         panic!(
             "{self} is not met by {on}\n  the contract: {}\n  found: {}",

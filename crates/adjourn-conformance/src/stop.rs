@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Instant;
+use std::time::Duration;
 
 use adjourn_core::{
     FailureKind, FutureExt, JoinHandle, Phase, Reason, Scope, StopToken, StragglerState, scope,
@@ -17,7 +17,7 @@ use adjourn_core::{
 
 use crate::case::Case;
 use crate::limits::patience;
-use crate::program::{came_to_its_end, clean, exits, run, succeeded};
+use crate::program::{came_to_its_end, clean, exits, run, straggler, succeeded};
 use crate::setup::Setup;
 use crate::tools::{
     Gate, Log, Wakes, eventually, millis, poll_once, resolves, sleep, until_phase, yields,
@@ -296,7 +296,8 @@ pub(crate) fn shield_bounded_by_the_deadline(case: &Case) {
     });
     exits(&exit, 124);
     let report = exit.report();
-    let [straggler] = &*report.stragglers else { panic!("not one straggler:\n{report}") };
+    // By its name: on a busy machine main may be one too.
+    let straggler = straggler(report, "shielded");
     assert_eq!(straggler.state, StragglerState::Shielded, "{report}");
     assert!(eventually(|| !log.all().is_empty()), "the section is not dropped at the end");
 }
@@ -330,16 +331,15 @@ pub(crate) fn cleanup_runs(case: &Case) {
 }
 
 pub(crate) fn nothing_pending_no_delay(case: &Case) {
-    let start = Instant::now();
-    let exit = run(case, Setup::new(), |stopper| async move {
+    // Without a limit: a stop that waits for one never ends.
+    let endless = || Setup { timeout: Some(Duration::MAX), ..Setup::new() };
+    let exit = run(case, endless(), |stopper| async move {
         stopper.stop();
         pending::<()>().await;
     });
     clean(&exit);
-    let exit_by_itself = run(case, Setup::new(), |_| async {});
+    let exit_by_itself = run(case, endless(), |_| async {});
     came_to_its_end(&exit_by_itself);
-    // The limits are 20 s and 25 s: nobody has waited for one of them.
-    assert!(start.elapsed() < millis(9_000), "two empty stops took {:?}", start.elapsed());
     use Phase::*;
     for exit in [exit, exit_by_itself] {
         let phases: Vec<_> = exit.report().phases.iter().map(|span| span.phase).collect();

@@ -9,16 +9,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use adjourn_core::{Runner, Scope, scope, spawn, spawn_graceful, spawn_shielded};
 
 use crate::allocations::{Counted, TASKS, is_counting};
 use crate::case::Case;
-use crate::limits::patience;
-use crate::process::isolated;
+use crate::limits::{moved, patience};
+use crate::process::{isolated, say};
 use crate::program::{came_to_its_end, clean, each_way, each_way_with_failures, run, succeeded};
 use crate::setup::Setup;
-use crate::tools::{Gate, Log, poll_once, yields};
+use crate::tools::{Gate, Log, OnDrop, poll_once, yields};
 
 pub(crate) use abort::*;
 pub(crate) use destructors::*;
@@ -332,14 +333,22 @@ pub(crate) fn late_wake_is_a_no_op(case: &Case) {
 
 pub(crate) fn spawns_of_100k_return_the_count_to_0(case: &Case) {
     const COUNT: usize = 100_000;
-    let exit = run(case, Setup::new(), |stopper| async move {
+    // Each task moves when it is spawned and when it is over: that many take their time. So the
+    // program has no limit.
+    let setup = Setup { timeout: Some(Duration::MAX), ..Setup::new() };
+    let exit = run(case, setup, |stopper| async move {
         let many = scope("many");
         for number in 0..COUNT {
             if number % 2 == 0 {
-                drop(many.spawn(async {}));
+                drop(many.spawn(async { moved() }));
             } else {
-                drop(many.spawn(pending::<()>()));
+                let over = OnDrop(moved);
+                drop(many.spawn(async {
+                    let _over = over;
+                    pending::<()>().await;
+                }));
             }
+            moved();
         }
         while many.totals().finished < COUNT as u64 / 2 {
             yields(1).await;
@@ -368,7 +377,7 @@ fn count(case: &Case, check: impl FnOnce(Counted)) {
         let bare = started.bare();
         let runner = Setup::new().apply(Runner::<()>::new());
         let mut counted = None;
-        let main = async { counted = Some(bare.count().await) };
+        let main = async { counted = Some(bare.count(|| say("counted")).await) };
         started.block_on(Box::pin(async {
             succeeded(&runner.attach_to(&bare.erase(), main).await);
         }));

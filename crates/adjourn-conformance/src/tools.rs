@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adjourn_core::{Phase, Scope};
 
-use crate::limits::patience;
+use crate::limits::{Stillness, moved, patience};
 
 pub(crate) const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -38,7 +38,9 @@ impl Gate {
 
     pub(crate) fn open(&self) {
         let mut state = lock(&self.0.0);
-        state.open = true;
+        if !std::mem::replace(&mut state.open, true) {
+            moved();
+        }
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.0.1.notify_all();
@@ -78,6 +80,7 @@ pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 impl Log {
     pub(crate) fn say(&self, what: impl Into<String>) {
         lock(&self.0).push(what.into());
+        moved();
     }
 
     pub(crate) fn all(&self) -> Vec<String> {
@@ -188,23 +191,28 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Runs a future on this thread, outside of any executor, for [`patience`] at the most.
+/// Runs a future on this thread, outside of any executor; gives up when nothing has moved for
+/// [`patience`].
 pub(crate) fn resolves<F: Future>(future: F) -> Option<F::Output> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let (mut future, start) = (pin!(future), Instant::now());
+    let (mut future, mut still) = (pin!(future), Stillness::new(patience()));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(output);
         }
-        thread::park_timeout(patience().checked_sub(start.elapsed())?);
+        if still.is_over() {
+            return None;
+        }
+        thread::park_timeout(still.slice());
     }
 }
 
-/// Waits on this thread for what happens on others, [`patience`] at the most.
+/// Waits on this thread for what happens on others; gives up when nothing has moved for
+/// [`patience`].
 pub(crate) fn eventually(is_so: impl Fn() -> bool) -> bool {
-    let start = Instant::now();
+    let mut still = Stillness::new(patience());
     while !is_so() {
-        if start.elapsed() > patience() {
+        if still.is_over() {
             return false;
         }
         thread::sleep(millis(1));
