@@ -28,6 +28,13 @@ impl Clock {
         self.pushed = self.pushed.saturating_add(by);
     }
 
+    /// Moves the clock on by `by`, or to the next timer if that comes first.
+    pub(crate) fn advance(&mut self, by: Duration) {
+        let then = self.now.saturating_add(by);
+        let next = self.timers.keys().next().map_or(then, |&(at, _)| at);
+        self.now = then.min(next).max(self.now);
+    }
+
     /// Moves the clock to the next timer. Returns false if there is none.
     pub(crate) fn jump(&mut self) -> bool {
         let Some(&(at, _)) = self.timers.keys().next() else { return false };

@@ -5,6 +5,9 @@
 //! 2. The next task to poll is a function of the seed and of what was ready: nothing here depends
 //!    on addresses, hashes or the system's clock.
 //! 3. No waker is woken or dropped, and no future is dropped, while the lock is held.
+//! 4. The clock moves by itself only when nothing is ready, or nothing but tasks that only yield,
+//!    and never past a timer. So all other tasks see what a timer set off before the next one
+//!    fires.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,11 +28,12 @@ use crate::fault::Faults;
 use crate::observe::{Observer, TaskId};
 use crate::settings::{Schedule, Settings};
 
-/// How often one task may be polled in one instant before the clock moves on: what only yields
-/// would hold time still, and no deadline would come.
+/// How often a task may be polled in one instant before it counts as one that only yields. Such a
+/// task would hold time still, and no deadline would come. So it is set aside until all others
+/// wait; then the clock moves on.
 const PATIENT_POLLS: u64 = 1_000;
-/// By how much the clock moves at the next poll of such a task, twice that at the one after it, and
-/// so on: it comes to any deadline soon.
+/// By how much the clock moves for such tasks: once this at first, then twice, and so on. So it
+/// comes to any deadline soon.
 const IMPATIENT_STEP: Duration = Duration::from_millis(1);
 
 pub(crate) struct World {
@@ -38,6 +42,7 @@ pub(crate) struct World {
     pub(crate) observer: Arc<Observer>,
     pub(crate) faults: Faults,
     settings: Settings,
+    main_streak: Streak,
     state: Mutex<State>,
     /// Rung when something becomes ready.
     bell: Condvar,
@@ -45,12 +50,13 @@ pub(crate) struct World {
 
 struct State {
     clock: Clock,
-    /// With a number that tells how long each has been there.
-    ready: VecDeque<(u64, Ready)>,
-    next_ready: u64,
-    /// What has been ready since before this is polled first: when the clock was moved for a task
-    /// that only yields, all others see the time before it is moved again.
-    barrier: u64,
+    ready: VecDeque<Ready>,
+    /// Tasks that only yield, until all others wait.
+    aside: Vec<Ready>,
+    /// Others were polled since those aside were. What these look for may be there by now.
+    stirred: bool,
+    /// How often the clock was moved for those aside since it last moved for others.
+    moves: u32,
     main_ready: bool,
     random: fastrand::Rng,
     /// Wakers of the futures that are alive, to drop them at the end.
@@ -82,20 +88,32 @@ struct Streak {
 }
 
 impl Streak {
-    /// Counts a poll at `now`; returns by how many there have been too many.
-    fn count(&self, now: Duration) -> u32 {
-        // One thread polls: relaxed.
-        let now = now.as_nanos() as u64;
-        if self.at.swap(now, Relaxed) != now {
-            self.polls.store(0, Relaxed);
+    /// Counts a poll at `now`. Returns how many there were in this instant before it.
+    fn count(&self, now: Duration) -> u64 {
+        if !self.is_at(now) {
+            self.set(now, 0);
         }
-        let polls = self.polls.fetch_add(1, Relaxed) + 1;
-        polls.saturating_sub(PATIENT_POLLS).try_into().unwrap_or(u32::MAX)
+        // One thread polls: relaxed.
+        self.polls.fetch_add(1, Relaxed)
     }
 
-    /// It made the clock move on to `now`: it has not waited for that, so its count goes on.
-    fn moved(&self, now: Duration) {
+    /// Whether there were too many polls at `now`.
+    fn is_over(&self, now: Duration) -> bool {
+        self.is_at(now) && self.polls.load(Relaxed) > PATIENT_POLLS
+    }
+
+    /// Allows one poll at `now`, and no more.
+    fn allow_one(&self, now: Duration) {
+        self.set(now, PATIENT_POLLS);
+    }
+
+    fn is_at(&self, now: Duration) -> bool {
+        self.at.load(Relaxed) == now.as_nanos() as u64
+    }
+
+    fn set(&self, now: Duration, polls: u64) {
         self.at.store(now.as_nanos() as u64, Relaxed);
+        self.polls.store(polls, Relaxed);
     }
 }
 
@@ -109,11 +127,13 @@ impl World {
             epoch: Instant::now(),
             observer,
             faults: Faults::new(settings.faults.clone(), settings.drawn),
+            main_streak: Streak::default(),
             state: Mutex::new(State {
                 clock: Clock::default(),
                 ready: VecDeque::new(),
-                next_ready: 0,
-                barrier: 0,
+                aside: Vec::new(),
+                stirred: false,
+                moves: 0,
                 main_ready: false,
                 random: fastrand::Rng::with_seed(settings.seed),
                 alive: Slab::new(),
@@ -163,9 +183,7 @@ impl World {
         if matches!(ready, Ready::Main) && std::mem::replace(&mut state.main_ready, true) {
             return;
         }
-        let number = state.next_ready;
-        state.next_ready += 1;
-        state.ready.push_back((number, ready));
+        state.ready.push_back(ready);
         drop(state);
         self.bell.notify_one();
     }
@@ -255,12 +273,11 @@ impl World {
         let waker = Waker::from(Arc::new(MainWaker(self.clone())));
         let mut cx = Context::from_waker(&waker);
         let mut main = pin!(main);
-        let streak = Streak::default();
         self.make_ready(Ready::Main);
         loop {
             match self.next() {
                 Ready::Main => {
-                    self.before_poll(TaskId::MAIN, &streak);
+                    self.before_poll(TaskId::MAIN);
                     let polled = main.as_mut().poll(&mut cx);
                     self.observer.polled();
                     if let Poll::Ready(output) = polled {
@@ -270,8 +287,7 @@ impl World {
                     }
                 }
                 Ready::Task(runnable) => {
-                    let meta = runnable.metadata();
-                    self.before_poll(meta.id, &meta.streak);
+                    self.before_poll(runnable.metadata().id);
                     // What the core spawns never unwinds; what others spawn is theirs to catch.
                     _ = catch_unwind(AssertUnwindSafe(|| runnable.run()));
                     self.observer.polled();
@@ -280,20 +296,8 @@ impl World {
         }
     }
 
-    fn before_poll(&self, id: TaskId, streak: &Streak) {
-        let now = self.now();
-        let excess = streak.count(now);
-        if excess > 0 {
-            let now = self.clock(|clock| {
-                clock.push(IMPATIENT_STEP.saturating_mul(excess));
-                clock.now()
-            });
-            streak.moved(now);
-            self.fire_due();
-            let mut state = self.lock();
-            state.barrier = state.next_ready;
-        }
-        let poll = self.observer.before_poll(id, now);
+    fn before_poll(&self, id: TaskId) {
+        let poll = self.observer.before_poll(id, self.now());
         for (_, by) in self.settings.jumps.iter().filter(|(at, _)| *at == poll) {
             self.clock(|clock| clock.push(*by));
         }
@@ -314,16 +318,14 @@ impl World {
         loop {
             self.fire_due();
             let mut state = self.lock();
-            let ready = match self.settings.schedule {
-                Schedule::Fifo => state.ready.pop_front(),
-                Schedule::Drawn => state.draw(),
-            };
-            if let Some((_, ready)) = ready {
-                if matches!(ready, Ready::Main) {
-                    state.main_ready = false;
-                }
+            if let Some(ready) = self.take(&mut state) {
                 return ready;
             }
+            if !state.aside.is_empty() {
+                self.take_up_again(&mut state);
+                continue;
+            }
+            state.moves = 0;
             if state.clock.jump() {
                 continue;
             }
@@ -344,12 +346,57 @@ impl World {
         }
     }
 
+    /// Takes what is polled next, and sets aside what only yields.
+    fn take(&self, state: &mut State) -> Option<Ready> {
+        let now = state.clock.now();
+        loop {
+            let ready = match self.settings.schedule {
+                Schedule::Fifo => state.ready.pop_front(),
+                Schedule::Drawn => state.draw(),
+            }?;
+            let streak = self.streak(&ready);
+            if streak.is_over(now) {
+                state.aside.push(ready);
+                continue;
+            }
+            if streak.count(now) < PATIENT_POLLS {
+                state.stirred = true;
+            }
+            if matches!(ready, Ready::Main) {
+                state.main_ready = false;
+            }
+            return Some(ready);
+        }
+    }
+
+    /// Takes up those aside, for one poll each. Moves the clock first, unless others were polled
+    /// meanwhile: who waits in a loop sees what these did before time goes on.
+    fn take_up_again(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.stirred, false) {
+            state.moves = state.moves.saturating_add(1);
+            state.clock.advance(IMPATIENT_STEP.saturating_mul(state.moves));
+        }
+        let now = state.clock.now();
+        for ready in std::mem::take(&mut state.aside) {
+            self.streak(&ready).allow_one(now);
+            state.ready.push_back(ready);
+        }
+    }
+
+    fn streak<'a>(&'a self, ready: &'a Ready) -> &'a Streak {
+        match ready {
+            Ready::Main => &self.main_streak,
+            Ready::Task(runnable) => &runnable.metadata().streak,
+        }
+    }
+
     /// Drops all that is left; what is spawned from here on is dropped at once.
     pub(crate) fn close(&self) {
         loop {
             let mut state = self.lock();
             state.closed = true;
-            let ready = std::mem::take(&mut state.ready);
+            let mut ready = std::mem::take(&mut state.ready);
+            ready.extend(std::mem::take(&mut state.aside));
             let timers = state.clock.take_all();
             let alive: Vec<_> = state.alive.iter().map(|(_, waker)| waker.clone()).collect();
             drop(state);
@@ -370,17 +417,7 @@ impl World {
 }
 
 impl State {
-    fn draw(&mut self) -> Option<(u64, Ready)> {
-        if self.barrier > 0 {
-            let early = |(_, entry): &(usize, &(u64, Ready))| entry.0 < self.barrier;
-            let early: Vec<usize> =
-                self.ready.iter().enumerate().filter(early).map(|(index, _)| index).collect();
-            if !early.is_empty() {
-                let drawn = early[self.random.usize(..early.len())];
-                return self.ready.swap_remove_back(drawn);
-            }
-            self.barrier = 0;
-        }
+    fn draw(&mut self) -> Option<Ready> {
         if self.ready.is_empty() {
             return None;
         }

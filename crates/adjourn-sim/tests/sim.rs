@@ -316,11 +316,35 @@ fn what_only_yields_lets_all_others_see_the_time_before_it_moves_on() {
                 let start = Scope::current().backend().now();
                 sleep(Duration::from_secs(1)).await;
                 let took = Scope::current().backend().now() - start;
-                assert!(took < Duration::from_secs(2), "{took:?} with seed {seed}");
+                assert_eq!(took, Duration::from_secs(1), "with seed {seed}");
             }
             _ = Scope::current().stop();
         });
         assert_eq!(exit.exit_code(), 0, "{}", exit.report());
+    }
+}
+
+#[test]
+fn what_only_yields_does_not_take_the_time_of_those_that_are_cancelled() {
+    let timeout = Duration::from_secs(10);
+    for seed in 0..50 {
+        let sim = if seed == 0 { Sim::new().fifo() } else { Sim::new().seed(seed) };
+        let gap = Duration::from_nanos(1 + seed);
+        let limits = Runner::new().timeout(timeout).drain_limit(timeout - gap);
+        let exit = sim.run(limits.closing_reserve(Duration::ZERO), async {
+            drop(spawn_shielded(async {
+                while Scope::current().phase() < Phase::Cancelling {
+                    yield_now().await;
+                }
+            }));
+            drop(spawn_graceful(|_| pending::<()>()));
+            _ = Scope::current().stop();
+        });
+        // Cancelled at the drain limit, shortly before the cut-off, and over in that instant.
+        let report = exit.report();
+        assert!(report.stragglers.is_empty(), "seed {seed}: {report}");
+        assert_eq!(sim.elapsed(), timeout - gap, "seed {seed}: {report}");
+        assert_eq!(report.total().cancelled, 1, "seed {seed}: {report}");
     }
 }
 
