@@ -10,6 +10,20 @@ pub struct Spec {
     pub end: End,
     /// Whether the scopes' handles are kept until the program is over.
     pub keeps_handles: bool,
+    /// On the simulator alone: real executors take real time.
+    pub limits: Limits,
+}
+
+/// The limits of a stop, as the time from each to the next, in milliseconds. None is zero, so that
+/// what happens at one limit is over before the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the stop to the drain limit.
+    pub drain: u64,
+    /// From there to the cut-off.
+    pub cancelling: u64,
+    /// From there to the deadline.
+    pub closing: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -153,8 +167,8 @@ fn task(slow: bool) -> impl Strategy<Value = Task> {
         1 => Just(Task::LeavesByUntilStop),
         1 => Just(Task::LeavesPanicking),
         1 => Just(Task::LeavesSpawning),
-        1 => Just(Task::Lingers),
-        1 => Just(Task::Ignores),
+        2 => Just(Task::Lingers),
+        2 => Just(Task::Ignores),
         1 => Just(Task::Hangs),
     ];
     drawn.prop_map(move |task| match task {
@@ -184,6 +198,19 @@ fn end() -> impl Strategy<Value = End> {
     ]
 }
 
+/// As short as it can be, or of any length.
+fn span() -> impl Strategy<Value = u64> {
+    prop_oneof![1..=10_u64, 1..=1_000_u64, 1..=100_000_u64]
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (span(), span(), span()).prop_map(|(drain, cancelling, closing)| Limits {
+        drain,
+        cancelling,
+        closing,
+    })
+}
+
 /// Random programs with so many scopes at most; `slow` ones may take until a limit.
 pub fn specs(scopes: usize, tasks: usize, slow: bool) -> impl Strategy<Value = Spec> {
     let scope = (
@@ -192,8 +219,8 @@ pub fn specs(scopes: usize, tasks: usize, slow: bool) -> impl Strategy<Value = S
         prop::collection::vec(task(slow), 0..=tasks),
         prop::collection::vec(hook(), 0..3),
     );
-    (prop::collection::vec(scope, 1..=scopes), end(), any::<bool>()).prop_map(
-        |(drawn, end, keeps_handles)| {
+    (prop::collection::vec(scope, 1..=scopes), end(), any::<bool>(), limits()).prop_map(
+        |(drawn, end, keeps_handles, limits)| {
             let mut scopes: Vec<ScopeSpec> = Vec::new();
             for (index, (parent, needs, tasks, hooks)) in drawn.into_iter().enumerate() {
                 let parent = if index == 0 { 0 } else { parent.index(index) };
@@ -208,7 +235,7 @@ pub fn specs(scopes: usize, tasks: usize, slow: bool) -> impl Strategy<Value = S
                 }
                 scopes.push(ScopeSpec { parent, depends_on, tasks, hooks });
             }
-            Spec { scopes, end, keeps_handles }
+            Spec { scopes, end, keeps_handles, limits }
         },
     )
 }
