@@ -336,6 +336,11 @@ pub(crate) fn task_node() -> Option<Arc<Node>> {
     task()?.node()
 }
 
+/// Returns the scope whose hook is being polled. A hook is no task: it has a scope and a shield.
+pub(crate) fn hook_scope() -> Option<Arc<Node>> {
+    if task().is_none() && is_in_scope() && is_shielded() { scope() } else { None }
+}
+
 /// Says that this thread belongs to a program: its free functions use the root scope.
 pub(crate) fn mark_thread(root: Option<ThreadRoot>) -> Option<ThreadRoot> {
     COLD.try_with(|cold| cold.root.replace(root)).ok().flatten()

@@ -160,8 +160,8 @@ impl<B> Scope<B> {
     ///
     /// # Errors
     ///
-    /// [`StopError`] from the future, when it is awaited inside this scope or one below it: it
-    /// would wait for itself. The request stands.
+    /// [`StopError`] from the future, when it is awaited inside this scope or one below it, by a
+    /// task or a hook: it would wait for itself. The request stands.
     ///
     /// # Cancel safety
     ///
@@ -351,7 +351,8 @@ impl Future for ScopeStop {
     type Output = Result<(), StopError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let inside = context::task_node().is_some_and(|node| node.is_within(&self.node));
+        let inside = context::task_node().or_else(context::hook_scope);
+        let inside = inside.is_some_and(|node| node.is_within(&self.node));
         if inside && !self.node.lock().is_closed() {
             return Poll::Ready(Err(StopError { scope: self.node.path() }));
         }
