@@ -97,6 +97,9 @@ impl Timer for Tokio {
     type Sleep = tokio::time::Sleep;
 
     fn now(&self) -> Instant {
+        if is_at_threads_end() {
+            return Instant::now();
+        }
         // Entered, so that the clock is the runtime's own, which a test may have paused.
         let _entered = self.handle.enter();
         tokio::time::Instant::now().into_std()
@@ -106,6 +109,12 @@ impl Timer for Tokio {
         let _entered = self.handle.enter();
         tokio::time::sleep(span)
     }
+}
+
+/// Whether this thread runs the destructors of its thread-locals and Tokio's are gone already. A panic
+/// there would abort the process, and `Handle::enter` panics then.
+fn is_at_threads_end() -> bool {
+    Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed())
 }
 
 impl Backend for Tokio {
