@@ -33,10 +33,12 @@ use crate::contract::report::{
 };
 use crate::contract::rt::{AnyBackend, Timer};
 use crate::phase::{Event, Limits, Machine, Phase, ScopeId};
-use crate::program::supervise::near_deadline;
+use crate::program::signals::Reactions;
+use crate::program::supervise::{Watch, near_deadline};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Mutex, MutexGuard};
 use crate::track::above::Above;
+use crate::track::context;
 use crate::track::node::Node;
 use crate::track::table::TaskRef;
 use crate::track::wakes::Wakes;
@@ -56,21 +58,12 @@ pub(crate) struct Rest {
 
 impl Rest {
     pub(crate) fn finish(&mut self) {
-        self.entered.drain(..).for_each(log::phase);
+        // A subscriber may block: whoever has to go on is woken first.
         self.wakes.wake();
+        self.entered.drain(..).for_each(log::phase);
         self.nodes.clear();
         self.hooks.clear();
     }
-}
-
-/// Tells the threads that supervise a program what they have to know.
-pub(crate) trait Supervisor: Send + Sync {
-    /// A stop has begun: its cut-off and deadline are counted from now, whatever else happens.
-    fn armed(&self, limits: Limits);
-    /// The end has been forced: `run` has to return at once.
-    fn forced(&self);
-    /// There are actions to perform: see to it that they are, should the executor not.
-    fn pending(&self);
 }
 
 pub(crate) struct Program {
@@ -93,10 +86,10 @@ pub(crate) struct Program {
     ready: AtomicBool,
     /// The thread that called `run` is asked to perform actions: the driver does not come to it.
     summoned: AtomicBool,
-    hands_over: bool,
     on_failure: Option<FailureSink>,
     main: OnceLock<TaskRef>,
-    pub(crate) supervisor: OnceLock<Arc<dyn Supervisor>>,
+    pub(crate) watch: Arc<Watch>,
+    reactions: Reactions,
     state: Mutex<State>,
 }
 
@@ -108,7 +101,7 @@ impl Program {
         options: Options,
         limits: Limits,
         on_failure: Option<FailureSink>,
-        hands_over: bool,
+        watch: Arc<Watch>,
     ) -> Arc<Program> {
         let machine = Machine::new(limits);
         let root = machine.root();
@@ -130,10 +123,10 @@ impl Program {
             expired: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             summoned: AtomicBool::new(false),
-            hands_over,
             on_failure,
             main: OnceLock::new(),
-            supervisor: OnceLock::new(),
+            watch,
+            reactions: Reactions::default(),
             state: Mutex::new(State::new(machine, limits, report)),
         });
         let above: Arc<dyn Above> = program.clone();
@@ -179,6 +172,29 @@ impl Program {
         self.main.get() == Some(task)
     }
 
+    /// Runs code of the user's where it finds the program: in the scope that it is in already, if
+    /// that is one of this program's, else in the root. `work` must not unwind.
+    pub(crate) fn as_part<R>(&self, work: impl FnOnce() -> R) -> R {
+        let inside =
+            context::scope().is_some_and(|node| std::ptr::addr_eq(Arc::as_ptr(&node.above), self));
+        let state = self.lock();
+        let root = state.node(state.machine.root()).filter(|_| !inside);
+        drop(state);
+        match root {
+            Some(root) => Program::within(root, work),
+            None => work(),
+        }
+    }
+
+    /// Runs `work`, which must not unwind, in this scope and in no task.
+    pub(crate) fn within<R>(node: Arc<Node>, work: impl FnOnce() -> R) -> R {
+        let inside = || {
+            let _inside = context::inside_scope(node);
+            work()
+        };
+        if context::is_busy() { context::aside(inside) } else { inside() }
+    }
+
     // Readiness.
 
     pub(crate) fn ready(&self) {
@@ -186,13 +202,23 @@ impl Program {
         let begins = !state.machine.is_stopping() && !self.ready.swap(true, SeqCst);
         drop(state);
         if begins {
-            crate::track::ready::notify("READY=1");
+            self.notify("READY=1");
+            if let Some(signal) = self.watch.look_for_others() {
+                log::taken_over(signal);
+            }
+        }
+    }
+
+    /// Tells the service manager; again and again where it cannot take it yet.
+    fn notify(&self, state: &'static str) {
+        if !crate::track::ready::notify(state) {
+            self.watch.tell_manager(state);
         }
     }
 
     pub(crate) fn unready(&self) {
         if self.ready.swap(false, SeqCst) {
-            crate::track::ready::notify("STOPPING=1");
+            self.notify("STOPPING=1");
         }
     }
 
@@ -325,6 +351,8 @@ impl Program {
         state.machine.handle(now, Event::Stop(root));
         let first = state.machine.is_stopping() && !mem::replace(&mut state.armed, true);
         if first {
+            // Before anything else, and before any code of the user's.
+            self.watch.arm();
             // Before any action: what is alive now is what the report tells of.
             let nodes: Vec<_> = state.nodes.iter().flatten().cloned().collect();
             let report = &mut state.report;
@@ -341,11 +369,6 @@ impl Program {
             }
         }
         self.settle(state, now);
-        if first {
-            if let Some(supervisor) = self.supervisor.get() {
-                supervisor.armed(self.limits);
-            }
-        }
     }
 
     pub(crate) fn event(&self, event: Event) {

@@ -330,6 +330,9 @@ pub struct Report {
     pub stragglers_omitted: u64,
     /// The calling thread was stuck past the deadline, so the process was ended.
     pub stuck: bool,
+    /// How long the process did not run at all in its stop, where that kept it from its limits:
+    /// stopped (SIGSTOP), frozen, or starved for a second or more. Zero else.
+    pub paused: Duration,
 }
 
 impl Report {

@@ -107,8 +107,7 @@ impl Signal {
     }
 
     /// Its place in a set.
-    #[cfg(unix)]
-    fn bit(self) -> u64 {
+    pub(crate) fn bit(self) -> u64 {
         1 << (self.0 - 1)
     }
 }
@@ -204,6 +203,48 @@ impl Listener {
     pub fn wait(&mut self, timeout: Option<Duration>) -> Received {
         Received(self.0.wait(timeout))
     }
+
+    /// What waits for signals and nudges while the listener itself is behind a lock.
+    pub(crate) fn parker(&self) -> Parker {
+        Parker(self.0.parker())
+    }
+
+    /// Gives each signal that came since the last time, with its number, and says whether a nudge
+    /// came. Never waits, never allocates.
+    pub(crate) fn take(&mut self, received: impl FnMut(Signal, u64)) -> bool {
+        self.0.take(received)
+    }
+
+    /// Unblocks the signals in the calling thread: a parent may have left them blocked, and the
+    /// mask is inherited.
+    pub(crate) fn unblock(&self) {
+        self.0.unblock();
+    }
+
+    /// Gives all signals back but those in this set of [`bit`](Signal::bit)s.
+    pub(crate) fn keep_only(&mut self, kept: u64) {
+        self.0.keep_only(kept);
+    }
+
+    /// Returns a signal that somebody has taken over since, so that it is not heard any more.
+    ///
+    /// A handler that was installed with `SA_SIGINFO` is believed to pass the signal on, as
+    /// signal-hook's and Tokio's do: whether it does cannot be seen.
+    pub(crate) fn taken_over(&self) -> Option<Signal> {
+        self.0.taken_over()
+    }
+}
+
+/// Waits for what a [`Listener`] is woken by. From [`Listener::parker`].
+#[derive(Clone, Debug)]
+pub(crate) struct Parker(imp::Parker);
+
+impl Parker {
+    /// Waits until there may be something to [`take`](Listener::take), or the time is over. May
+    /// return for no cause.
+    pub(crate) fn park(&self, timeout: Option<Duration>) {
+        self.0.park(timeout);
+    }
 }
 
 /// Makes a [`Listener`]'s wait return.
@@ -277,13 +318,11 @@ pub fn raise_default(signal: Signal) {
 /// Gives up when nothing can be written until `within` is over. On Linux no other writer to the same
 /// pipe can make it block; elsewhere one that fills the pipe between `poll` and `write` can.
 /// `O_NONBLOCK` is never set on the file description, which other processes share.
-#[allow(dead_code, reason = "called by the driver's forced end")]
 pub(crate) fn write_stderr(bytes: &[u8], within: Duration) -> bool {
     imp::write_stderr(bytes, within)
 }
 
 /// Ends the process at once (`_exit`): runs no destructor and no `atexit` handler, takes no lock.
-#[allow(dead_code, reason = "called by the driver's forced end")]
 pub(crate) fn exit_now(code: i32) -> ! {
     imp::exit_now(code)
 }

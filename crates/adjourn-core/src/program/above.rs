@@ -102,9 +102,8 @@ impl Above for Program {
             return; // `run` reports it, with what it means for the program
         }
         if stops || panics && self.options.stop_on_panic {
-            let why = format!("{origin}: {}", messages.join(": "));
-            self.fail_fatally(kind, origin, messages);
-            self.stop(Reason::TaskFailed(why));
+            let reason = Reason::TaskFailed(format!("{origin}: {}", messages.join(": ")));
+            self.fail_and_stop(kind, origin, messages, reason);
         } else {
             self.fail(kind, origin, messages);
         }

@@ -42,9 +42,7 @@ impl Program {
         }
         drop(state);
         if pending {
-            if let Some(supervisor) = self.supervisor.get() {
-                supervisor.pending();
-            }
+            self.watch.pending();
         }
         rest.finish();
     }
@@ -58,12 +56,6 @@ impl Program {
                 WAITING.fetch_sub(1, SeqCst);
             }
         }
-    }
-
-    /// Whether there are actions that nobody performs.
-    pub(crate) fn is_stalled(&self) -> bool {
-        let state = self.lock();
-        !state.actions.is_empty() && !state.acting
     }
 
     /// Performs what there is to do, with `act` what is not trivial, unless somebody else is at it.

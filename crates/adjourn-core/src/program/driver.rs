@@ -13,35 +13,24 @@ use std::time::Duration;
 
 use crate::contract::error::{drop_quietly, take_message};
 use crate::contract::hook::Hook;
-use crate::contract::report::{FailureKind, Reason, TaskKind};
+use crate::contract::report::{FailureKind, TaskKind};
 use crate::contract::rt::{AnySleep, SignalSource, Spawner, Timer};
 use crate::phase::{Action, Event};
-use crate::process::signal::Signal;
-use crate::program::stopper::Stopper;
 use crate::program::{Answer, Program};
 use crate::track::context;
 use crate::track::node::{Node, Spawn};
 use crate::track::task;
 
-pub(crate) type SignalHandler = Box<dyn FnMut(Signal, &Stopper) + Send>;
-
 pub(crate) struct Driver {
     program: Arc<Program>,
-    stopper: Stopper,
-    on_signal: Option<SignalHandler>,
     sources: Vec<Box<dyn SignalSource>>,
     /// The next soft limit, and the sleep until it.
     limit: Option<(Duration, Pin<Box<AnySleep>>)>,
 }
 
 impl Driver {
-    pub(crate) fn new(
-        program: &Arc<Program>,
-        stopper: Stopper,
-        on_signal: Option<SignalHandler>,
-        sources: Vec<Box<dyn SignalSource>>,
-    ) -> Driver {
-        Driver { program: program.clone(), stopper, on_signal, sources, limit: None }
+    pub(crate) fn new(program: &Arc<Program>, sources: Vec<Box<dyn SignalSource>>) -> Driver {
+        Driver { program: program.clone(), sources, limit: None }
     }
 
     fn hear(&mut self, cx: &mut Context<'_>) {
@@ -68,24 +57,12 @@ impl Driver {
         for index in over.into_iter().rev() {
             drop_quietly(self.sources.remove(index));
         }
-        while let Some(signal) = self.program.next_signal() {
-            let Some(handler) = self.on_signal.as_mut() else { continue };
-            let stopper = &self.stopper;
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(signal, stopper))) {
-                let what = take_message(payload);
-                let origin = format!("on_signal({signal})");
-                self.program.fail(FailureKind::HookPanic, origin, vec![what]);
-                // A reaction that fails must not leave the program deaf.
-                self.program.stop(Reason::Signal(signal));
-            }
-        }
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // The handler and the sources are the user's; the executor is not to see their panics.
-        drop_quietly(self.on_signal.take());
+        // The sources are the user's; the executor is not to see their panics.
         for source in self.sources.drain(..) {
             drop_quietly(source);
         }
@@ -99,6 +76,7 @@ impl Future for Driver {
         let this = &mut *self;
         this.program.set_driver(cx.waker());
         this.hear(cx);
+        this.program.react();
         loop {
             let next = this.program.drive(perform);
             if this.program.is_finished() {

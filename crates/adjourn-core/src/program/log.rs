@@ -1,7 +1,7 @@
 //! Log lines through `tracing`, by feature; nothing without it.
 //!
-//! A subscriber is the user's code: call these with no lock held and never on the thread that
-//! keeps the deadline.
+//! A subscriber is the user's code, which may block: call these with no lock held, after all else is
+//! done, and never on the thread that keeps the deadline.
 
 use crate::contract::report::{Failure, Straggler};
 use crate::phase::Phase;
@@ -33,6 +33,21 @@ pub(crate) fn straggler(straggler: &Straggler) {
     quietly(|| tracing::warn!(target: "adjourn", %straggler, "alive at the cut-off"));
     #[cfg(not(feature = "tracing"))]
     let _ = straggler;
+}
+
+/// Somebody has taken over a signal after the start. Where nobody listens to `tracing`, it is said on
+/// standard error.
+pub(crate) fn taken_over(signal: Signal) {
+    let text = format!(
+        "adjourn: {signal} was taken over by somebody else since the start of `run`, and is not \
+         heard any more unless it is passed on: install such a handler (`ctrlc`, signal(2)) before \
+         `run`, or use `Runner::on_signal` in its place\n"
+    );
+    #[cfg(feature = "tracing")]
+    if tracing::enabled!(target: "adjourn", tracing::Level::WARN) {
+        return quietly(|| tracing::warn!(target: "adjourn", "{}", text.trim_end()));
+    }
+    crate::process::signal::write_stderr(text.as_bytes(), std::time::Duration::from_millis(20));
 }
 
 /// A subscriber that panics must skip no later step.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::{Program, Rest};
+use crate::contract::error::forget_payload;
 use crate::contract::report::{
-    Failure, FailureKind, MOST_LISTED, Outcome, Report, Straggler, Totals,
+    Failure, FailureKind, MOST_LISTED, Outcome, Reason, Report, Straggler, Totals,
 };
 
 /// The most scope names that a report tells apart.
@@ -19,24 +20,57 @@ pub(super) const OTHER: &str = "(other names)";
 impl Program {
     /// Records a failure; `isolated` ones count for the exit code only once a stop has begun.
     pub(crate) fn fail(&self, kind: FailureKind, origin: String, messages: Vec<String>) {
-        self.record(kind, origin, messages, false);
+        let failure = self.record(kind, origin, messages, false);
+        self.tell_failure(&failure);
     }
 
     /// Records a failure that counts for the exit code.
     pub(crate) fn fail_fatally(&self, kind: FailureKind, origin: String, messages: Vec<String>) {
-        self.record(kind, origin, messages, true);
+        let failure = self.record(kind, origin, messages, true);
+        self.tell_failure(&failure);
     }
 
-    fn record(&self, kind: FailureKind, origin: String, messages: Vec<String>, fatal: bool) {
+    /// Records a failure that counts for the exit code and stops the program. Others are told of it
+    /// last: what they do may block, and the deadline has to count by then.
+    pub(crate) fn fail_and_stop(
+        &self,
+        kind: FailureKind,
+        origin: String,
+        messages: Vec<String>,
+        reason: Reason,
+    ) {
+        let failure = self.record(kind, origin, messages, true);
+        self.stop(reason);
+        self.tell_failure(&failure);
+    }
+
+    fn record(
+        &self,
+        kind: FailureKind,
+        origin: String,
+        messages: Vec<String>,
+        fatal: bool,
+    ) -> Failure {
         let at = self.now();
-        let fatal = fatal || self.lock().machine.is_stopping();
+        let mut state = self.lock();
+        let fatal = fatal || state.machine.is_stopping();
         let failure = Failure { at, kind, origin, messages, fatal };
-        super::log::failure(&failure);
-        if let Some(told) = &self.on_failure {
-            // A sink that panics is the user's; what it was told of is in the report all the same.
-            _ = catch_unwind(AssertUnwindSafe(|| told(&failure)));
-        }
-        self.lock().report.add_failure(failure);
+        state.report.add_failure(failure.clone());
+        drop(state);
+        failure
+    }
+
+    /// Tells those who asked of a failure that is in the report already. Their code may block.
+    fn tell_failure(&self, failure: &Failure) {
+        self.as_part(|| {
+            super::log::failure(failure);
+            if let Some(told) = &self.on_failure {
+                // A sink that panics is the user's.
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| told(failure))) {
+                    forget_payload(payload);
+                }
+            }
+        });
     }
 
     pub(crate) fn main_ended(&self, outcome: Outcome, code: Option<u8>) {
@@ -54,8 +88,8 @@ impl Program {
     }
 
     pub(crate) fn add_stragglers(&self, stragglers: Vec<Straggler>, omitted: u64) {
+        self.lock().report.add_stragglers(stragglers.clone(), omitted);
         stragglers.iter().for_each(super::log::straggler);
-        self.lock().report.add_stragglers(stragglers, omitted);
     }
 
     /// After a forced end: tells of what is alive, and has it dropped where the executor can.
@@ -108,7 +142,9 @@ impl Program {
         self.set_waiting(false);
         let mut report = state.report.clone();
         report.add_hooks(now, &mem::take(&mut state.hooks));
+        report.paused = self.watch.paused();
         drop(state);
+        self.forget_reactions();
         rest.finish();
         for task in &mut report.tasks {
             if task.outcome == Outcome::Abandoned {
@@ -126,6 +162,7 @@ impl Program {
         let state = self.state.try_lock().ok()?;
         let mut report = state.report.clone();
         report.stuck = !state.hurried;
+        report.paused = self.watch.paused();
         report.add_hooks(self.host_now(), &state.hooks);
         let listed = !report.stragglers.is_empty();
         for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
@@ -139,6 +176,20 @@ impl Program {
             report.add_totals(&node.name, &totals);
         }
         Some(report)
+    }
+
+    /// Adds the signals that came after the report was made.
+    pub(crate) fn add_late_signals(&self, report: &mut Report) {
+        let state = self.lock();
+        report.signals.clone_from(&state.report.signals);
+        report.signals_omitted = state.report.signals_omitted;
+    }
+
+    /// How many tasks are alive, as far as it can be said without waiting for a lock or memory.
+    pub(crate) fn count_alive(&self) -> Option<u64> {
+        let state = self.state.try_lock().ok()?;
+        let nodes = state.nodes.iter().flatten().chain(state.lingering.values());
+        Some(nodes.filter_map(|node| Some(node.try_lock()?.totals().live)).sum())
     }
 }
 

@@ -6,20 +6,21 @@ mod root;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::contract::error::{Place, StartError};
+use crate::contract::error::{Place, StartError, take_message};
 use crate::contract::hook::{Hook, IntoHook};
 use crate::contract::main_output::MainOutput;
 use crate::contract::options::{Options, Reraise, SecondInterrupt, Until};
 use crate::contract::report::{Exit, Failure, Report, TaskKind};
 use crate::contract::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
 use crate::process::signal::{Listener, Signal};
-use crate::program::driver::{Driver, SignalHandler};
+use crate::program::driver::Driver;
+use crate::program::signals::SignalHandler;
 use crate::program::stopper::Stopper;
-use crate::program::supervise::Supervision;
+use crate::program::supervise::{Rules, Supervision};
 use crate::program::{FailureSink, Program};
 use crate::track::context;
 use crate::track::node::Node;
@@ -301,11 +302,19 @@ impl<E: Executor> Runner<E> {
         F::Output: MainOutput,
     {
         let sink = self.on_report.take();
-        let ended = self.try_own(kind, place, main);
-        deliver(E::NAME, ended, sink)
+        let mut supervision = None;
+        let ended = self.try_own(kind, place, main, &mut supervision);
+        deliver(E::NAME, ended, sink, supervision)
     }
 
-    fn try_own<M, F>(mut self, kind: TaskKind, place: Place, main: M) -> Result<Ended, StartError>
+    /// `supervision` is kept past the end: the report's sink is under the deadline too.
+    fn try_own<M, F>(
+        mut self,
+        kind: TaskKind,
+        place: Place,
+        main: M,
+        supervision: &mut Option<Supervision>,
+    ) -> Result<Ended, StartError>
     where
         M: FnOnce(StopToken) -> F,
         F: Future,
@@ -318,8 +327,10 @@ impl<E: Executor> Runner<E> {
                  block: spawn the work, open a `scope(..)` for it, or use `attach(..).await`",
             ));
         }
-        // The handlers come first: from here on no signal is lost, however long the start takes.
+        // This comes first: from here on no signal is lost and the deadline is kept, however long the
+        // start takes.
         let listener = (!E::HOSTED).then(|| Listener::new(&self.options.signals)).transpose()?;
+        let supervision = supervision.insert(self.supervise(listener, true)?);
         let root: Arc<OnceLock<Weak<Node>>> = Arc::default();
         let mark = root.clone();
         let threads = Threads {
@@ -327,25 +338,33 @@ impl<E: Executor> Runner<E> {
             blocking: self.options.blocking,
             on_start: Some(Arc::new(move || _ = context::mark_thread(Some(mark.clone())))),
         };
-        let executor = match self.build.take() {
-            Some(build) => build(&threads)?,
-            None => E::build(&threads)?,
-        };
-        let backend = executor.backend();
-        let warden = self.options.exit_when_stuck.unwrap_or(true);
-        let (live, driver) = self.start(backend.erase(), listener, warden)?;
+        let build = self.build.take().unwrap_or_else(|| Box::new(E::build));
+        let executor = caught(E::NAME, || build(&threads))??;
+        let backend = caught(E::NAME, || executor.backend())?;
+        let (live, driver) = self.start(backend.erase(), supervision)?;
         _ = root.set(Arc::downgrade(&live.program.root()));
         let outer = context::mark_thread(Some(root));
         let main = Root::new(&live.program, kind, place, !E::ENDS, main);
-        executor.block_on(async move {
-            drop(backend.spawn(driver));
-            main.await;
-        });
+        supervision.open();
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            executor.block_on(async move {
+                drop(backend.spawn(driver));
+                main.await;
+            });
+        }));
+        if let Err(payload) = ran {
+            // The user's futures are caught where they are polled: it is the executor's own.
+            live.executor_failed(E::NAME, payload);
+        }
         live.program.cut_off_forced();
-        let within = live.supervision.left();
-        let ended = wait_for(executor.shutdown(within.unwrap_or(Duration::MAX)), within);
-        if ended != Some(Ok(())) {
-            live.program.executor_overdue(E::NAME);
+        let within = supervision.left();
+        let end = AssertUnwindSafe(|| {
+            wait_for(executor.shutdown(within.unwrap_or(Duration::MAX)), within)
+        });
+        match catch_unwind(end) {
+            Ok(Some(Ok(()))) => {}
+            Ok(_) => live.program.executor_overdue(E::NAME),
+            Err(payload) => live.executor_failed(E::NAME, payload),
         }
         _ = context::mark_thread(outer);
         Ok(live.end())
@@ -433,6 +452,7 @@ impl<E> Runner<E> {
         F::Output: MainOutput,
     {
         let sink = self.on_report.take();
+        let mut supervision = None;
         let name = backend.as_ref().map_or("none", |backend| backend.erase().name());
         let started = backend.and_then(|backend| {
             if self.options.workers.is_some() || self.options.blocking.is_some() {
@@ -445,50 +465,72 @@ impl<E> Runner<E> {
                 if self.asked_for_signals { &self.options.signals } else { &[] };
             let hosted = backend.host().is_some();
             let listener = (!hosted).then(|| Listener::new(signals)).transpose()?;
-            let warden = self.options.exit_when_stuck.unwrap_or(false);
-            let (live, driver) = self.start(backend.erase(), listener, warden)?;
+            let supervision = supervision.insert(self.supervise(listener, false)?);
+            let (live, driver) = self.start(backend.erase(), supervision)?;
             Ok((backend, live, driver))
         });
         let (backend, live, driver) = match started {
             Ok(started) => started,
-            Err(error) => return deliver(name, Err(error), sink),
+            Err(error) => return deliver(name, Err(error), sink, supervision),
         };
         // Before the driver runs: a stop asked for before the start must find `main` there.
         let root = Root::new(&live.program, kind, place, true, main);
+        if let Some(supervision) = &supervision {
+            supervision.open();
+        }
         drop(backend.spawn(driver));
         root.await;
         live.program.cut_off_forced();
-        deliver(name, Ok(live.end()), sink)
+        deliver(name, Ok(live.end()), sink, supervision)
+    }
+
+    /// Starts what watches over a program; `exits` is the default of `exit_when_stuck`.
+    fn supervise(
+        &self,
+        listener: Option<Listener>,
+        exits: bool,
+    ) -> Result<Supervision, StartError> {
+        let exits = self.options.exit_when_stuck.unwrap_or(exits);
+        let rules = Rules::new(&self.options, self.on_signal.is_some());
+        let limits = self.options.limits()?;
+        Supervision::start(limits, rules, listener, exits).map_err(StartError::threads)
     }
 
     /// Starts what every program has, whoever owns its executor.
     fn start(
         self,
         backend: AnyBackend,
-        listener: Option<Listener>,
-        warden: bool,
+        supervision: &mut Supervision,
     ) -> Result<(Live, Driver), StartError> {
         let limits = self.options.limits()?;
-        let hands_over = self.on_signal.is_some();
-        let program = Program::new(backend, self.options, limits, self.on_failure, hands_over);
+        let watch = supervision.watch.clone();
+        let program = Program::new(backend, self.options, limits, self.on_failure, watch);
         program.lock().on_stop = self.on_stop;
         for hook in self.on_stopped {
             program.root().add_hook(hook);
         }
-        let supervision = match Supervision::start(&program, listener, warden) {
-            Ok(supervision) => supervision,
-            Err(error) => {
-                _ = program.conclude(); // its scopes refer to it
-                return Err(StartError::threads(error));
-            }
-        };
-        let driver = Driver::new(&program, self.stopper.clone(), self.on_signal, self.sources);
+        program.set_reaction(self.on_signal, &self.stopper);
+        supervision.meet(&program);
+        let driver = Driver::new(&program, self.sources);
         for reason in self.stopper.tie(&program) {
             program.stop(reason);
         }
-        Ok((Live { program, supervision, over: false }, driver))
+        Ok((Live::new(program), driver))
     }
 }
+
+/// Does something of the executor's, which may panic: where threads or descriptors have run out,
+/// executors do.
+fn caught<T>(name: &str, work: impl FnOnce() -> T) -> Result<T, StartError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let why = take_message(payload);
+        StartError::executor(
+            format!("the {name} executor could not be built: it panicked: {why}"),
+            None,
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

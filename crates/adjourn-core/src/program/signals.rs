@@ -1,11 +1,40 @@
 //! Signals: what one that came does, and which is raised again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
+
 use super::Program;
-use crate::contract::options::{Reraise, SecondInterrupt};
-use crate::contract::report::{At, MOST_LISTED, Reason, Report};
+use super::state::State;
+use super::stopper::Stopper;
+use super::supervise::Heard;
+use crate::contract::error::{drop_quietly, take_message};
+use crate::contract::report::{At, FailureKind, MOST_LISTED, Reason, Report};
 use crate::phase::{Event, Phase};
 use crate::process::signal::Signal;
 use crate::track::wakes::Wakes;
+
+pub(crate) type SignalHandler = Box<dyn FnMut(Signal, &Stopper) + Send>;
+
+/// The user's handler for signals. Its lock is held while it runs, and is only ever tried: whoever
+/// does not get it has nothing to do.
+#[derive(Default)]
+pub(crate) struct Reactions {
+    reaction: Mutex<Option<(SignalHandler, Stopper)>>,
+    /// There are signals for it.
+    waiting: AtomicBool,
+}
+
+impl State {
+    fn note_signal(&mut self, at: std::time::Duration, signal: Signal, count: u64) {
+        let report = &mut self.report;
+        let room = MOST_LISTED.saturating_sub(report.signals.len()) as u64;
+        for _ in 0..count.min(room) {
+            report.signals.push(At { at, what: signal });
+        }
+        report.signals_omitted += count.saturating_sub(room);
+    }
+}
 
 impl Program {
     /// Ends everything now: `signal` forced it.
@@ -18,50 +47,45 @@ impl Program {
         }
         state.hurried |= over && state.report.forced.is_none();
         drop(state);
-        if let Some(supervisor) = self.supervisor.get() {
-            supervisor.forced();
-        }
+        self.watch.force(signal);
         self.event(Event::Force);
         self.summon();
     }
 
-    /// Takes note of a signal that came `count` times and does what the options say.
+    /// Takes note of a signal that came `count` times and does what the options say: for signals that
+    /// no warden hears.
     pub(crate) fn hear(&self, signal: Signal, count: u64) {
+        let now = self.watch.elapsed().unwrap_or_else(|| self.host_now());
+        let heard = self.watch.hear(now, signal, count);
         self.note_signal(signal, count);
-        let now = self.host_now();
+        self.tell(heard);
+    }
+
+    /// Takes the next signal that the warden has heard and notes it in the report. Both at once, so
+    /// that at the end every signal is either in the report or still to be taken.
+    pub(crate) fn take_heard(&self) -> Option<Heard> {
+        let at = self.now();
         let mut state = self.lock();
-        let mut fresh = count;
-        if signal == Signal::INTERRUPT {
-            fresh = 0;
-            for times in [1, count].into_iter().take(count.min(2) as usize) {
-                match state.first_interrupt {
-                    None => state.first_interrupt = Some(now),
-                    // The same keystroke, forwarded by a parent.
-                    Some(first) if now.saturating_sub(first) < self.options.debounce => break,
-                    Some(_) => {
-                        let forces = self.options.second_interrupt == SecondInterrupt::Force;
-                        // The one before it, of the same wait, has yet to ask for the stop.
-                        let asks = fresh > 0 && !self.hands_over;
-                        if forces && (asks || state.machine.is_stopping()) {
-                            drop(state);
-                            if asks {
-                                self.stop(Reason::Signal(signal));
-                            }
-                            return self.force(signal);
-                        }
-                    }
-                }
-                fresh = times;
-            }
+        let heard = self.watch.next_heard()?;
+        state.note_signal(at, heard.signal, heard.count);
+        Some(heard)
+    }
+
+    /// Does what follows from a signal that is in the report already.
+    pub(crate) fn tell(&self, heard: Heard) {
+        let Heard { signal, count, fresh, stops, forces } = heard;
+        super::log::signal(signal, count);
+        if stops {
+            // Once for all: the signals are in the report one by one.
+            self.stop(Reason::Signal(signal));
         }
-        if fresh == 0 {
+        if forces {
+            return self.force(signal);
+        }
+        if fresh == 0 || !self.hands_over() {
             return;
         }
-        if !self.hands_over {
-            drop(state);
-            // Once for all: the signals are in the report one by one.
-            return self.stop(Reason::Signal(signal));
-        }
+        let mut state = self.lock();
         // A handler that nobody runs costs no memory without end: past so many turns from one kind
         // to another their order goes, not their number.
         let turns = state.handed_over.len();
@@ -71,23 +95,64 @@ impl Program {
             Some((_, times)) => *times += fresh,
             None => state.handed_over.push_back((signal, fresh)),
         }
+        self.reactions.waiting.store(true, SeqCst);
         let mut wakes = Wakes::default();
         wakes.add(state.driver.take());
         drop(state);
+        self.watch.pending();
         wakes.wake();
+    }
+
+    fn hands_over(&self) -> bool {
+        self.watch.rules.hands_over
     }
 
     /// Takes note of a signal that came `count` times.
     pub(crate) fn note_signal(&self, signal: Signal, count: u64) {
-        super::log::signal(signal, count);
         let at = self.now();
-        let mut state = self.lock();
-        let report = &mut state.report;
-        let room = MOST_LISTED.saturating_sub(report.signals.len()) as u64;
-        for _ in 0..count.min(room) {
-            report.signals.push(At { at, what: signal });
+        self.lock().note_signal(at, signal, count);
+    }
+
+    /// Whether something lies undone that the executor does not come to.
+    pub(crate) fn is_left_alone(&self) -> bool {
+        self.waiting.load(SeqCst) || self.reactions.waiting.load(SeqCst)
+    }
+
+    pub(crate) fn set_reaction(&self, handler: Option<SignalHandler>, stopper: &Stopper) {
+        let mut reaction = self.reactions.reaction.lock().unwrap_or_else(PoisonError::into_inner);
+        *reaction = handler.map(|handler| (handler, stopper.clone()));
+    }
+
+    /// Has the user's handler react to the signals that wait for it, unless somebody is at it: who is
+    /// takes what comes meanwhile.
+    pub(crate) fn react(&self) {
+        while self.reactions.waiting.load(SeqCst) {
+            let Ok(mut reaction) = self.reactions.reaction.try_lock() else { return };
+            let Some((handler, stopper)) = reaction.as_mut() else { return };
+            // Taken back before the signals are looked at: one that comes later is seen again.
+            self.reactions.waiting.store(false, SeqCst);
+            while let Some(signal) = self.next_signal() {
+                let reacts = || catch_unwind(AssertUnwindSafe(|| handler(signal, stopper)));
+                let reacted = self.as_part(reacts);
+                if signal == Signal::INTERRUPT {
+                    self.watch.answered();
+                }
+                if let Err(payload) = reacted {
+                    let origin = format!("on_signal({signal})");
+                    let chain = vec![take_message(payload)];
+                    // A reaction that fails must not leave the program deaf.
+                    let reason = Reason::Signal(signal);
+                    self.fail_and_stop(FailureKind::HookPanic, origin, chain, reason);
+                }
+            }
         }
-        report.signals_omitted += count.saturating_sub(room);
+    }
+
+    /// Drops the user's handler, unless it is still at it.
+    pub(super) fn forget_reactions(&self) {
+        let reaction =
+            self.reactions.reaction.try_lock().ok().and_then(|mut reaction| reaction.take());
+        drop_quietly(reaction);
     }
 
     /// Whether the options ask for this signal.
@@ -108,14 +173,10 @@ impl Program {
 
     /// Which signal is raised again once the report is printed.
     pub(crate) fn raises(&self, report: &Report) -> Option<Signal> {
-        let signal = report.forced.or(match report.reason() {
+        let first = || match report.reason() {
             Some(Reason::Signal(signal)) => Some(*signal),
             _ => None,
-        })?;
-        match self.options.reraise {
-            Reraise::Never => None,
-            Reraise::Interrupt => Some(signal).filter(|signal| *signal == Signal::INTERRUPT),
-            Reraise::Always => Some(signal),
-        }
+        };
+        self.watch.rules.raises(report.forced.or_else(first))
     }
 }

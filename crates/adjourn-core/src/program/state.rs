@@ -34,7 +34,6 @@ pub(crate) struct State {
     pub(crate) report: Report,
     /// Signals for the user's own handler, and how often each came in a row.
     pub(super) handed_over: VecDeque<(Signal, u64)>,
-    pub(super) first_interrupt: Option<Duration>,
     pub(super) armed: bool,
     /// A signal forced the executor's end, after the program's own.
     pub(super) hurried: bool,
@@ -55,7 +54,6 @@ impl State {
             hooks: Slab::new(),
             report,
             handed_over: VecDeque::new(),
-            first_interrupt: None,
             armed: false,
             hurried: false,
         }

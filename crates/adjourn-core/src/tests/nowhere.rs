@@ -9,6 +9,7 @@ use crate::contract::error::ExecutorGone;
 use crate::contract::options::Options;
 use crate::contract::rt::{AnyBackend, Spawner, Timer};
 use crate::program::Program;
+use crate::program::supervise::{Rules, Watch};
 
 pub(crate) type Spawned = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -49,7 +50,8 @@ pub(crate) fn program(hands_over: bool) -> Arc<Program> {
 /// The same with other options.
 pub(crate) fn program_with(options: Options, hands_over: bool) -> Arc<Program> {
     let limits = options.limits().unwrap();
-    Program::new(AnyBackend::new("nowhere", Nowhere(drop)), options, limits, None, hands_over)
+    let watch = Arc::new(Watch::new(limits, Rules::new(&options, hands_over)));
+    Program::new(AnyBackend::new("nowhere", Nowhere(drop)), options, limits, None, watch)
 }
 
 #[cfg(not(loom))] // no model has a use for it

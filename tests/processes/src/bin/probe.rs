@@ -25,6 +25,16 @@ fn spin() -> ! {
     }
 }
 
+/// Whether the signal has its default action.
+fn is_default(signal: i32) -> bool {
+    let mut now = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: with no new action, sigaction fills in the old one, which is valid for the call.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr());
+        now.assume_init().sa_sigaction == libc::SIG_DFL
+    }
+}
+
 async fn sleep(span: Duration) {
     Scope::current().sleep(span).await;
 }
@@ -63,6 +73,18 @@ fn main() {
         other => panic!("no such backend: {other}"),
     };
     let mut exit = go();
+    match scenario.as_str() {
+        // What was heard in the stop comes again.
+        // SAFETY: raise has no preconditions.
+        "disposition" => _ = unsafe { libc::raise(libc::SIGTERM) },
+        // What was not does at once what it did before.
+        "fresh" => {
+            assert!(is_default(libc::SIGINT), "it is given back");
+            // SAFETY: as above.
+            unsafe { libc::raise(libc::SIGINT) };
+        }
+        _ => {}
+    }
     if scenario == "twice" {
         say(&format!("first {}", exit.exit_code()));
         exit = go();
@@ -70,7 +92,9 @@ fn main() {
     say(&format!("returned after {} ms", start.elapsed().as_millis()));
     say(&serde_json::to_string(exit.report()).expect("a report serialises"));
     if scenario == "disposition" {
-        // SIGTERM has its default action again: this ends the process by the signal.
+        while !is_default(libc::SIGTERM) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         // SAFETY: raise has no preconditions.
         unsafe { libc::raise(libc::SIGTERM) };
     }
@@ -106,7 +130,7 @@ fn attached_to_smol() -> Exit {
 fn scene<E: Executor>(runner: adjourn_core::Runner<E>, scenario: &str, arg: u64) -> Exit {
     let timeout = Duration::from_millis(arg);
     match scenario {
-        "pending" | "twice" | "disposition" => runner.run(async {
+        "pending" | "twice" | "disposition" | "fresh" => runner.run(async {
             say("ready");
             forever().await;
         }),

@@ -3,12 +3,15 @@
 use std::process::{ExitCode, Termination};
 
 use super::Report;
-use crate::process::signal::{self, Signal};
+use crate::process::last;
+use crate::process::signal::Signal;
 
 /// The end of a program, as a type that `main` returns.
 ///
 /// Returned from `fn main() -> Exit`, it prints the report on standard error unless the report is
-/// clean, raises the signal again where that was asked for, and exits with the report's code.
+/// clean, raises the signal again where that was asked for, and exits with the report's code; with
+/// 128 + the signal's number where that signal did not end the process, as it does not end the first
+/// one of a container. Printing and raising take a second at most, whoever holds standard error.
 #[derive(Clone, Debug)]
 #[must_use = "return it from `main`, or call `exit()`, so that the exit code is the report's"]
 pub struct Exit {
@@ -51,15 +54,12 @@ impl Exit {
     fn finish(self) -> u8 {
         // An `Exit::code` that no program made has nothing to tell.
         let silent = self.report.phases.is_empty() && self.report.start_error.is_none();
-        if !silent && !self.report.is_clean() {
-            use std::io::Write;
-            // A closed or full standard error must not turn the exit code into a panic.
-            _ = writeln!(std::io::stderr(), "{}", self.report);
-        }
-        if let Some(signal) = self.raise {
-            signal::raise_default(signal);
-        }
-        self.report.exit_code()
+        let code = self.report.exit_code();
+        let text = match silent || self.report.is_clean() {
+            true => String::new(),
+            false => format!("{}\n", self.report),
+        };
+        last::say(&text, code, self.raise)
     }
 }
 

@@ -187,6 +187,10 @@ impl fmt::Display for Report {
                 write!(f, " (limit {:.3} s)", limit.saturating_sub(start).as_secs_f64())?;
             }
         }
+        if !self.paused.is_zero() {
+            let paused = self.paused.as_secs_f64();
+            write!(f, "\n  paused   the process did not run for {paused:.1} s of its stop")?;
+        }
         if self.stuck {
             f.write_str("\n  stuck    the thread that called `run`, past the deadline")?;
         }

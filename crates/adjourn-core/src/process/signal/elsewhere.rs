@@ -48,6 +48,33 @@ impl Listener {
     }
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Vec<(Signal, u64)> {
+        self.parker().park(timeout);
+        self.take(|_, _| ());
+        Vec::new()
+    }
+
+    pub(super) fn parker(&self) -> Parker {
+        Parker(Arc::clone(&self.0))
+    }
+
+    pub(super) fn take(&mut self, _: impl FnMut(Signal, u64)) -> bool {
+        std::mem::take(&mut *self.0.nudged.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn unblock(&self) {}
+
+    pub(super) fn keep_only(&mut self, _: u64) {}
+
+    pub(super) fn taken_over(&self) -> Option<Signal> {
+        None
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Parker(Arc<Parking>);
+
+impl Parker {
+    pub(super) fn park(&self, timeout: Option<Duration>) {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut nudged = self.0.nudged.lock().unwrap_or_else(PoisonError::into_inner);
         while !*nudged {
@@ -61,8 +88,6 @@ impl Listener {
             let waited = self.0.changed.wait_timeout(nudged, left);
             nudged = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        *nudged = false;
-        Vec::new()
     }
 }
 

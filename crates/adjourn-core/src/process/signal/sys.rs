@@ -264,6 +264,20 @@ pub(super) fn raise_default(signal: Signal) {
     }
 }
 
+/// Lets the calling thread take these signals.
+pub(super) fn unblock(signals: &[Signal]) {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset fills in the set before it is read, and the pointers are valid for the
+    // calls. To unblock a signal is to let happen what its disposition says.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+    }
+}
+
 /// write(2), once.
 pub(super) fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the pointer and the length are those of a slice.

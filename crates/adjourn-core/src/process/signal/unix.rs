@@ -242,7 +242,7 @@ impl Registry {
     }
 
     /// Puts the previous disposition back if our handler is on top and of no more use there.
-    fn detach(&mut self, signal: Signal) {
+    fn detach(&self, signal: Signal) {
         let Ok(Disposition::Ours(level)) = sys::current(signal).map(|now| now.disposition()) else {
             return;
         };
@@ -277,6 +277,16 @@ struct Parking {
 impl Parking {
     fn is_ours(&self) -> bool {
         self.process == process::id()
+    }
+
+    fn park(&self, timeout: Option<Duration>) {
+        let polled = || sys::poll(self.pipe.read.as_raw_fd(), libc::POLLIN, timeout);
+        if !(self.is_ours() && matches!(polled(), Ok(0 | libc::POLLIN))) {
+            // In a forked child, or a program that closed descriptors it does not own: counts and
+            // nudges are in memory all the same.
+            const LOOK: Duration = Duration::from_millis(10);
+            thread::sleep(timeout.map_or(LOOK, |timeout| timeout.min(LOOK)));
+        }
     }
 }
 
@@ -346,7 +356,9 @@ impl Listener {
 
     fn over(pipe: Arc<Pipe>, signals: Vec<Signal>, slot: Option<usize>) -> Listener {
         let parking = Parking { pipe, nudged: AtomicBool::new(false), process: process::id() };
-        Listener { parking: Arc::new(parking), signals, slot, unread: Vec::new() }
+        // Room for each of them: nothing is allocated to take signals.
+        let unread = Vec::with_capacity(signals.len());
+        Listener { parking: Arc::new(parking), signals, slot, unread }
     }
 
     pub(super) fn nudger(&self) -> Nudger {
@@ -354,40 +366,44 @@ impl Listener {
     }
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Vec<(Signal, u64)> {
-        let ours = self.parking.is_ours();
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            // The pipe first, then what it announces: invariant 3.
-            if ours {
-                self.parking.pipe.drain();
-            }
-            let nudged = self.parking.nudged.swap(false, SeqCst);
-            if ours {
-                self.take_unread();
-            }
-            let received = self.received();
+            let mut received = Vec::new();
+            let nudged = self.take(|signal, count| received.push((signal, count)));
             if nudged || !received.is_empty() {
                 return received;
-            }
-            if ours && !self.unread.is_empty() {
-                continue;
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 return received;
             }
-            let polled = ours && matches!(self.poll(left), Ok(0 | libc::POLLIN));
-            if !polled {
-                // In a forked child, or a program that closed descriptors it does not own: counts and
-                // nudges are in memory all the same.
-                const LOOK: Duration = Duration::from_millis(10);
-                thread::sleep(left.map_or(LOOK, |left| left.min(LOOK)));
-            }
+            self.parking.park(left);
         }
     }
 
-    fn poll(&self, timeout: Option<Duration>) -> io::Result<i16> {
-        sys::poll(self.parking.pipe.read.as_raw_fd(), libc::POLLIN, timeout)
+    pub(super) fn parker(&self) -> Parker {
+        Parker(Arc::clone(&self.parking))
+    }
+
+    /// Gives what came since the last call, oldest first, and says whether there was a nudge. Neither
+    /// waits nor allocates.
+    pub(super) fn take(&mut self, mut received: impl FnMut(Signal, u64)) -> bool {
+        let ours = self.parking.is_ours();
+        // The pipe first, then what it announces: invariant 3.
+        if ours {
+            self.parking.pipe.drain();
+        }
+        let nudged = self.parking.nudged.swap(false, SeqCst);
+        if ours {
+            self.take_unread();
+        }
+        self.give(&mut received);
+        if ours && !self.unread.is_empty() {
+            // It came too late to be put in order; whatever is before it is seen now.
+            self.take_unread();
+            self.give(&mut received);
+        }
+        nudged
     }
 
     /// Moves what the handler counted from the slot to `unread`.
@@ -415,14 +431,51 @@ impl Listener {
         }
     }
 
-    fn received(&mut self) -> Vec<(Signal, u64)> {
+    fn give(&mut self, received: &mut impl FnMut(Signal, u64)) {
         let horizon = SEQUENCE.load(SeqCst);
         // By age, oldest first; right also when the sequence has wrapped around.
         self.unread.sort_unstable_by_key(|unread| unread.first.wrapping_sub(horizon));
         let ordered = self.unread.iter().filter(|unread| unread.ordered);
-        let received = ordered.map(|unread| (unread.signal, unread.count)).collect();
+        ordered.for_each(|unread| received(unread.signal, unread.count));
         self.unread.retain(|unread| !unread.ordered);
-        received
+    }
+
+    /// Lets the calling thread take the signals, whatever mask it inherited.
+    pub(super) fn unblock(&self) {
+        sys::unblock(&self.signals);
+    }
+
+    /// Gives all signals back but those in this set.
+    pub(super) fn keep_only(&mut self, kept: u64) {
+        // In a forked child there is nothing to give back: its handlers find no owner and chain.
+        let Some(number) = self.slot.filter(|_| self.parking.is_ours()) else {
+            return;
+        };
+        let registry = Registry::lock();
+        let slot = &TABLE[number];
+        let hears = slot.hears.load(SeqCst);
+        // Under the lock, so that one listener leaves at a time.
+        LEAVING.store(hears & !kept, SeqCst);
+        slot.hears.store(hears & kept, SeqCst);
+        for signal in self.signals.iter().filter(|signal| signal.bit() & kept == 0) {
+            registry.detach(*signal);
+        }
+        LEAVING.store(0, SeqCst);
+        self.signals.retain(|signal| signal.bit() & kept != 0);
+    }
+
+    /// Returns a signal that does something else now than to come to us, and will not be passed on.
+    pub(super) fn taken_over(&self) -> Option<Signal> {
+        let taken_over = |signal: &Signal| {
+            let now = sys::current(*signal).map(|action| action.disposition());
+            match now {
+                Ok(Disposition::Default | Disposition::Ignore) => true,
+                // Whoever passes a signal on needs what comes with it.
+                Ok(Disposition::Foreign { siginfo, .. }) => !siginfo,
+                Ok(Disposition::Ours(_)) | Err(_) => false,
+            }
+        };
+        self.signals.iter().copied().filter(|_| self.parking.is_ours()).find(taken_over)
     }
 }
 
@@ -432,17 +485,20 @@ fn is_before(sequence: u32, horizon: u32) -> bool {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // In a forked child there is nothing to give back: its handlers find no owner and chain.
-        let Some(number) = self.slot.filter(|_| self.parking.is_ours()) else {
-            return;
-        };
-        let mut registry = Registry::lock();
-        // Under the lock, so that one listener leaves at a time.
-        LEAVING.store(TABLE[number].hears.load(SeqCst), SeqCst);
-        TABLE[number].hears.store(0, SeqCst);
-        self.signals.iter().for_each(|signal| registry.detach(*signal));
-        LEAVING.store(0, SeqCst);
-        registry.slots[number].1 = false;
+        self.keep_only(0);
+        if let Some(number) = self.slot.filter(|_| self.parking.is_ours()) {
+            Registry::lock().slots[number].1 = false;
+        }
+    }
+}
+
+/// Waits for what a listener is woken by.
+#[derive(Clone, Debug)]
+pub(super) struct Parker(Arc<Parking>);
+
+impl Parker {
+    pub(super) fn park(&self, timeout: Option<Duration>) {
+        self.0.park(timeout);
     }
 }
 
@@ -560,18 +616,23 @@ mod tests {
         let ahead = SEQUENCE.load(SeqCst).wrapping_add(1_000);
         slot.count(signal, ahead);
         slot.count(signal, ahead + 1);
+        let received = |listener: &mut Listener| {
+            let mut received = Vec::new();
+            listener.give(&mut |signal, count| received.push((signal, count)));
+            received
+        };
         listener.take_unread();
-        assert!(listener.received().is_empty(), "something before it may not be seen yet");
+        assert!(received(&mut listener).is_empty(), "something before it may not be seen yet");
         slot.count(signal, ahead + 2);
         slot.count(signal, ahead + 3);
         slot.count(signal, ahead + 4);
         listener.take_unread();
-        assert_eq!(listener.received(), [(signal, 5)]);
+        assert_eq!(received(&mut listener), [(signal, 5)]);
 
         let before = u64::from(SEQUENCE.load(SeqCst).wrapping_sub(1));
         slot.unread(signal).store(before << 32 | u64::from(u32::MAX), SeqCst);
         slot.count(signal, ahead);
         listener.take_unread();
-        assert_eq!(listener.received(), [(signal, u64::from(u32::MAX))], "no more are counted");
+        assert_eq!(received(&mut listener), [(signal, u64::from(u32::MAX))], "no more are counted");
     }
 }

@@ -7,35 +7,52 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use crate::contract::error::{StartError, error_chain, take_message};
+use crate::contract::error::{Payload, StartError, error_chain, take_message};
 use crate::contract::report::{Exit, Failure, FailureKind, Reason, Report};
 use crate::phase::Event;
-use crate::process::signal::Signal;
 use crate::program::Program;
 use crate::program::supervise::Supervision;
+use crate::track::node::Node;
 
 pub(super) type ReportSink = Box<dyn FnOnce(&Report) + Send>;
 
 /// A program that has started. Dropped before its end, it ends at once.
 pub(super) struct Live {
     pub(super) program: Arc<Program>,
-    pub(super) supervision: Supervision,
-    pub(super) over: bool,
+    over: bool,
 }
 
-/// A program that has ended.
+/// A program that is over, but for its report.
 pub(super) struct Ended {
-    report: Report,
-    raise: Option<Signal>,
+    program: Arc<Program>,
+    /// Where `on_report` runs.
+    root: Arc<Node>,
 }
 
 impl Live {
+    pub(super) fn new(program: Arc<Program>) -> Live {
+        Live { program, over: false }
+    }
+
     pub(super) fn end(mut self) -> Ended {
         self.over = true;
-        self.supervision.stop_listening();
-        let report = self.program.conclude();
-        let raise = self.program.raises(&report);
-        Ended { report, raise }
+        Ended { program: self.program.clone(), root: self.program.root() }
+    }
+
+    /// The executor itself has panicked, and nothing runs any more.
+    pub(super) fn executor_failed(&self, name: &str, payload: Payload) {
+        let (what, why) = (format!("the {name} executor panicked"), vec![take_message(payload)]);
+        let reason = Reason::MainFailed(what.clone());
+        self.program.fail_and_stop(FailureKind::Executor, what, why, reason);
+        self.abandon();
+    }
+
+    fn abandon(&self) {
+        self.program.event(Event::Force); // no scope is opened from here on
+        for node in self.program.nodes() {
+            _ = node.cut_off();
+        }
+        self.program.finish();
     }
 }
 
@@ -43,29 +60,48 @@ impl Drop for Live {
     fn drop(&mut self) {
         if !self.over {
             self.program.stop(Reason::Dropped);
-            self.program.event(Event::Force); // no scope is opened from here on
-            for node in self.program.nodes() {
-                _ = node.cut_off();
-            }
-            self.program.finish();
+            self.abandon();
             _ = self.program.conclude();
         }
     }
 }
 
-/// Makes the exit of a program, and gives the report to its sink.
+/// Makes the exit of a program, and gives the report to its sink. The deadline is kept until all of
+/// that is over.
 pub(super) fn deliver(
     name: &'static str,
     ended: Result<Ended, StartError>,
     sink: Option<ReportSink>,
+    supervision: Option<Supervision>,
 ) -> Exit {
-    let Ended { mut report, raise } = ended.unwrap_or_else(|error| {
-        let (chain, _) = error_chain(&error);
-        let start_error = Some(chain.join(": "));
-        Ended { report: Report { backend: name, start_error, ..Report::default() }, raise: None }
-    });
+    // Whatever was heard until the report is made is in it. With a sink that may block the signals
+    // are kept: a second SIGINT still ends it.
+    match &supervision {
+        Some(supervision) if sink.is_none() => supervision.give_signals_back(),
+        Some(supervision) => supervision.tell_rest(),
+        None => {}
+    }
+    let (mut report, raise, ended) = match ended {
+        Ok(ended) => {
+            let report = ended.program.conclude();
+            let raise = ended.program.raises(&report);
+            (report, raise, Some(ended))
+        }
+        Err(error) => {
+            let start_error = Some(error_chain(&error).0.join(": "));
+            (Report { backend: name, start_error, ..Report::default() }, None, None)
+        }
+    };
     if let Some(sink) = sink {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| sink(&report))) {
+        if let Some(supervision) = &supervision {
+            supervision.reporting(&report, raise);
+        }
+        let give = || catch_unwind(AssertUnwindSafe(|| sink(&report)));
+        let given = match &ended {
+            Some(ended) => Program::within(ended.root.clone(), give),
+            None => give(),
+        };
+        if let Err(payload) = given {
             let at = report.phases.last().map(|span| span.entered).unwrap_or_default();
             report.failures.push(Failure {
                 at,
@@ -75,7 +111,12 @@ pub(super) fn deliver(
                 fatal: true,
             });
         }
+        if let (Some(supervision), Some(ended)) = (&supervision, &ended) {
+            supervision.give_signals_back();
+            ended.program.add_late_signals(&mut report);
+        }
     }
+    drop(supervision);
     Exit::new(report, raise)
 }
 

@@ -105,8 +105,7 @@ impl<F: Future<Output = MainEnd>> Future for Root<F> {
 fn main_ended(program: &Arc<Program>, end: Result<MainEnd, JoinError>) {
     let failed = |kind, chain: Vec<String>| {
         let why = chain.join(": ");
-        program.fail_fatally(kind, "main".to_owned(), chain);
-        program.stop(Reason::MainFailed(why));
+        program.fail_and_stop(kind, "main".to_owned(), chain, Reason::MainFailed(why));
     };
     match end {
         Ok(MainEnd::Returned(code)) => program.main_ended(Outcome::Finished, code),

@@ -1,0 +1,490 @@
+//! What the threads of a program share with its warden: when it was armed, what was heard.
+//!
+//! One lock, the last that anybody takes: under it words are copied and system calls made that do
+//! not wait. Nothing of the user's runs, no other lock of the program is taken.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{ECHO, GRACE, LastWords, MARGIN, near_deadline};
+use crate::contract::options::{Options, Reraise, SecondInterrupt};
+use crate::contract::report::Report;
+use crate::phase::Limits;
+use crate::process::signal::{Listener, Nudger, Signal};
+use crate::program::Program;
+
+/// How long an interrupt may wait for its reaction before the next one forces the end.
+const UNANSWERED: Duration = Duration::from_millis(250);
+/// So many turns from one kind of signal to another are kept for the teller. Past that their order
+/// goes, not their number.
+const TURNS: usize = 64;
+
+/// What the options say about signals.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    second_interrupt: SecondInterrupt,
+    debounce: Duration,
+    reraise: Reraise,
+    /// Signals are the user's handler's: they ask for nothing by themselves.
+    pub(crate) hands_over: bool,
+}
+
+impl Rules {
+    pub(crate) fn new(options: &Options, hands_over: bool) -> Rules {
+        Rules {
+            second_interrupt: options.second_interrupt,
+            debounce: options.debounce,
+            reraise: options.reraise,
+            hands_over,
+        }
+    }
+
+    /// Which signal is raised again once the report is written, if `signal` was the first cause or
+    /// forced the end.
+    pub(crate) fn raises(&self, signal: Option<Signal>) -> Option<Signal> {
+        match self.reraise {
+            Reraise::Never => None,
+            Reraise::Interrupt => signal.filter(|signal| *signal == Signal::INTERRUPT),
+            Reraise::Always => signal,
+        }
+    }
+}
+
+/// A signal, and what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) signal: Signal,
+    /// How often it came.
+    pub(crate) count: u64,
+    /// How often it is no repetition.
+    pub(crate) fresh: u64,
+    /// It asks for the stop.
+    pub(crate) stops: bool,
+    /// It forces the end.
+    pub(crate) forces: bool,
+}
+
+/// What the calling thread is at, for the warden's own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It builds the executor.
+    Starting,
+    Running,
+    /// `on_report` has been called.
+    Reporting,
+}
+
+/// Whether there is a teller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Teller {
+    Absent,
+    Waiting,
+    Busy,
+}
+
+pub(crate) struct Watch {
+    pub(super) limits: Limits,
+    pub(crate) rules: Rules,
+    pub(super) exits: bool,
+    epoch: Instant,
+    /// `None`: no thread keeps the time.
+    nudger: Option<Nudger>,
+    /// There is something to do that the executor may not come to.
+    pending: AtomicBool,
+    pub(super) bell: Condvar,
+    inner: Mutex<Inner>,
+}
+
+/// What is behind the lock.
+pub(super) struct Inner {
+    pub(super) listener: Option<Listener>,
+    pub(super) stage: Stage,
+    /// Set where the program can be told.
+    pub(super) program: Option<Arc<Program>>,
+    stopping: bool,
+    /// When the stop began.
+    pub(super) armed: Option<Instant>,
+    /// The signal that asked for it.
+    pub(super) cause: Option<Signal>,
+    pub(super) forced: Option<(Instant, Option<Signal>)>,
+    first_interrupt: Option<Duration>,
+    /// Since when an interrupt waits for its reaction.
+    unanswered: Option<Duration>,
+    /// What the program has yet to be told of, oldest first.
+    heard: Vec<Heard>,
+    /// How many signals came.
+    pub(super) signals: u64,
+    /// Those that came since the stop began.
+    echoes: u64,
+    /// Which limits the teller has yet to tell: cut-off, near the deadline, deadline.
+    pub(super) due: [bool; 3],
+    /// Which the warden has seen come.
+    pub(super) seen: [bool; 3],
+    pub(super) stalled: bool,
+    /// What the service manager has not taken yet.
+    pub(super) notice: Option<&'static str>,
+    /// A signal that was taken over, to be said, and whether it was.
+    pub(super) taken_over: Option<Signal>,
+    looked: bool,
+    pub(super) teller: Teller,
+    /// How long the process did not run, in its stop.
+    pub(super) paused: Duration,
+    /// Since when it runs again.
+    pub(super) resumed: Option<Instant>,
+    /// What is written should the deadline pass, and should the end be forced.
+    pub(super) last_words: [Option<Box<LastWords>>; 2],
+    /// `run` returns.
+    pub(super) over: bool,
+    /// The process is being ended.
+    pub(super) ending: bool,
+}
+
+impl Watch {
+    /// One without a thread: nobody keeps the time.
+    pub(crate) fn new(limits: Limits, rules: Rules) -> Watch {
+        Watch {
+            limits,
+            rules,
+            exits: false,
+            epoch: Instant::now(),
+            nudger: None,
+            pending: AtomicBool::new(false),
+            bell: Condvar::new(),
+            inner: Mutex::new(Inner {
+                listener: None,
+                stage: Stage::Starting,
+                program: None,
+                stopping: false,
+                armed: None,
+                cause: None,
+                forced: None,
+                first_interrupt: None,
+                unanswered: None,
+                heard: Vec::new(),
+                signals: 0,
+                echoes: 0,
+                due: [false; 3],
+                seen: [false; 3],
+                stalled: false,
+                notice: None,
+                taken_over: None,
+                looked: false,
+                teller: Teller::Absent,
+                paused: Duration::ZERO,
+                resumed: None,
+                last_words: [None, None],
+                over: false,
+                ending: false,
+            }),
+        }
+    }
+
+    /// One whose time a warden keeps.
+    pub(super) fn kept(limits: Limits, rules: Rules, listener: Listener, exits: bool) -> Watch {
+        let mut watch = Watch::new(limits, rules);
+        (watch.exits, watch.nudger) = (exits, Some(listener.nudger()));
+        let mut inner = watch.lock();
+        inner.listener = Some(listener);
+        inner.heard = Vec::with_capacity(TURNS + 64); // no more: see `Inner::note`
+        drop(inner);
+        watch
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_kept(&self) -> bool {
+        self.nudger.is_some()
+    }
+
+    pub(super) fn nudge(&self) {
+        if let Some(nudger) = &self.nudger {
+            nudger.nudge();
+        }
+    }
+
+    /// The time since the start of `run`, by the clock that keeps the deadline; `None` where no
+    /// thread keeps it.
+    pub(crate) fn elapsed(&self) -> Option<Duration> {
+        self.is_kept().then(|| self.epoch.elapsed())
+    }
+
+    /// A stop has begun: its cut-off and deadline count from now, if they do not already.
+    pub(crate) fn arm(&self) {
+        let mut inner = self.lock();
+        inner.stopping = true;
+        let arms = inner.armed.is_none() && self.is_kept();
+        if arms {
+            inner.armed = Some(Instant::now());
+        }
+        drop(inner);
+        if arms {
+            self.nudge();
+        }
+    }
+
+    /// The end has been forced: `run` has to return at once.
+    pub(crate) fn force(&self, signal: Signal) {
+        if self.is_kept() {
+            let mut inner = self.lock();
+            inner.forced = inner.forced.or_else(|| Some((Instant::now(), Some(signal))));
+            inner.stalled = true; // the teller renders what is known
+            drop(inner);
+            self.nudge();
+        }
+    }
+
+    /// There is something to do: see to it that it is done, should the executor not come to it.
+    pub(crate) fn pending(&self) {
+        if !self.pending.swap(true, SeqCst) {
+            self.nudge();
+        }
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.load(SeqCst)
+    }
+
+    /// Looks no longer at what may lie undone, until the next [`pending`](Watch::pending).
+    pub(super) fn settle(&self) {
+        self.pending.store(false, SeqCst);
+    }
+
+    /// Says what a signal means that came `count` times, and arms or forces if it does. `now` is the
+    /// time since the start, by any one clock.
+    pub(crate) fn hear(&self, now: Duration, signal: Signal, count: u64) -> Heard {
+        let mut inner = self.lock();
+        let heard = inner.hear(&self.rules, now, signal, count);
+        if self.is_kept() {
+            inner.act_on(heard);
+            drop(inner);
+            self.nudge();
+        }
+        heard
+    }
+
+    /// The user's handler has reacted to an interrupt.
+    pub(crate) fn answered(&self) {
+        self.lock().unanswered = None;
+    }
+
+    /// Returns what the program has yet to be told of.
+    pub(crate) fn next_heard(&self) -> Option<Heard> {
+        let mut inner = self.lock();
+        (!inner.heard.is_empty()).then(|| inner.heard.remove(0))
+    }
+
+    /// Takes over what came since the warden last looked.
+    pub(super) fn take_signals(&self) {
+        self.lock().take_signals(self);
+    }
+
+    /// Has the service manager told, once it can take that.
+    pub(crate) fn tell_manager(&self, state: &'static str) {
+        if self.is_kept() {
+            self.lock().notice = Some(state);
+            self.nudge();
+        }
+    }
+
+    /// Looks whether somebody has taken over a signal; says so once.
+    pub(crate) fn look_for_others(&self) -> Option<Signal> {
+        let mut inner = self.lock();
+        inner.look_for_others();
+        inner.taken_over.take()
+    }
+
+    pub(super) fn open(&self, program: &Arc<Program>) {
+        let mut inner = self.lock();
+        (inner.stage, inner.program) = (Stage::Running, Some(program.clone()));
+        let waits = !inner.heard.is_empty() || inner.armed.is_some() || self.is_pending();
+        drop(inner);
+        if waits {
+            self.nudge();
+        }
+    }
+
+    pub(crate) fn paused(&self) -> Duration {
+        self.lock().paused
+    }
+
+    /// Keeps what is to be written should `run` not return in time.
+    pub(super) fn set_last_words(&self, forced: bool, words: LastWords) {
+        let words = Box::new(words);
+        let mut inner = self.lock();
+        let running = inner.stage == Stage::Running; // else there is a report that is better
+        let old = running.then(|| inner.last_words[usize::from(forced)].replace(words));
+        drop(inner);
+        drop(old);
+    }
+
+    /// `on_report` is about to be called.
+    pub(super) fn report(&self, report: &Report, raise: Option<Signal>) {
+        self.arm();
+        let stuck = Report { stuck: true, ..report.clone() };
+        let stuck = Box::new(LastWords::stuck_in("on_report", &stuck, raise));
+        // The program is over: a signal only hurries what is left.
+        let forced = Box::new(LastWords::of(report, raise));
+        let mut inner = self.lock();
+        inner.stage = Stage::Reporting;
+        let old = std::mem::replace(&mut inner.last_words, [Some(stuck), Some(forced)]);
+        drop(inner);
+        drop(old);
+    }
+
+    pub(super) fn left(&self) -> Option<Duration> {
+        let inner = self.lock();
+        if inner.forced.is_some() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = inner.armed?.checked_add(self.limits.deadline)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        Some(left - (left / 2).min(MARGIN))
+    }
+
+    pub(super) fn give_back(&self) {
+        let mut inner = self.lock();
+        inner.take_signals(self);
+        let echoes = inner.echoes;
+        if let Some(listener) = &mut inner.listener {
+            listener.keep_only(echoes);
+        }
+        // What came between the two.
+        inner.take_signals(self);
+    }
+
+    /// `run` returns. Gives the signals back, and returns whether the warden stays for a while to
+    /// swallow repetitions.
+    pub(super) fn finish(&self) -> bool {
+        self.give_back();
+        let mut inner = self.lock();
+        while inner.ending {
+            // The warden writes the report and ends the process: nothing may come between.
+            inner = self.bell.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        inner.over = true;
+        let stays = inner.echoes != 0 && self.is_kept();
+        let listener = if stays { None } else { inner.listener.take() };
+        let program = inner.program.take();
+        let words = std::mem::take(&mut inner.last_words);
+        drop(inner);
+        self.bell.notify_all();
+        self.nudge();
+        drop((listener, program, words));
+        stays
+    }
+
+    /// How long the warden stays after `run`.
+    pub(super) fn echo(&self) -> Duration {
+        ECHO
+    }
+}
+
+impl Inner {
+    /// The pure part: what a signal means.
+    fn hear(&mut self, rules: &Rules, now: Duration, signal: Signal, count: u64) -> Heard {
+        let mut heard = Heard { signal, count, fresh: count, stops: false, forces: false };
+        if signal == Signal::INTERRUPT {
+            heard.fresh = 0;
+            for times in [1, count].into_iter().take(count.min(2) as usize) {
+                match self.first_interrupt {
+                    None => self.first_interrupt = Some(now),
+                    // The same keystroke, forwarded by a parent.
+                    Some(first) if now.saturating_sub(first) < rules.debounce => break,
+                    Some(_) => {
+                        // The one before it, of the same wait, has yet to ask for the stop.
+                        let asks = heard.fresh > 0 && !rules.hands_over;
+                        let waits = |since| now.saturating_sub(since) >= UNANSWERED;
+                        let stops = asks || self.stopping || self.unanswered.is_some_and(waits);
+                        if stops && rules.second_interrupt == SecondInterrupt::Force {
+                            (heard.fresh, heard.stops, heard.forces) = (0, asks, true);
+                            return heard;
+                        }
+                    }
+                }
+                heard.fresh = times;
+            }
+            if rules.hands_over && heard.fresh > 0 {
+                self.unanswered = self.unanswered.or(Some(now));
+            }
+        }
+        heard.stops = heard.fresh > 0 && !rules.hands_over;
+        heard
+    }
+
+    /// Arms and forces. This is what comes first.
+    fn act_on(&mut self, heard: Heard) {
+        if heard.stops && self.armed.is_none() {
+            (self.armed, self.cause) = (Some(Instant::now()), Some(heard.signal));
+            self.stopping = true;
+        }
+        if heard.forces && self.forced.is_none() {
+            self.forced = Some((Instant::now(), Some(heard.signal)));
+        }
+        self.signals += heard.count;
+        if self.armed.is_some() {
+            self.echoes |= heard.signal.bit();
+        }
+    }
+
+    /// Hears what came since the last time.
+    pub(super) fn take_signals(&mut self, watch: &Watch) {
+        let Some(mut listener) = self.listener.take() else { return };
+        let mut any = false;
+        listener.take(|signal, count| {
+            let heard = self.hear(&watch.rules, watch.epoch.elapsed(), signal, count);
+            self.act_on(heard);
+            self.note(heard);
+            any = true;
+        });
+        self.listener = Some(listener);
+        if any {
+            self.look_for_others();
+        }
+    }
+
+    /// Keeps what was heard for the teller. Past so many turns what is of one kind is put together,
+    /// so that there are never more than one of each kind beyond.
+    fn note(&mut self, heard: Heard) {
+        let full = self.heard.len() >= TURNS;
+        let mut latest = self.heard.iter_mut().rev().take(if full { usize::MAX } else { 1 });
+        match latest.find(|last| last.signal == heard.signal) {
+            Some(last) => {
+                last.count += heard.count;
+                last.fresh += heard.fresh;
+                last.stops |= heard.stops;
+                last.forces |= heard.forces;
+            }
+            None => self.heard.push(heard),
+        }
+    }
+
+    fn look_for_others(&mut self) {
+        if self.looked || self.over {
+            return;
+        }
+        self.taken_over = self.listener.as_ref().and_then(Listener::taken_over);
+        self.looked = self.taken_over.is_some();
+    }
+
+    pub(super) fn has_heard(&self) -> bool {
+        !self.heard.is_empty()
+    }
+
+    /// When the limits come that the program is told of.
+    pub(super) fn limits(&self, limits: &Limits) -> [Option<Instant>; 3] {
+        let at = |span| self.armed.and_then(|armed| armed.checked_add(span));
+        [at(limits.cut_off), at(near_deadline(limits)), at(limits.deadline)]
+    }
+
+    /// When the process is ended, should `run` not have returned.
+    pub(super) fn end(&self, limits: &Limits) -> Option<Instant> {
+        let [.., deadline] = self.limits(limits);
+        let end = [deadline, self.forced.map(|(at, _)| at)].into_iter().flatten().min()?;
+        // A process that was paused past it gets the same grace from when it goes on.
+        let from = self.resumed.map_or(end, |resumed| end.max(resumed));
+        from.checked_add(GRACE)
+    }
+}
