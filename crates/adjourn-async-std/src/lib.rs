@@ -8,7 +8,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use adjourn_core::rt::{
@@ -115,12 +117,34 @@ impl Executor for AsyncStdExecutor {
                  environment variable BLOCKING_MAX_THREADS, not on the runner",
             ));
         }
+        start()?;
         Ok(AsyncStdExecutor)
     }
 
     fn backend(&self) -> AsyncStd {
         AsyncStd
     }
+}
+
+/// Starts async-io's reactor and async-std's threads, which would else start at their first use.
+///
+/// Where threads or descriptors have run out it fails or panics. Later such a panic would meet futures
+/// half-way, and sleeps that panic again as they are dropped, which aborts the process.
+fn start() -> Result<(), StartError> {
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if !STARTED.load(Ordering::SeqCst) {
+        // Without a thread to be had, async-io panics twice at once: one is tried first.
+        let trial = thread::Builder::new().spawn(|| ()).map(thread::JoinHandle::join);
+        if let Err(error) = trial {
+            let what = "async-io's thread could not be started";
+            return Err(StartError::executor(what, Some(Box::new(error))));
+        }
+        // Pending once, since it looks at the reactor only then. No sleep, for the reason above.
+        async_io::block_on(task::yield_now());
+        task::block_on(task::spawn(async {}));
+        STARTED.store(true, Ordering::SeqCst);
+    }
+    Ok(())
 }
 
 impl BlockOn for AsyncStdExecutor {

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -207,6 +208,7 @@ impl Executor for SmolExecutor {
                  variable BLOCKING_MAX_THREADS, not on the runner",
             ));
         }
+        start_reactor()?;
         let default = || std::env::var("SMOL_THREADS").ok().and_then(|n| n.parse().ok());
         let workers = threads.workers.or_else(default).unwrap_or(1);
         let executor = Arc::new(AsyncExecutor::new());
@@ -241,6 +243,30 @@ impl Executor for SmolExecutor {
     fn backend(&self) -> Smol {
         Smol::from(&self.executor)
     }
+}
+
+/// Starts async-io's thread and its reactor, which would else start at the first wait.
+///
+/// Where threads or descriptors have run out it fails or panics. Later such a panic would meet futures
+/// half-way, and sleeps that panic again as they are dropped, which aborts the process.
+fn start_reactor() -> Result<(), StartError> {
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if !STARTED.load(Ordering::SeqCst) {
+        // Without a thread to be had, async-io panics twice at once: one is tried first.
+        let trial = thread::Builder::new().spawn(|| ()).map(thread::JoinHandle::join);
+        if let Err(error) = trial {
+            let what = "async-io's thread could not be started";
+            return Err(StartError::executor(what, Some(Box::new(error))));
+        }
+        // Pending once, since it looks at the reactor only then. No sleep, for the reason above.
+        let mut polls = 0..1;
+        async_io::block_on(std::future::poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            polls.next().map_or(Poll::Ready(()), |_| Poll::Pending)
+        }));
+        STARTED.store(true, Ordering::SeqCst);
+    }
+    Ok(())
 }
 
 impl BlockOn for SmolExecutor {
