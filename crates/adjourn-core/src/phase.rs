@@ -134,6 +134,9 @@ pub(crate) enum Event {
     /// Nobody can spawn into the scope any more: it has no handle and no task. While it is running
     /// it then ends by itself, after its children. Not for the root, whose end is a stop.
     Left(ScopeId),
+    /// Nothing is left to do in the program: it shall stop, without a lame duck phase, since there is
+    /// nobody whom that would serve. Ends such a phase too.
+    Idle,
     /// Time has passed. Every event looks at the limits; this one does nothing else.
     Tick,
     /// The host's clock says that the cut-off of the program's stop has come, whatever `now` says.
@@ -435,6 +438,10 @@ impl Machine {
                 node.left = true;
                 node.fresh = false;
             }),
+            Event::Idle => {
+                self.stop_program(Duration::ZERO);
+                self.proceed();
+            }
             Event::CutOff => {
                 if self.program.is_some() {
                     self.proceed();

@@ -339,16 +339,22 @@ impl Program {
     pub(crate) fn stop(&self, reason: Reason) {
         let now = self.now();
         let mut state = self.lock();
-        if matches!(reason, Reason::Idle | Reason::MainReturned) && state.machine.is_stopping() {
-            return; // no cause of its own: the end of what was asked for
+        let root = state.machine.root();
+        let idle = reason == Reason::Idle;
+        if (idle || reason == Reason::MainReturned) && state.machine.is_stopping() {
+            // No cause of its own: the end of what was asked for.
+            if idle && state.machine.phase(root) == Phase::LameDuck {
+                state.machine.handle(now, Event::Idle);
+                self.settle(state, now);
+            }
+            return;
         }
         if state.report.reasons.len() < MOST_LISTED {
             state.report.reasons.push(At { at: now, what: reason });
         } else {
             state.report.reasons_omitted += 1;
         }
-        let root = state.machine.root();
-        state.machine.handle(now, Event::Stop(root));
+        state.machine.handle(now, if idle { Event::Idle } else { Event::Stop(root) });
         let first = state.machine.is_stopping() && !mem::replace(&mut state.armed, true);
         if first {
             // Before anything else, and before any code of the user's.

@@ -25,6 +25,7 @@ scenarios![
     a_hook_may_be_shielded_and_have_a_cleanup,
     hooks_do_not_run_when_the_start_fails,
     a_hook_of_an_ended_scope_is_dropped,
+    a_hook_that_awaits_its_own_scopes_stop_gets_an_error,
 ];
 
 fn on_stop_runs_before_any_cancellation(config: Config) {
@@ -224,6 +225,25 @@ fn work_that_a_hook_leaves_in_a_scope_is_waited_for(config: Config) {
     clean(&exit);
     log.is(&["work"]);
     assert_eq!(exit.report().totals["db"].finished, 2);
+}
+
+fn a_hook_that_awaits_its_own_scopes_stop_gets_an_error(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        let scope = adjourn::scope("db");
+        let other = scope.scope("below");
+        scope.on_stopped(async move || {
+            let refused = Scope::current().stop().await.is_err();
+            said.say(if refused { "refused" } else { "ended" });
+            // It has ended by then, and what waits for that has nothing to wait for.
+            let ended = other.stop().await.is_ok();
+            said.say(if ended { "below ended" } else { "below refused" });
+        });
+        scope.stop().await.expect("main is not inside");
+    });
+    clean(&exit);
+    log.is(&["refused", "below ended"]);
 }
 
 fn a_hook_that_does_not_end_is_cut_off(config: Config) {

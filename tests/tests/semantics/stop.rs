@@ -19,6 +19,7 @@ scenarios![
     a_graceful_main_drains,
     overdue_graceful_tasks_are_cancelled_at_the_drain_limit,
     lame_duck_goes_on_but_is_not_ready,
+    an_idle_program_is_no_lame_duck,
     timeout_of_max_waits_for_ever,
     a_task_spawned_while_draining_joins_the_drain,
     a_stuck_worker_does_not_outlast_the_deadline,
@@ -163,6 +164,21 @@ fn lame_duck_goes_on_but_is_not_ready(config: Config) {
     clean(&exit);
     log.is(&["told"]);
     assert_eq!(exit.report().phases[1].phase, Phase::LameDuck);
+}
+
+fn an_idle_program_is_no_lame_duck(config: Config) {
+    let hour = Duration::from_secs(3_600);
+    clean(&Program::new(config).lame_duck(hour).run(async {}));
+    // What is left ends while it is one.
+    let program = Program::new(config).lame_duck(hour);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        drop(spawn(async move {
+            stopper.stop();
+            yields(3).await;
+        }));
+    });
+    clean(&exit);
 }
 
 fn timeout_of_max_waits_for_ever(config: Config) {

@@ -341,6 +341,7 @@ impl<E: Executor> Runner<E> {
         let build = self.build.take().unwrap_or_else(|| Box::new(E::build));
         let executor = caught(E::NAME, || build(&threads))??;
         let backend = caught(E::NAME, || executor.backend())?;
+        try_timer(&backend)?;
         let (live, driver) = self.start(backend.erase(), supervision)?;
         _ = root.set(Arc::downgrade(&live.program.root()));
         let outer = context::mark_thread(Some(root));
@@ -465,6 +466,7 @@ impl<E> Runner<E> {
                 if self.asked_for_signals { &self.options.signals } else { &[] };
             let hosted = backend.host().is_some();
             let listener = (!hosted).then(|| Listener::new(signals)).transpose()?;
+            try_timer(&backend)?;
             let supervision = supervision.insert(self.supervise(listener, false)?);
             let (live, driver) = self.start(backend.erase(), supervision)?;
             Ok((backend, live, driver))
@@ -517,6 +519,25 @@ impl<E> Runner<E> {
         }
         Ok((Live::new(program), driver))
     }
+}
+
+/// Tries whether the executor has a timer, which an attached one may lack: each stop needs one.
+fn try_timer<B: Backend>(backend: &B) -> Result<(), StartError> {
+    if backend.host().is_some() {
+        return Ok(());
+    }
+    let tried = catch_unwind(AssertUnwindSafe(|| drop(backend.sleep(Duration::ZERO))));
+    tried.map_err(|payload| {
+        let why = take_message(payload);
+        let name = backend.erase().name();
+        StartError::executor(
+            format!(
+                "the {name} executor keeps no time, which a stop needs: enable its timer where it is \
+                 built (Tokio's `enable_time` or `enable_all`); it said: {why}"
+            ),
+            None,
+        )
+    })
 }
 
 /// Does something of the executor's, which may panic: where threads or descriptors have run out,

@@ -279,6 +279,21 @@ fn a_lame_duck_phase_comes_first_and_counts() {
 }
 
 #[test]
+fn a_program_with_nothing_left_to_do_is_no_lame_duck() {
+    let lame = || Machine::new(Limits { lame_duck: ms(3_000), ..limits() });
+    let mut m = lame();
+    let root = m.root();
+    assert_eq!(tell(&mut m, 1, Event::Idle), [Action::Fire(root)]);
+    assert_eq!(m.stop_time(), Some(ms(1)));
+    assert_eq!(tell(&mut m, 2, Event::Idle), [], "it is stopping already");
+    let mut m = lame();
+    let root = m.root();
+    assert_eq!(tell(&mut m, 1, Event::Stop(root)), [Action::LameDuck]);
+    assert_eq!(tell(&mut m, 2, Event::Idle), [Action::Fire(root)]);
+    assert_eq!((m.stop_time(), m.cut_off()), (Some(ms(1)), Some(ms(24_001))));
+}
+
+#[test]
 fn a_scope_that_is_stopped_alone_is_no_lame_duck() {
     let mut m = Machine::new(Limits { lame_duck: ms(3_000), ..limits() });
     let root = m.root();
