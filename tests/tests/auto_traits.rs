@@ -101,6 +101,9 @@ fn wrapped_futures() {
         OrReport<Local>: Unpin;
         OrReport<Moves>: Send Unpin;
         OrReport<Pinned>: Send Sync;
+        Interruptible<()>: Send Sync Unpin;
+        Overdue: Send Sync Unpin;
+        OverdueTask: Send Sync Unpin;
         OnCancel<(), ()>: Send Sync Unpin;
         OnCancel<Local, ()>: Unpin;
         OnCancel<(), Local>: Unpin;

@@ -385,6 +385,13 @@ impl Machine {
     pub(crate) fn is_cut_off(&self, scope: ScopeId) -> bool {
         self.tree.get(scope).is_none_or(|node| node.cut)
     }
+
+    /// Returns when the graceful tasks of a scope are cancelled, once its turn has begun;
+    /// [`Duration::MAX`] if never.
+    pub(crate) fn drain_limit(&self, scope: ScopeId) -> Option<Duration> {
+        let share = self.tree[self.tree.find(scope)?].share?;
+        Some(share.drain)
+    }
 }
 
 /// What only the machine's tests and its fuzz target ask.
@@ -394,13 +401,6 @@ impl Machine {
     pub(crate) fn cut_off(&self) -> Option<Duration> {
         let start = self.stop_time()?;
         Some(start.saturating_add(self.limits.cut_off))
-    }
-
-    /// Returns when the graceful tasks of a scope are cancelled, once its turn has begun;
-    /// [`Duration::MAX`] if never.
-    pub(crate) fn drain_limit(&self, scope: ScopeId) -> Option<Duration> {
-        let share = self.tree[self.tree.find(scope)?].share?;
-        Some(share.drain)
     }
 
     /// Returns when a scope is overdue, once its turn has begun; [`Duration::MAX`] if never.

@@ -12,6 +12,7 @@ mod actions;
 pub(crate) mod driver;
 mod host;
 mod log;
+mod overdue;
 mod report;
 pub(crate) mod run;
 mod signals;
@@ -109,7 +110,12 @@ impl Program {
         let host_epoch = backend.host().is_none().then(Instant::now);
         let running =
             PhaseSpan { phase: Phase::Running, entered: Duration::ZERO, left: None, limit: None };
-        let report = Report { backend: backend.name(), phases: vec![running], ..Report::default() };
+        let report = Report {
+            backend: backend.name(),
+            phases: vec![running],
+            overdue_policy: options.overdue,
+            ..Report::default()
+        };
         let program = Arc::new(Program {
             backend,
             options,
@@ -423,6 +429,10 @@ impl Program {
     pub(crate) fn hook_begins(&self, what: &str, place: Place, node: &Node) -> usize {
         let text = format!("{what} of {}, registered at {place}", node.path());
         self.lock().hooks.insert(text)
+    }
+
+    pub(crate) fn is_forced(&self) -> bool {
+        self.lock().report.forced.is_some()
     }
 
     pub(crate) fn hook_ends(&self, key: usize) {

@@ -101,12 +101,12 @@ pub use adjourn_core::signal;
 pub use adjourn_core::{
     AnyBackend, At, Backend, ExecutorGone, Exit, Failure, FailureKind, FutureExt, HookOutput,
     InScope, Interruptible, IntoHook, JoinError, JoinHandle, MainOutput, NoScope, OnCancel,
-    OrReport, Outcome, Payload, Phase, PhaseSpan, Reason, Report, Reported, Requested, Reraise,
-    ResultFutureExt, Scope, ScopeStop, SecondInterrupt, Shield, Shutdown, Signal, SignalSource,
-    SpawnBlocking, SpawnLocal, Spawner, StartError, StopError, StopRequested, StopToken, Stopper,
-    Straggler, StragglerState, Task, TaskKind, TaskLabel, TaskReport, Timer, Totals, Unsupported,
-    Until, UntilStop, is_ready, on_cancel_with, ready, scope, shield, spawn, spawn_blocking,
-    spawn_graceful, spawn_shielded, task,
+    OrReport, Outcome, Overdue, OverdueTask, Payload, Phase, PhaseSpan, Reason, Report, Reported,
+    Requested, Reraise, ResultFutureExt, Scope, ScopeStop, SecondInterrupt, Shield, Shutdown,
+    Signal, SignalSource, SpawnBlocking, SpawnLocal, Spawner, StartError, StopError, StopRequested,
+    StopToken, Stopper, Straggler, StragglerState, Task, TaskKind, TaskLabel, TaskReport, Timer,
+    Totals, Unsupported, Until, UntilStop, is_ready, on_cancel_with, ready, scope, shield, spawn,
+    spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
 
 /// Adjourn on Tokio.

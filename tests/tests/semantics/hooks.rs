@@ -249,7 +249,7 @@ fn a_hook_that_awaits_its_own_scopes_stop_gets_an_error(config: Config) {
 fn a_hook_that_does_not_end_is_cut_off(config: Config) {
     let program = Program::new(config).timeout(millis(200)).on_stopped(pending::<()>());
     let exit = program.run(async {});
-    exits(&exit, 1);
+    exits(&exit, 124);
     let failures = failures(&exit, FailureKind::HookOverdue);
     assert_eq!(failures.len(), 1);
     assert!(failures[0].origin.contains("tests/semantics/hooks.rs"), "{}", failures[0].origin);
@@ -272,7 +272,7 @@ fn what_hooks_and_handlers_hold_may_panic_when_it_is_dropped(config: Config) {
             drop(hook);
         });
     let exit = program.run(async {});
-    exits(&exit, 1);
+    exits(&exit, 124);
     assert_eq!(failures(&exit, FailureKind::HookOverdue).len(), 1);
     assert_eq!(exit.report().failures.len(), 1, "{}", exit.report());
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use adjourn::{FutureExt, Phase, Scope, Shutdown, rt, scope, spawn, spawn_blocking};
+use adjourn::{FailureKind, FutureExt, Phase, Scope, Shutdown, rt, scope, spawn, spawn_blocking};
 
 use crate::harness::*;
 
@@ -45,7 +45,7 @@ fn scopes_have_names_and_paths(config: Config) {
 }
 
 fn a_scope_is_typed_by_the_backend_that_runs_it(config: Config) {
-    use adjourn::{async_std::AsyncStd, smol::Smol, tokio::Tokio};
+    use adjourn::{FailureKind, async_std::AsyncStd, smol::Smol, tokio::Tokio};
 
     /// Spawns on the backend's own type, if the scope runs on that.
     async fn spawns_on<B: rt::Spawner>(name: &str, scope: &Scope) -> Option<String> {
@@ -257,8 +257,10 @@ fn a_job_that_outlasts_its_scope_spawns_nothing_into_it(config: Config) {
             assert!(job.await.unwrap().await.unwrap_err().is_refused());
         }
     });
-    check(&exit);
-    assert_eq!(exit.report().stragglers.len(), 2);
+    // A scope that was stopped alone: the program isolates it.
+    exits(&exit, 0);
+    assert_eq!(failures(&exit, FailureKind::CutOff).len(), 2);
+    assert!(!exit.report().is_clean());
     let totals = exit.report().totals["jobs"];
     assert_eq!((totals.spawned, totals.finished, totals.refused), (2, 2, 2));
 }

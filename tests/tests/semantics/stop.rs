@@ -130,7 +130,7 @@ fn overdue_graceful_tasks_are_cancelled_at_the_drain_limit(config: Config) {
         }));
         pending::<()>().await;
     });
-    clean(&exit);
+    exits(&exit, 124);
     assert!(start.elapsed() >= millis(50));
     log.is(&["dropped"]);
     assert_eq!(exit.report().total().cancelled, 2);

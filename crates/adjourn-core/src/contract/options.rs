@@ -31,6 +31,21 @@ pub enum SecondInterrupt {
     Record,
 }
 
+/// What overdue work means for the exit code: graceful work that was still alive at its drain limit
+/// and was cut off there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overdue {
+    /// It is a failure: the exit code is 124, as with stragglers. The default, since work that was told
+    /// to finish did not.
+    #[default]
+    Fails,
+    /// It is only named in the report: for a server whose streams never end by themselves, which is
+    /// overdue at every restart. systemd would call each of those failed (systemd.service(5),
+    /// `SuccessExitStatus=`).
+    Named,
+}
+
 /// Which signal is raised again, with its default disposition, once the report is printed.
 ///
 /// A shell tells a program that died of SIGINT from one that returned a code: only the first ends
@@ -58,6 +73,7 @@ pub(crate) struct Options {
     pub(crate) signals: Vec<Signal>,
     pub(crate) second_interrupt: SecondInterrupt,
     pub(crate) debounce: Duration,
+    pub(crate) overdue: Overdue,
     pub(crate) stop_on_panic: bool,
     pub(crate) reraise: Reraise,
     pub(crate) exit_when_stuck: Option<bool>,
@@ -81,6 +97,7 @@ impl Default for Options {
             signals: vec![Signal::INTERRUPT, Signal::TERMINATE],
             second_interrupt: SecondInterrupt::Force,
             debounce: Duration::from_millis(250),
+            overdue: Overdue::Fails,
             stop_on_panic: false,
             reraise: Reraise::Never,
             exit_when_stuck: None,

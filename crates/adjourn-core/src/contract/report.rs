@@ -6,6 +6,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::contract::options::Overdue;
 use crate::phase::Phase;
 use crate::process::signal::Signal;
 
@@ -173,8 +174,11 @@ pub enum FailureKind {
     HookError,
     /// A shield or cleanup was dropped half-way by the future around it (`select!`, a timeout).
     ShieldDropped,
-    /// A hook was cut off: `on_stop` at the drain limit, `on_stopped` at the deadline.
+    /// A hook was cut off at the deadline, or by a forced end.
     HookOverdue,
+    /// Work of a scope that was stopped alone was cut off: told to finish and still alive at its drain
+    /// limit, or alive at the cut-off.
+    CutOff,
     /// The executor did not end in its time.
     Executor,
 }
@@ -196,7 +200,6 @@ impl FailureKind {
             FailureKind::MainError
                 | FailureKind::TaskError
                 | FailureKind::HookError
-                | FailureKind::HookOverdue
                 | FailureKind::Executor
         )
     }
@@ -251,21 +254,34 @@ impl Totals {
     }
 }
 
-/// A task or job that was alive at the cut-off.
+/// Graceful work that was still alive at its drain limit, and was cut off there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct OverdueTask {
+    /// Which task, age and what it was doing then.
+    pub task: Straggler,
+    /// The limit that it did not keep, since the start of `run`.
+    pub limit: Duration,
+    /// The task whose handle it was awaiting, where that is known.
+    pub waiting_for: Option<TaskLabel>,
+}
+
+/// A task or job that was alive at a limit: at the cut-off, or at a drain limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Straggler {
     /// Which task.
     pub task: TaskLabel,
-    /// How long it had lived at the cut-off, from its first poll that was pending; `None` for one
+    /// How long it had lived then, from its first poll that was pending; `None` for one
     /// that never was.
     pub age: Option<Duration>,
     /// What it was doing.
     pub state: StragglerState,
 }
 
-/// What a straggler was doing at the cut-off.
+/// What a task was doing at a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -322,12 +338,27 @@ pub struct Report {
     /// Whether a failure that counts for the exit code is among those left out: `(error, panic)`.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) omitted_fatal: (bool, bool),
+    /// Whether a hook that was cut off is among those left out.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) omitted_hook: bool,
     /// What became of the tasks of each scope name.
     pub totals: BTreeMap<String, Totals>,
     /// What was alive at the cut-off; at most 100.
     pub stragglers: Vec<Straggler>,
     /// How many stragglers more there were.
     pub stragglers_omitted: u64,
+    /// Graceful work that was cut off at its drain limit; at most 100.
+    pub overdue: Vec<OverdueTask>,
+    /// How much more of it there was.
+    pub overdue_omitted: u64,
+    /// The plain tasks that were alive when work was cut off at its drain limit: it may have waited
+    /// for what they held. At most 100.
+    pub beside_overdue: Vec<Straggler>,
+    /// How many more of those there were.
+    pub beside_overdue_omitted: u64,
+    /// What overdue work means for the exit code.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) overdue_policy: Overdue,
     /// The calling thread was stuck past the deadline, so the process was ended.
     pub stuck: bool,
     /// How long the process did not run at all in its stop, where that kept it from its limits:
@@ -338,14 +369,15 @@ pub struct Report {
 impl Report {
     /// Returns the exit code, a function of the report alone.
     ///
-    /// The most severe that applies: 128 + the signal's number when forced, 124 with stragglers
-    /// (as timeout(1)), 101 after a panic (as Rust's own), the code that `main` asked for, 1 after
+    /// The most severe that applies: 128 + the signal's number when forced, 124 with stragglers or
+    /// overdue work (as timeout(1)), 101 after a panic (as Rust's own), the code that `main` asked for, 1 after
     /// an error or a failed start, else 0. A stop by a signal that went in order is a success.
     pub fn exit_code(&self) -> u8 {
         if let Some(signal) = self.forced {
             return (128 + signal.as_raw()).clamp(0, 255) as u8;
         }
-        if self.stuck || !self.stragglers.is_empty() || self.stragglers_omitted > 0 {
+        let overdue = self.is_overdue() && self.overdue_policy == Overdue::Fails;
+        if self.stuck || !self.stragglers.is_empty() || self.stragglers_omitted > 0 || overdue {
             return 124;
         }
         let fatal = |is: fn(FailureKind) -> bool| {
@@ -369,11 +401,23 @@ impl Report {
         self.failures_omitted += 1;
         self.omitted_fatal.0 |= failure.fatal && failure.kind.is_error();
         self.omitted_fatal.1 |= failure.fatal && failure.kind.is_panic();
+        self.omitted_hook |= failure.fatal && failure.kind == FailureKind::HookOverdue;
     }
 
-    /// Returns whether nothing went wrong: the exit code is 0 and nothing failed.
+    /// Returns whether nothing went wrong: the exit code is 0, nothing failed, and no work was overdue.
     pub fn is_clean(&self) -> bool {
-        self.exit_code() == 0 && self.failures.is_empty()
+        self.exit_code() == 0 && self.failures.is_empty() && !self.is_overdue()
+    }
+
+    /// Whether graceful work was cut off at its drain limit, or a hook at its own.
+    fn is_overdue(&self) -> bool {
+        !self.overdue.is_empty()
+            || self.overdue_omitted > 0
+            || self.omitted_hook
+            || self
+                .failures
+                .iter()
+                .any(|failure| failure.fatal && failure.kind == FailureKind::HookOverdue)
     }
 
     /// Returns the first cause of the stop.

@@ -111,7 +111,11 @@ pub(crate) fn perform(program: &Arc<Program>, action: Action, node: Option<Arc<N
     };
     match action {
         Action::Fire(_) => fire(program, &node),
-        Action::Cancel(_) => node.cancel(),
+        Action::Cancel(_) => {
+            let overdue = program.note_overdue(&node);
+            node.cancel();
+            overdue.iter().for_each(super::log::overdue);
+        }
         Action::CutOff(_) => {
             let (stragglers, omitted) = node.cut_off();
             program.add_stragglers(stragglers, omitted);
@@ -135,13 +139,28 @@ fn fire(program: &Arc<Program>, node: &Arc<Node>) {
             let (run, inner) =
                 (run_hook(program.clone(), node.clone(), "on_stop", hook), program.clone());
             let hook = async move {
+                let _runs = OnStop { program: inner, key };
                 run.await;
-                inner.hook_ends(key);
             };
             drop(task::start(node, &program.backend, spawn, hook));
         }
     }
     node.fire();
+}
+
+/// A hook at the stop that runs: a graceful task. Where it is cut off, the report tells of it as of any
+/// other; where the end is forced, as of a hook.
+struct OnStop {
+    program: Arc<Program>,
+    key: usize,
+}
+
+impl Drop for OnStop {
+    fn drop(&mut self) {
+        if !self.program.is_forced() {
+            self.program.hook_ends(self.key);
+        }
+    }
 }
 
 /// Runs the hooks of a scope in which nothing is alive, or all of that is cut off.

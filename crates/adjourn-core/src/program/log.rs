@@ -3,7 +3,7 @@
 //! A subscriber is the user's code, which may block: call these with no lock held, after all else is
 //! done, and never on the thread that keeps the deadline.
 
-use crate::contract::report::{Failure, Straggler};
+use crate::contract::report::{Failure, OverdueTask, Straggler};
 use crate::phase::Phase;
 use crate::process::signal::Signal;
 
@@ -33,6 +33,13 @@ pub(crate) fn straggler(straggler: &Straggler) {
     quietly(|| tracing::warn!(target: "adjourn", %straggler, "alive at the cut-off"));
     #[cfg(not(feature = "tracing"))]
     let _ = straggler;
+}
+
+pub(crate) fn overdue(overdue: &OverdueTask) {
+    #[cfg(feature = "tracing")]
+    quietly(|| tracing::warn!(target: "adjourn", %overdue, "cut off at its drain limit"));
+    #[cfg(not(feature = "tracing"))]
+    let _ = overdue;
 }
 
 /// Somebody has taken over a signal after the start. Where nobody listens to `tracing`, it is said on

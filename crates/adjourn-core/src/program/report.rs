@@ -8,9 +8,7 @@ use slab::Slab;
 
 use super::{Program, Rest};
 use crate::contract::error::forget_payload;
-use crate::contract::report::{
-    Failure, FailureKind, MOST_LISTED, Outcome, Reason, Report, Straggler, Totals,
-};
+use crate::contract::report::{Failure, FailureKind, MOST_LISTED, Outcome, Reason, Report, Totals};
 
 /// The most scope names that a report tells apart.
 pub(super) const MOST_NAMES: usize = 256;
@@ -87,11 +85,6 @@ impl Program {
         }
     }
 
-    pub(crate) fn add_stragglers(&self, stragglers: Vec<Straggler>, omitted: u64) {
-        self.lock().report.add_stragglers(stragglers.clone(), omitted);
-        stragglers.iter().for_each(super::log::straggler);
-    }
-
     /// After a forced end: tells of what is alive, and has it dropped where the executor can.
     pub(crate) fn cut_off_forced(&self) {
         let state = self.lock();
@@ -111,6 +104,7 @@ impl Program {
         let excused = state.report.forced.is_some()
             || state.hurried
             || !state.report.stragglers.is_empty()
+            || state.report.failures.iter().any(|failure| failure.kind == FailureKind::CutOff)
             || !state.hooks.is_empty();
         if !excused {
             drop(state);
@@ -194,17 +188,6 @@ impl Program {
 }
 
 impl Report {
-    fn add_stragglers(&mut self, stragglers: Vec<Straggler>, omitted: u64) {
-        self.stragglers_omitted += omitted;
-        for straggler in stragglers {
-            if self.stragglers.len() < MOST_LISTED {
-                self.stragglers.push(straggler);
-            } else {
-                self.stragglers_omitted += 1;
-            }
-        }
-    }
-
     /// Adds hooks that are not over.
     fn add_hooks(&mut self, at: Duration, hooks: &Slab<String>) {
         for (_, origin) in hooks {
@@ -214,7 +197,7 @@ impl Report {
         }
     }
 
-    fn add_failure(&mut self, failure: Failure) {
+    pub(super) fn add_failure(&mut self, failure: Failure) {
         if self.failures.len() < MOST_LISTED {
             self.failures.push(failure);
             return;

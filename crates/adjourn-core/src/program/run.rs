@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::contract::error::{Place, StartError, take_message};
 use crate::contract::hook::{Hook, IntoHook};
 use crate::contract::main_output::MainOutput;
-use crate::contract::options::{Options, Reraise, SecondInterrupt, Until};
+use crate::contract::options::{Options, Overdue, Reraise, SecondInterrupt, Until};
 use crate::contract::report::{Exit, Failure, Report, TaskKind};
 use crate::contract::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
 use crate::process::signal::{Listener, Signal};
@@ -146,6 +146,13 @@ impl<E> Runner<E> {
     /// A SIGINT this soon after the first is the same one, forwarded by a parent. Default: 250 ms.
     pub fn debounce(mut self, span: Duration) -> Runner<E> {
         self.options.debounce = span;
+        self
+    }
+
+    /// What it means when graceful work is still alive at its drain limit and is cut off there. It is
+    /// named in the report either way. Default: the exit code is 124.
+    pub fn overdue(mut self, overdue: Overdue) -> Runner<E> {
+        self.options.overdue = overdue;
         self
     }
 
@@ -595,6 +602,7 @@ mod tests {
             .signal_source(Silent)
             .second_interrupt(SecondInterrupt::Record)
             .debounce(secs(5))
+            .overdue(Overdue::Named)
             .stop_on_panic(true)
             .reraise(Reraise::Always)
             .exit_when_stuck(false)
@@ -617,6 +625,7 @@ mod tests {
             signals: vec![Signal::HANGUP],
             second_interrupt: SecondInterrupt::Record,
             debounce: secs(5),
+            overdue: Overdue::Named,
             stop_on_panic: true,
             reraise: Reraise::Always,
             exit_when_stuck: Some(false),

@@ -183,10 +183,18 @@ fn forced_after_its_end(program: &Arc<Program>) {
 #[test]
 fn an_executor_is_overdue_unless_something_else_was() {
     type Excuse = fn(&Arc<Program>);
-    let excuses: [(Excuse, bool); 6] = [
+    let excuses: [(Excuse, bool); 7] = [
         (|_| (), false),
         (|program| program.lock().report.forced = Some(Signal::INTERRUPT), true),
         (forced_after_its_end, true),
+        (
+            |program| {
+                program.stop(Reason::Requested(None));
+                program.add_stragglers(vec![straggler()], 0);
+            },
+            true,
+        ),
+        // Of a scope that was stopped alone.
         (|program| program.add_stragglers(vec![straggler()], 0), true),
         (|program| _ = program.hook_begins("on_stop", Location::caller(), &program.root()), true),
         (|program| program.lock().hurried = true, true),

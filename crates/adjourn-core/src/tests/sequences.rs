@@ -105,7 +105,7 @@ fn the_warden_tells_of_hooks_that_are_not_over_as_the_report_does() {
     program.force(Signal::INTERRUPT);
     let by_the_warden = program.peek().unwrap();
     let report = program.conclude();
-    assert_eq!(report.exit_code(), 1, "{report}");
+    assert_eq!(report.exit_code(), 124, "{report}");
     assert_eq!(by_the_warden.exit_code(), report.exit_code(), "{by_the_warden}");
 }
 

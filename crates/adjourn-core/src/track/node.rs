@@ -34,6 +34,7 @@ use crate::track::context;
 use crate::track::table::{Chunk, Slots, flag};
 use crate::track::wakes::Wakes;
 
+pub(crate) use self::listing::Late;
 use self::tasks::Tasks;
 pub(crate) use self::tracking::Spawn;
 pub(crate) use self::waiters::{WaitKey, Waiter};

@@ -18,25 +18,10 @@ use crate::contract::rt::{SpawnBlocking, Spawner};
 use crate::track::context;
 use crate::track::node::{Node, Spawn};
 use crate::track::table::{TaskRef, flag};
+use crate::track::wakes::WakerId;
 
 pub use self::handle::JoinHandle;
 pub use self::spawn::{Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task};
-
-/// A waker by its parts, for comparing with one that is kept elsewhere.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct WakerId {
-    data: usize,
-    vtable: usize,
-}
-
-impl WakerId {
-    const NONE: WakerId = WakerId { data: 0, vtable: 0 };
-
-    #[inline]
-    fn of(waker: &Waker) -> WakerId {
-        WakerId { data: waker.data().addr(), vtable: std::ptr::from_ref(waker.vtable()).addr() }
-    }
-}
 
 pin_project! {
     /// The user's future, tracked: what a backend is given to run.

@@ -1,4 +1,4 @@
-//! Wakers that are taken under a lock and woken outside it.
+//! Wakers: those that are taken under a lock and woken outside it, and which one a waker is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
@@ -21,5 +21,21 @@ impl Wakes {
                 forget_payload(payload);
             }
         }
+    }
+}
+
+/// A waker by its parts, for comparing with one that is kept elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WakerId {
+    data: usize,
+    vtable: usize,
+}
+
+impl WakerId {
+    pub(crate) const NONE: WakerId = WakerId { data: 0, vtable: 0 };
+
+    #[inline]
+    pub(crate) fn of(waker: &Waker) -> WakerId {
+        WakerId { data: waker.data().addr(), vtable: std::ptr::from_ref(waker.vtable()).addr() }
     }
 }

@@ -6,7 +6,7 @@ const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-const KINDS: [FailureKind; 10] = [
+const KINDS: [FailureKind; 11] = [
     FailureKind::MainError,
     FailureKind::MainPanic,
     FailureKind::TaskError,
@@ -16,6 +16,7 @@ const KINDS: [FailureKind; 10] = [
     FailureKind::HookError,
     FailureKind::ShieldDropped,
     FailureKind::HookOverdue,
+    FailureKind::CutOff,
     FailureKind::Executor,
 ];
 
@@ -41,7 +42,8 @@ fn code_of(kind: FailureKind) -> u8 {
         | FailureKind::TaskPanic
         | FailureKind::DestructorPanic
         | FailureKind::HookPanic => 101,
-        FailureKind::ShieldDropped => 0,
+        FailureKind::HookOverdue => 124,
+        FailureKind::ShieldDropped | FailureKind::CutOff => 0,
         _ => 1,
     }
 }
@@ -193,7 +195,7 @@ fn each_word_is_its_own() {
     assert_eq!(
         kinds,
         "error; panic; error; panic; panic in a destructor; panic in a hook; error in a hook; \
-         dropped half-way; hook cut off; executor"
+         dropped half-way; hook cut off; cut off; executor"
     );
 }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
-    At, Failure, FailureKind, Outcome, PhaseSpan, Reason, Report, Straggler, StragglerState,
-    TaskKind, TaskLabel, TaskReport, Totals,
+    At, Failure, FailureKind, Outcome, OverdueTask, PhaseSpan, Reason, Report, Straggler,
+    StragglerState, TaskKind, TaskLabel, TaskReport, Totals,
 };
 use crate::phase::Phase;
 
@@ -105,6 +105,7 @@ impl fmt::Display for FailureKind {
             FailureKind::HookPanic => "panic in a hook",
             FailureKind::HookError => "error in a hook",
             FailureKind::HookOverdue => "hook cut off",
+            FailureKind::CutOff => "cut off",
             FailureKind::ShieldDropped => "dropped half-way",
             FailureKind::Executor => "executor",
         })
@@ -146,6 +147,19 @@ impl fmt::Display for Straggler {
         write!(f, "{}: {}", self.task, self.state)?;
         if let Some(age) = self.age {
             write!(f, ", {:.1} s old", age.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for OverdueTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.task.fmt(f)?;
+        if let Some(other) = &self.waiting_for {
+            write!(f, "; waiting for {other}")?;
+            if other.kind == TaskKind::Plain {
+                f.write_str(", which never asks about the stop")?;
+            }
         }
         Ok(())
     }
@@ -199,6 +213,19 @@ impl fmt::Display for Report {
         }
         if self.stragglers_omitted > 0 {
             write!(f, "\n  stuck    and {} more", self.stragglers_omitted)?;
+        }
+        for overdue in &self.overdue {
+            let limit = overdue.limit.saturating_sub(start).as_secs_f64();
+            write!(f, "\n  overdue  {overdue}; cut off at its limit, {limit:.3} s")?;
+        }
+        if self.overdue_omitted > 0 {
+            write!(f, "\n  overdue  and {} more", self.overdue_omitted)?;
+        }
+        for beside in &self.beside_overdue {
+            write!(f, "\n  beside   {beside}")?;
+        }
+        if self.beside_overdue_omitted > 0 {
+            write!(f, "\n  beside   and {} more", self.beside_overdue_omitted)?;
         }
         for failure in &self.failures {
             write!(f, "\n  failure  {failure}")?;

@@ -9,8 +9,10 @@ use super::tasks::Tasks;
 use crate::contract::report::{
     MOST_LISTED, Straggler, StragglerState, TaskKind, TaskLabel, Totals,
 };
+use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::context;
 use crate::track::table::{Entry, Slots, TaskRef, flag};
+use crate::track::wakes::WakerId;
 
 /// The first tasks that are alive, as the report tells of them.
 struct Listing {
@@ -51,7 +53,61 @@ impl Listing {
     }
 }
 
+/// What a scope's drain limit finds alive.
+pub(crate) struct Late {
+    /// The graceful tasks, and by which waker each is woken.
+    pub(crate) graceful: Vec<(Straggler, WakerId)>,
+    pub(crate) graceful_omitted: u64,
+    /// The plain tasks.
+    pub(crate) plain: Vec<Straggler>,
+    pub(crate) plain_omitted: u64,
+}
+
 impl Node {
+    /// Returns what is to be cancelled though it was told to finish, and what else is. `None` where
+    /// nothing was told so: of a scope whose graceful tasks are gone.
+    pub(crate) fn late(&self, now: Duration) -> Option<Late> {
+        if self.graceful.load(SeqCst) == 0 {
+            return None;
+        }
+        let (mut graceful, mut plain) = (Listing::new(self, now), Listing::new(self, now));
+        let (mut wakers, mut omitted) = (Vec::new(), [0; 2]);
+        self.lock().each(|task, slots| {
+            let word = task.word();
+            if word.has(flag::SHIELDED | flag::CANCEL) {
+                return true;
+            }
+            let asked = word.has(flag::ASKED);
+            let listing = if asked { &mut graceful } else { &mut plain };
+            if !listing.add(self, task, slots) {
+                omitted[usize::from(asked)] += 1;
+            } else if asked {
+                wakers.push(slots.at(&task).waker_ids()[0]);
+            }
+            true
+        });
+        let listed = graceful.stragglers.into_iter().zip(wakers);
+        Some(Late {
+            graceful: listed.collect(),
+            graceful_omitted: omitted[1],
+            plain: plain.stragglers,
+            plain_omitted: omitted[0],
+        })
+    }
+
+    /// Calls `found` for each live task of the scope whose handle is awaited, with the waker that
+    /// waits for it.
+    pub(crate) fn each_awaited(&self, mut found: impl FnMut(WakerId, &dyn Fn() -> TaskLabel)) {
+        self.lock().each(|task, slots| {
+            let entry = slots.at(&task);
+            let [_, waits] = entry.waker_ids();
+            if waits != WakerId::NONE {
+                found(waits, &|| self.label(entry));
+            }
+            true
+        });
+    }
+
     fn label(&self, entry: &Entry) -> TaskLabel {
         TaskLabel {
             name: entry.name.as_ref().map(|name| name.to_string()),

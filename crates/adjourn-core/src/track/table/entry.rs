@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::mark::Mark;
 use crate::contract::error::Place;
 use crate::contract::report::TaskKind;
+use crate::track::wakes::WakerId;
 
 /// A task's name, in one word and without an allocation for those that have none.
 pub(crate) type Name = Box<Cow<'static, str>>;
@@ -55,6 +56,11 @@ impl Entry {
 
     pub(super) fn take(&mut self) -> Removed {
         Removed { _wakers: [self.waker.take(), self.join.take()], _name: self.name.take() }
+    }
+
+    /// Which waker the task is woken by, and which one waits for its end.
+    pub(crate) fn waker_ids(&self) -> [WakerId; 2] {
+        [&self.waker, &self.join].map(|waker| waker.as_ref().map_or(WakerId::NONE, WakerId::of))
     }
 
     pub(crate) fn take_join_waker(&mut self) -> Option<Waker> {

@@ -1,0 +1,114 @@
+//! What was still alive at a limit: told to finish and past the drain limit, or past the cut-off.
+//!
+//! Only the program's own stop sets the exit code. What is cut off in a scope that was stopped alone
+//! before that is a failure that the program isolates: it goes on.
+
+use std::sync::Arc;
+
+use super::Program;
+use crate::contract::report::{
+    Failure, FailureKind, MOST_LISTED, OverdueTask, Report, Straggler, TaskLabel,
+};
+use crate::phase::Phase;
+use crate::track::node::{Late, Node};
+use crate::track::wakes::WakerId;
+
+impl Program {
+    /// Tells of what was alive at the cut-off of a scope.
+    pub(crate) fn add_stragglers(&self, stragglers: Vec<Straggler>, omitted: u64) {
+        let told = stragglers.clone();
+        if self.is_isolated() {
+            let lines = stragglers.iter().map(|straggler| format!("{straggler}, at the cut-off"));
+            self.isolate(lines.collect(), omitted);
+        } else {
+            self.lock().report.add_stragglers(stragglers, omitted);
+        }
+        told.iter().for_each(super::log::straggler);
+    }
+
+    /// Notes the graceful work that is about to be cancelled at the drain limit of a scope, if there is
+    /// any, and for what it was waiting. What is cut off altogether is a straggler instead. Others are
+    /// yet to be told of what it returns: what they do may block.
+    pub(crate) fn note_overdue(&self, node: &Arc<Node>) -> Vec<OverdueTask> {
+        let now = self.now();
+        let Some(late) = node.late(now) else { return Vec::new() };
+        let state = self.lock();
+        let limit = state.machine.drain_limit(node.id);
+        let cut = state.machine.is_cut_off(node.id);
+        drop(state);
+        let Some(limit) = limit.filter(|_| !cut) else { return Vec::new() };
+        let Late { graceful, graceful_omitted, plain, plain_omitted } = late;
+        let awaited = self.awaited_by(&graceful);
+        let work = graceful.into_iter().zip(awaited).map(|((task, _), waiting_for)| OverdueTask {
+            task,
+            limit,
+            waiting_for,
+        });
+        let work: Vec<_> = work.collect();
+        if self.is_isolated() {
+            let lines = work.iter().map(|overdue| format!("{overdue}, at its drain limit"));
+            self.isolate(lines.collect(), graceful_omitted);
+        } else {
+            let mut state = self.lock();
+            state.report.add_overdue(work.clone(), graceful_omitted);
+            state.report.add_beside(plain, plain_omitted);
+        }
+        work
+    }
+
+    /// Whether what is cut off now belongs to the stop of a scope alone.
+    fn is_isolated(&self) -> bool {
+        let state = self.lock();
+        let running = state.machine.phase(state.machine.root()) == Phase::Running;
+        running && !state.machine.is_stopping()
+    }
+
+    fn isolate(&self, lines: Vec<String>, omitted: u64) {
+        let at = self.now();
+        let kind = FailureKind::CutOff;
+        let mut state = self.lock();
+        for origin in lines {
+            let failure = Failure { at, kind, origin, messages: Vec::new(), fatal: false };
+            state.report.add_failure(failure);
+        }
+        state.report.failures_omitted += omitted;
+    }
+
+    /// Returns for each task the one whose handle it awaits with its own waker, if there is one.
+    fn awaited_by(&self, tasks: &[(Straggler, WakerId)]) -> Vec<Option<TaskLabel>> {
+        let mut awaited = vec![None; tasks.len()];
+        for node in self.nodes() {
+            node.each_awaited(|waits, label| {
+                for (place, _) in
+                    awaited.iter_mut().zip(tasks).filter(|(_, (_, own))| *own == waits)
+                {
+                    place.get_or_insert_with(label);
+                }
+            });
+        }
+        awaited
+    }
+}
+
+impl Report {
+    /// Adds what was alive at the cut-off.
+    pub(super) fn add_stragglers(&mut self, stragglers: Vec<Straggler>, omitted: u64) {
+        self.stragglers_omitted += omitted + add(&mut self.stragglers, stragglers);
+    }
+
+    fn add_overdue(&mut self, overdue: Vec<OverdueTask>, omitted: u64) {
+        self.overdue_omitted += omitted + add(&mut self.overdue, overdue);
+    }
+
+    fn add_beside(&mut self, plain: Vec<Straggler>, omitted: u64) {
+        self.beside_overdue_omitted += omitted + add(&mut self.beside_overdue, plain);
+    }
+}
+
+/// Adds what there is room for; returns how much that was not.
+fn add<T>(list: &mut Vec<T>, more: Vec<T>) -> u64 {
+    let room = MOST_LISTED.saturating_sub(list.len());
+    let left = more.len().saturating_sub(room) as u64;
+    list.extend(more.into_iter().take(room));
+    left
+}
