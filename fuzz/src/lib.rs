@@ -77,8 +77,10 @@ impl Bytes<'_> {
     }
 
     fn load(&mut self) -> Load {
-        let plain = self.one() % 2 == 1;
-        Load { graceful: self.hanging(), plain, cleanup: self.hanging(), hooks: self.hanging() }
+        let bits = self.one();
+        let (plain, kept) = (bits % 2 == 1, bits & 2 != 0);
+        let (graceful, cleanup, hooks) = (self.hanging(), self.hanging(), self.hanging());
+        Load { graceful, plain, cleanup, hooks, kept }
     }
 
     fn plan(&mut self) -> Plan {
@@ -92,7 +94,7 @@ impl Bytes<'_> {
             5..8 => Step::Stop(self.at()),
             8..10 => Step::Left(self.at()),
             10..14 => Step::Open(self.plan()),
-            14 => Step::CutOff,
+            14 => Step::Spawn(self.at(), (self.one() / 4).into()),
             _ => match self.one() % 8 {
                 0 => Step::Deadline,
                 1 => Step::Force,

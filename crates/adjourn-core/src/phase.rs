@@ -32,6 +32,10 @@
 //! on. A scope that is still there when its share is over is *overdue*: its parent and what it
 //! depends on go ahead, but its tasks have until the cut-off.
 //!
+//! A scope that has no task, but a handle, is *open*: it takes work for as long as its parent does,
+//! and nobody waits for it (`phase/open.rs`). It closes before its parent does, and before a scope that it
+//! depends on fires.
+//!
 //! Whoever stops a scope also stops the scopes that depend on it, since they need it.
 //!
 //! Dependencies are declared when a scope is opened, so they have no cycle of their own. With the
@@ -55,12 +59,11 @@
 //! # Cost
 //!
 //! Constant for each event and each scope that it moves (amortised), whatever the depth: nothing
-//! recurses. A stop sorts the scopes that it reaches by age, which is their order of levels. While
-//! the root waits for nothing but empty scopes that were opened during the stop, each event looks at
-//! all scopes; it then goes ahead of them, so that this does not last.
+//! recurses. A stop sorts the scopes that it reaches by age, which is their order of levels.
 
 mod cycle;
 mod limits;
+mod open;
 mod stops;
 mod transitions;
 mod tree;
@@ -192,10 +195,6 @@ pub(crate) struct Machine {
     /// Scopes that only their dependents kept from firing when they were looked at; some may have
     /// fired since.
     blocked: Vec<u32>,
-    /// Scopes below the root in which something goes on.
-    occupied: usize,
-    /// Scopes that were opened during a stop and have not ended.
-    newcomers: usize,
     finished: bool,
 }
 
@@ -236,8 +235,6 @@ impl Machine {
             active: 0,
             unfired: 0,
             blocked: Vec::new(),
-            occupied: 0,
-            newcomers: 0,
             finished: false,
         }
     }
@@ -253,14 +250,12 @@ impl Machine {
     /// ended or fired, and its own ancestors, which stop after it anyway.
     ///
     /// A scope that is opened into a stop joins it. If its parent has fired, it fires at once; if
-    /// its parent is Cancelling or Closing, so is it cancelled at once. Being empty does not end
-    /// such a scope, so that a cleanup can spawn into it: it goes on until it has had a task
-    /// ([`Event::Live`]), is left ([`Event::Left`]), or its time is over. It also joins the stop of
-    /// a scope that it depends on and that waits to fire.
+    /// its parent is Cancelling or Closing, so is it cancelled at once. It also joins the stop of a
+    /// scope that it depends on and that waits to fire. While it is empty it is open, as any scope
+    /// with a handle: it takes work, and holds up nobody.
     ///
-    /// A parent that is still Draining keeps its limits and is not cancelled before the new scope
-    /// has ended or is overdue. The exception: when nothing goes on in the program but tasks
-    /// that are yet to be cancelled, scopes that have had no task so far are passed over.
+    /// A parent that is still Draining keeps its limits and is not cancelled before a new scope with
+    /// a task in it has ended or is overdue.
     pub(crate) fn open(
         &mut self,
         now: Duration,
@@ -273,6 +268,7 @@ impl Machine {
         }
         let parent = self.tree.find(parent)?;
         let index = self.tree.open(parent, depends_on)?;
+        self.wait_again(parent);
         let levels = self.tree.levels(index);
         let (phase, stop) = (self.tree[parent].phase, self.tree[parent].stop);
         let node = &self.tree[index];
@@ -284,9 +280,6 @@ impl Machine {
         let node = &mut self.tree[index];
         node.levels = levels;
         node.top = stop.is_none();
-        node.fresh = phase >= Phase::Draining || (node.top && earliest.is_some());
-        node.newcomer = node.fresh;
-        self.newcomers += usize::from(node.fresh);
         if let Some(stop) = earliest {
             self.join(index, stop);
         }
@@ -422,12 +415,17 @@ impl Machine {
                     self.stop_scope(index);
                 }
             }
-            Event::Graceful(id, alive) => self.change(id, |node| node.graceful = Some(alive)),
-            Event::Live(id, alive) => self.change(id, |node| {
-                node.live = Some(alive);
-                node.left &= !alive;
-                node.fresh &= !alive;
-            }),
+            Event::Graceful(id, alive) => {
+                self.change(id, |node| node.graceful = Some(alive));
+                self.wait_if(alive, id);
+            }
+            Event::Live(id, alive) => {
+                self.change(id, |node| {
+                    node.live = Some(alive);
+                    node.left &= !alive;
+                });
+                self.wait_if(alive, id);
+            }
             Event::Closed(id) => self.change(id, |node| node.closed = node.phase == Phase::Closing),
             Event::Occupied(id) => self.change(id, |node| {
                 if node.phase == Phase::Closing && !node.cut {
@@ -436,7 +434,6 @@ impl Machine {
             }),
             Event::Left(id) => self.change(id, |node| {
                 node.left = true;
-                node.fresh = false;
             }),
             Event::Idle => {
                 self.stop_program(Duration::ZERO);
@@ -459,6 +456,13 @@ impl Machine {
                 self.actions.clear();
                 self.finish(Phase::Forced);
             }
+        }
+    }
+
+    /// Before anything follows from it: a scope with a task in it is waited for.
+    fn wait_if(&mut self, alive: bool, id: ScopeId) {
+        if let Some(index) = self.tree.find(id).filter(|_| alive) {
+            self.wait_again(index);
         }
     }
 

@@ -246,20 +246,19 @@ fn a_graceful_task_that_comes_while_a_child_drains_is_waited_for(config: Config)
     let exit = Program::new(config).run(async move {
         let parent = scope("parent");
         let child = parent.scope("child");
-        let spawned = Gate::new();
-        let (opens, says) = (spawned.clone(), said.clone());
+        let (spawned, drained) = (Gate::new(), Gate::new());
+        let (opens, says, over) = (spawned.clone(), said.clone(), drained.clone());
         drop(child.spawn_graceful(move |stop| async move {
             stop.requested().await;
             spawned.wait().await;
+            over.open();
         }));
         let spawns = parent.clone();
         drop(parent.spawn(async move {
             spawns.stop_token().requested().interruptible().await;
             drop(spawns.spawn_graceful(move |_| async move {
                 opens.open();
-                while child.phase() < Phase::Stopped {
-                    yields(1).await;
-                }
+                drained.wait().await;
                 yields(100).await;
                 says.say("late");
             }));

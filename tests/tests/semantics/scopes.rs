@@ -45,7 +45,7 @@ fn scopes_have_names_and_paths(config: Config) {
 }
 
 fn a_scope_is_typed_by_the_backend_that_runs_it(config: Config) {
-    use adjourn::{FailureKind, async_std::AsyncStd, smol::Smol, tokio::Tokio};
+    use adjourn::{async_std::AsyncStd, smol::Smol, tokio::Tokio};
 
     /// Spawns on the backend's own type, if the scope runs on that.
     async fn spawns_on<B: rt::Spawner>(name: &str, scope: &Scope) -> Option<String> {

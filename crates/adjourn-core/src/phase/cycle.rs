@@ -40,7 +40,7 @@ impl Machine {
     /// One of those that the scope waits for in order to fire or to have its turn.
     fn waits_for(&self, index: u32) -> Option<u32> {
         let node = &self.tree[index];
-        let waited = |&index: &u32| !self.tree[index].released;
+        let waited = |&index: &u32| !self.tree[index].released && !self.tree[index].open;
         if self.may_fire(index) {
             let mut dependents = node.dependents.iter().map(|edge| edge.node);
             dependents.find(waited)

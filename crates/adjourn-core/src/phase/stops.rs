@@ -51,6 +51,7 @@ impl Machine {
 
     pub(super) fn stop_scope(&mut self, index: u32) {
         if self.tree[index].stop.is_some() {
+            self.show_out(index); // it was open for others, perhaps, and is asked itself now
             return;
         }
         let stop = match self.program {
@@ -189,7 +190,6 @@ impl Machine {
         // In this order, which is not that of the work so far: dependents close first.
         for &index in members.iter().rev() {
             self.settle(index);
-            self.count(index);
         }
     }
 
@@ -230,7 +230,7 @@ impl Machine {
         }
         let id = self.tree.id(index);
         let node = &mut self.tree[index];
-        node.fresh = false;
+        node.shown_out = true;
         if !node.gone() {
             node.cut = true;
             self.actions.push_back(Action::CutOff(id));

@@ -67,10 +67,6 @@ impl Machine {
         loop {
             while let Some(index) = self.work.pop_front() {
                 self.settle(index);
-                self.count(index);
-            }
-            if self.waits_for_fresh_only() && self.pass_over_fresh() {
-                continue;
             }
             if self.unfired == 0 {
                 self.blocked.clear();
@@ -87,58 +83,6 @@ impl Machine {
         }
     }
 
-    /// Notes whether something goes on in a scope.
-    pub(super) fn count(&mut self, index: u32) {
-        if index == ROOT {
-            return;
-        }
-        let node = &mut self.tree[index];
-        let occupied = node.is_occupied();
-        if occupied != mem::replace(&mut node.counted, occupied) {
-            match occupied {
-                true => self.occupied += 1,
-                false => self.occupied -= 1,
-            }
-        }
-    }
-
-    /// Whether nothing but empty scopes that were opened during the stop keeps the root draining.
-    /// Who could spawn into them is a task above, perhaps, which is cancelled only after them: to
-    /// wait for one another would take until the limit.
-    fn waits_for_fresh_only(&self) -> bool {
-        let root = &self.tree[ROOT];
-        root.phase == Phase::Draining
-            && root.busy > 0
-            && root.graceful == Some(false)
-            && self.occupied == 0
-            && self.newcomers > 0
-    }
-
-    /// Cancels such scopes, as if they had been opened a little later, and goes ahead of them and of
-    /// what only waits for them. They are still waited for at the end. Returns whether there were
-    /// any.
-    fn pass_over_fresh(&mut self) -> bool {
-        let mut any = false;
-        // Children before their parents: what has a scope in it that still has its turn waits for it.
-        let mut indices = self.tree.indices();
-        indices.sort_unstable_by_key(|&index| std::cmp::Reverse(self.tree[index].born));
-        for index in indices {
-            let node = &self.tree[index];
-            if index == ROOT || node.released || node.busy > 0 || node.is_occupied() {
-                continue;
-            }
-            match node.phase {
-                Phase::Draining if node.fresh => self.cancel(index),
-                Phase::Cancelling if node.fresh => {}
-                Phase::Closing => {} // its hooks are over
-                _ => continue,
-            }
-            self.release(index);
-            any = true;
-        }
-        any
-    }
-
     /// Takes one scope as far as it can go.
     pub(super) fn settle(&mut self, index: u32) {
         let node = &self.tree[index];
@@ -149,9 +93,9 @@ impl Machine {
                     self.close(index);
                 }
             } else if self.may_fire(index) {
-                if self.tree[index].blockers == 0 {
+                if node.blockers == 0 && !self.show_out_dependents(index) {
                     self.fire(index);
-                } else if !node.listed {
+                } else if !self.tree[index].listed {
                     self.tree[index].listed = true;
                     self.blocked.push(index);
                 }
@@ -159,25 +103,34 @@ impl Machine {
         }
 
         let now = self.now;
-        let node = &mut self.tree[index];
+        let node = &self.tree[index];
         if node.phase < Phase::Draining || node.phase >= Phase::Stopped {
             return;
         }
+        if self.keep_open(index) {
+            let parent = self.tree[self.tree[index].parent].phase;
+            if self.tree[index].phase == Phase::Draining && parent >= Phase::Cancelling {
+                self.cancel(index);
+            }
+            return;
+        }
+        let node = &self.tree[index];
         if let (Some(stop), None, 0, false) = (node.stop, node.share, node.busy, node.released) {
+            let parents = self.tree[node.parent].share.filter(|_| node.was_open);
             let cut_off = self.stops[stop as usize].cut_off;
-            node.share = Some(self.limits.share(now, cut_off, node.levels));
+            let share = parents.unwrap_or_else(|| self.limits.share(now, cut_off, node.levels));
+            self.tree[index].share = Some(share);
             self.active += 1;
         }
+        let node = &self.tree[index];
         if node.phase == Phase::Draining && node.drained(now) {
             self.cancel(index);
         }
         let node = &self.tree[index];
-        if node.phase == Phase::Cancelling && node.gone() && !node.fresh {
-            let alone = match index {
-                ROOT => node.children.is_empty(),
-                _ => node.busy == 0,
-            };
-            if alone {
+        if node.phase == Phase::Cancelling && node.gone() && node.busy == 0 {
+            // What has no task below it goes first. The root waits for those that are overdue too.
+            let alone = index != ROOT || node.children.is_empty();
+            if !self.show_out_children(index) && alone {
                 self.close(index);
             }
         }
@@ -186,9 +139,12 @@ impl Machine {
             self.actions.push_back(Action::Close(self.tree.id(index)));
         }
         let node = &self.tree[index];
-        if node.phase == Phase::Closing && node.closed && node.gone() && node.children.is_empty() {
-            self.end(index);
-            return;
+        if node.phase == Phase::Closing && node.closed && node.gone() {
+            if node.children.is_empty() {
+                self.end(index);
+                return;
+            }
+            self.show_out_children(index);
         }
         if let Some(level) = self.overdue_at(index) {
             if now >= level {
@@ -220,7 +176,11 @@ impl Machine {
     }
 
     pub(super) fn cancel(&mut self, index: u32) {
-        self.tree[index].phase = Phase::Cancelling;
+        let node = &mut self.tree[index];
+        node.phase = Phase::Cancelling;
+        if node.open_children > 0 {
+            self.work.extend(&node.children); // open ones follow it
+        }
         self.actions.push_back(Action::Cancel(self.tree.id(index)));
     }
 
@@ -239,7 +199,17 @@ impl Machine {
         if node.share.is_some() {
             self.active -= 1;
         }
-        let parent = node.parent;
+        if mem::take(&mut node.open) {
+            let parent = node.parent;
+            self.tree[parent].open_children -= 1;
+        } else {
+            self.wait_no_more(index);
+        }
+    }
+
+    /// Its parent and what it depends on do not wait for the scope any longer.
+    pub(super) fn wait_no_more(&mut self, index: u32) {
+        let parent = self.tree[index].parent;
         if index != ROOT {
             let parent_node = &mut self.tree[parent];
             parent_node.busy -= 1;
@@ -266,9 +236,6 @@ impl Machine {
         let node = &mut self.tree[index];
         node.phase = Phase::Stopped;
         let parent = node.parent;
-        self.count(index);
-        let node = &mut self.tree[index];
-        self.newcomers -= usize::from(mem::take(&mut node.newcomer));
         if let Some(stop) = node.stop {
             self.leave(stop as usize);
         }

@@ -34,11 +34,13 @@ pub(super) struct Node {
     place: u32,
     /// Those that have not ended.
     pub(super) children: Vec<u32>,
-    /// Children that are still waited for: neither ended nor overdue.
+    /// Children that are still waited for: neither ended, nor overdue, nor open.
     pub(super) busy: u32,
     pub(super) needs: Vec<Edge>,
     pub(super) dependents: Vec<Edge>,
-    /// Dependents that are still waited for: neither ended nor overdue.
+    /// Children that are open.
+    pub(super) open_children: u32,
+    /// Dependents that are still waited for: neither ended, nor overdue, nor open.
     pub(super) blockers: u32,
     /// The stop that it belongs to, once asked to stop.
     pub(super) stop: Option<u32>,
@@ -55,12 +57,12 @@ pub(super) struct Node {
     /// Its parent was not asked to stop when it was.
     pub(super) top: bool,
     pub(super) left: bool,
-    /// Opened during a stop, and nothing has happened in it: being empty does not end it.
-    pub(super) fresh: bool,
-    /// Opened during a stop, and counted in `newcomers`.
-    pub(super) newcomer: bool,
-    /// Counted in `occupied`.
-    pub(super) counted: bool,
+    /// Empty in a stop, and yet it takes work: nobody waits for it. See `open.rs`.
+    pub(super) open: bool,
+    /// It was open once: its limits are its parent's.
+    pub(super) was_open: bool,
+    /// Nothing keeps it open: it was asked to stop itself, or what it follows is about to.
+    pub(super) shown_out: bool,
     /// Its tasks are not waited for any longer.
     pub(super) cut: bool,
     pub(super) closed: bool,
@@ -103,11 +105,6 @@ impl Tree {
     pub(super) fn find(&self, id: ScopeId) -> Option<u32> {
         let node = self.get(id)?;
         (node.phase != Phase::Stopped).then_some(id.index)
-    }
-
-    /// All scopes that have not been freed.
-    pub(super) fn indices(&self) -> Vec<u32> {
-        self.nodes.iter().map(|(index, _)| index as u32).collect()
     }
 
     pub(super) fn contains(&self, index: u32) -> bool {
@@ -252,6 +249,7 @@ impl Node {
             place: 0,
             children: Vec::new(),
             busy: 0,
+            open_children: 0,
             needs: Vec::new(),
             dependents: Vec::new(),
             blockers: 0,
@@ -263,9 +261,9 @@ impl Node {
             live: None,
             top: true,
             left: false,
-            fresh: false,
-            newcomer: false,
-            counted: false,
+            open: false,
+            was_open: false,
+            shown_out: false,
             cut: false,
             closed: false,
             postponed: false,
@@ -280,20 +278,9 @@ impl Node {
         let Some(share) = self.share else {
             return false;
         };
-        let idle = self.graceful == Some(false) && !self.fresh;
+        let idle = self.graceful == Some(false);
         let late = share.drain != NEVER && now >= share.drain;
         self.busy == 0 && (idle || late)
-    }
-
-    /// Something goes on in it, as far as is known, that it is waited for: not tasks that are yet
-    /// to be cancelled.
-    pub(super) fn is_occupied(&self) -> bool {
-        match self.phase {
-            Phase::Draining => self.graceful != Some(false),
-            Phase::Cancelling => !self.gone(),
-            Phase::Closing => !self.closed || !self.gone(),
-            _ => false,
-        }
     }
 
     /// No task is waited for.

@@ -46,11 +46,13 @@ use crate::track::table::{Chunk, TaskRef, flag};
 #[derive(Clone)]
 pub struct StopToken {
     node: Arc<Node>,
+    /// The task that took it, for what is waited for outside of tasks.
+    taker: Option<TaskRef>,
 }
 
 impl StopToken {
     pub(crate) fn new(node: Arc<Node>) -> StopToken {
-        StopToken { node }
+        StopToken { node, taker: context::task() }
     }
 
     /// Returns the token of the current scope.
@@ -72,7 +74,7 @@ impl StopToken {
     ///
     /// [`NoScope`] outside of a program.
     pub fn try_current() -> Result<StopToken, NoScope> {
-        context::scope().map(|node| StopToken { node }).ok_or(NoScope)
+        context::scope().map(StopToken::new).ok_or(NoScope)
     }
 
     /// Returns whether the scope has been asked to stop. The task that calls it is graceful from then
@@ -92,13 +94,15 @@ impl StopToken {
     /// graceful from then on: [who asks](StopToken#who-asks-is-graceful).
     ///
     /// Polled outside of every task, by a framework that spawns it on the executor by itself, it counts
-    /// for the task that called `requested`, or for `main` where no task did.
+    /// for the task that called `requested`, else for the one that took the token, and for `main` where
+    /// no task did either.
     ///
     /// # Cancel safety
     ///
     /// Dropping it loses nothing: another one resolves at once.
     pub fn requested(&self) -> Requested {
-        Requested { node: self.node.clone(), key: None, own: None, maker: context::task() }
+        let maker = context::task().or(self.taker);
+        Requested { node: self.node.clone(), key: None, own: None, maker }
     }
 
     /// Returns the first cause of the program's stop; `None` before it, and when only this scope
@@ -140,7 +144,7 @@ pub struct Requested {
     key: Option<WaitKey>,
     /// The scope of the task that polls it, where that is below `node`.
     own: Option<Own>,
-    /// The task that made it.
+    /// The task for which it counts where no task polls it.
     maker: Option<TaskRef>,
 }
 

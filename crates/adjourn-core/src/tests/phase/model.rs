@@ -30,9 +30,11 @@ pub struct Load {
     pub cleanup: u64,
     /// Hooks end so long after `Close`.
     pub hooks: u64,
+    /// Whether a handle is kept: it takes work though it is empty.
+    pub kept: bool,
 }
 
-pub const IDLE: Load = Load { graceful: 0, plain: false, cleanup: 0, hooks: 0 };
+pub const IDLE: Load = Load { graceful: 0, plain: false, cleanup: 0, hooks: 0, kept: false };
 /// One plain task that never yields.
 pub const STUCK: Load = Load { plain: true, cleanup: NEVER, ..IDLE };
 
@@ -53,8 +55,6 @@ pub struct Seen {
     pub left: bool,
     /// Opened into a parent that was Cancelling or Closing.
     pub late: bool,
-    /// Opened after a stop had begun.
-    pub fresh: bool,
     pub phase: Phase,
     pub drain_limit: Option<Duration>,
     pub level_limit: Option<Duration>,
@@ -136,7 +136,6 @@ impl Sim {
             end: None,
             left: false,
             late: false,
-            fresh: false,
             phase: Phase::Running,
             drain_limit: None,
             level_limit: None,
@@ -156,8 +155,7 @@ impl Sim {
         let index = self.add(id, Some(parent), &needs, load);
         let above = &self.scopes[parent];
         let late = above.cancel.is_some() || above.close.is_some();
-        let fresh = self.first_stop.is_some();
-        (self.scopes[index].late, self.scopes[index].fresh) = (late, fresh);
+        self.scopes[index].late = late;
         self.act();
         Some(index)
     }
@@ -179,7 +177,21 @@ impl Sim {
             Event::Force => self.forced = true,
             _ => {}
         }
-        self.machine.handle(self.now, event);
+        self.say_all(&[event]);
+    }
+
+    /// Says what is alive in a scope, all at once as a driver does.
+    fn say_tasks(&mut self, index: usize) {
+        let scope = &self.scopes[index];
+        let id = scope.id;
+        let left = !scope.live && !scope.load.kept && scope.parent.is_some();
+        let tasks = [Event::Graceful(id, scope.graceful), Event::Live(id, scope.live)];
+        let all: Vec<_> = tasks.into_iter().chain(left.then_some(Event::Left(id))).collect();
+        self.say_all(&all);
+    }
+
+    fn say_all(&mut self, events: &[Event]) {
+        self.machine.handle_all(self.now, events.iter().copied());
         if self.watch {
             self.look();
         }
@@ -198,7 +210,9 @@ impl Sim {
                 (self.machine.drain_limit(scope.id), self.machine.level_limit(scope.id));
             assert!(drain <= level, "graceful tasks outlast the level: {scope:?}");
             for (before, now) in [(scope.drain_limit, drain), (scope.level_limit, level)] {
-                assert!(before.is_none() || now.is_none() || now <= before, "more time: {scope:?}");
+                // One that was open has its parent's.
+                let less = before.is_none() || now.is_none() || now <= before;
+                assert!(less || scope.load.kept, "more time: {scope:?}");
             }
             scope.drain_limit = drain.or(scope.drain_limit);
             scope.level_limit = level.or(scope.level_limit);
@@ -231,15 +245,12 @@ impl Sim {
             || self.cut_off_came()
     }
 
-    /// It was opened during the stop, or into a scope that was closing by itself, and has had no task,
-    /// or is over but for such scopes in it; or for scopes that were opened into it once it was
-    /// cancelled, which have no order.
-    fn idle(&self, scope: &Seen) -> bool {
+    /// It has no task, and takes work for as long as its parent does: nobody waits for it.
+    fn is_open(&self, scope: &Seen) -> bool {
         let index = self.by_id[&scope.id];
         let mut inside = self.scopes.iter().filter(|other| other.parent == Some(index));
-        (scope.fresh || scope.late || scope.closed)
-            && !scope.live
-            && inside.all(|inner| self.went(inner) || self.idle(inner) || inner.late)
+        let empty = scope.load.kept && !scope.left && !scope.live && scope.fire.is_some();
+        empty && inside.all(|inner| self.went(inner) || self.is_open(inner))
     }
 
     pub fn cut_off_came(&self) -> bool {
@@ -260,19 +271,15 @@ impl Sim {
         assert_eq!((scope.fire, scope.cancel, scope.close, scope.end), (None, None, None, None));
         if self.watch && self.ordered {
             for dependent in self.scopes.iter().filter(|other| other.needs.contains(&index)) {
-                let went = self.went(dependent) || self.idle(dependent);
-                assert!(went, "{scope:?} before {dependent:?}");
+                assert!(self.went(dependent), "{scope:?} before {dependent:?}");
             }
         }
-        let (id, load) = (scope.id, scope.load);
+        let load = scope.load;
         self.scopes[index].fire = Some(self.now);
         if load.graceful > 0 {
             self.at(load.graceful, Later::Drained(index));
         }
-        let scope = &self.scopes[index];
-        let (graceful, live) = (scope.graceful, scope.live);
-        self.say(Event::Graceful(id, graceful));
-        self.say(Event::Live(id, live));
+        self.say_tasks(index);
     }
 
     pub fn cancel(&mut self, index: usize) {
@@ -285,18 +292,17 @@ impl Sim {
             if scope.graceful {
                 assert!(late || self.cut_off_came(), "graceful tasks cancelled: {scope:?}");
             }
-            // An empty scope that was opened during the stop may be passed over.
-            let passed_over = scope.fresh && !scope.live;
-            for child in self.scopes.iter().filter(parent).filter(|_| !passed_over) {
-                assert!(self.went(child) || self.idle(child), "{scope:?} before {child:?}");
+            for child in self.scopes.iter().filter(parent) {
+                assert!(self.went(child) || self.is_open(child), "{scope:?} before {child:?}");
             }
         }
         let cleanup = scope.load.cleanup;
-        let (id, live) = (scope.id, scope.live);
+        let live = scope.live;
         self.scopes[index].cancel = Some(self.now);
         if live && cleanup == 0 {
-            self.scopes[index].live = false;
-            self.say(Event::Live(id, false));
+            let scope = &mut self.scopes[index];
+            (scope.graceful, scope.live) = (false, false);
+            self.say_tasks(index);
         } else if live {
             self.at(cleanup, Later::Cleaned(index));
         }
@@ -388,14 +394,14 @@ impl Sim {
             Later::Drained(_) if scope.cancel.is_none() => {
                 scope.graceful = false;
                 scope.live = scope.load.plain;
-                let live = scope.live;
-                self.say(Event::Graceful(id, false));
-                self.tell(Event::Live(id, live));
+                self.say_tasks(index);
+                self.act();
             }
             Later::Drained(_) => {}
             Later::Cleaned(_) => {
-                scope.live = false;
-                self.tell(Event::Live(id, false));
+                (scope.graceful, scope.live) = (false, false);
+                self.say_tasks(index);
+                self.act();
             }
             Later::Closed(_) => {
                 scope.closed = true;
@@ -470,6 +476,8 @@ pub enum Step {
     Wait(u64),
     Stop(usize),
     Left(usize),
+    /// A graceful task of so many milliseconds comes into a scope that takes one.
+    Spawn(usize, u64),
     Open(Plan),
     CutOff,
     Deadline,
@@ -503,11 +511,29 @@ impl Sim {
                     self.tell(Event::Left(id));
                 }
             }
+            Step::Spawn(at, millis) => self.spawn(at % count, *millis),
             Step::Open(plan) => self.open_plan(plan),
             Step::CutOff => self.tell(Event::CutOff),
             Step::Deadline => self.tell(Event::Deadline),
             Step::Force => self.tell(Event::Force),
         }
+    }
+
+    /// Spawns as a driver does: while the machine says that the scope drains, or before.
+    pub fn spawn(&mut self, index: usize, millis: u64) {
+        let scope = &mut self.scopes[index];
+        let takes = scope.load.kept && !scope.left && !scope.graceful;
+        if !takes || self.machine.phase(scope.id) > Phase::Draining {
+            return;
+        }
+        (scope.graceful, scope.live) = (true, true);
+        if scope.fire.is_none() {
+            scope.load.graceful = millis.max(1);
+            return;
+        }
+        self.at(millis.max(1), Later::Drained(index));
+        self.say_tasks(index);
+        self.act();
     }
 
     /// Stops the program, and checks that it is over by its deadline, once.
