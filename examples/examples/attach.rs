@@ -16,7 +16,7 @@ async fn program() {
             sleep(Duration::from_millis(500)).await;
         }
     };
-    drop(task("ticker").spawn(ticking.on_cancel(async { println!("ticker: cleaned up") })));
+    task("ticker").spawn(ticking.on_cancel(async { println!("ticker: cleaned up") }));
     println!("Ctrl-C ends it");
 }
 

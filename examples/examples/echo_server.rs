@@ -38,8 +38,9 @@ async fn serve(address: SocketAddr) -> io::Result<()> {
                 // All under one name, so that the report counts them together. The scope ends by
                 // itself, with its last task.
                 let connection = scope("connection").task(peer.to_string());
-                // A client that resets its connection is worth a line in the report, not a stop.
-                drop(connection.spawn_graceful(|stop| echo(stream, stop).or_report()));
+                // A client that resets its connection is worth a line in the report, not a stop. Graceful
+                // from the start: what was accepted is served, also when the stop comes before its first poll.
+                connection.spawn_graceful(|stop| echo(stream, stop).or_report());
             }
             Err(error) => {
                 eprintln!("accept: {error}"); // out of file descriptors, say: later there may be
@@ -59,5 +60,5 @@ fn main() -> Exit {
     };
     on_backend!(Runner => Runner::new()
         .on_stopped(|| println!("all connections closed"))
-        .run_graceful(|_| serve(address)))
+        .run(serve(address)))
 }

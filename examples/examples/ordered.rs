@@ -11,13 +11,13 @@ fn start(part: &Scope) {
     for number in 1..=2 {
         let name = format!("{} {number}", part.name());
         let task = part.task(name.clone());
-        drop(task.spawn_graceful(|stop| async move {
+        task.spawn_graceful(|stop| async move {
             println!("{name}: started");
             stop.requested().await;
             println!("{name}: asked to stop");
             sleep(Duration::from_millis(100 * number)).await;
             println!("{name}: finished");
-        }));
+        });
     }
     let name = part.name().to_owned();
     part.on_stopped(async move {

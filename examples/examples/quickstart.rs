@@ -19,7 +19,7 @@ async fn work(name: &'static str, ticks: u32) {
 fn main() -> Exit {
     on_backend!(Runner => Runner::new().run(async {
         println!("Ctrl-C ends it");
-        drop(task("short").spawn(work("short", 5)));
-        drop(task("long").spawn(work("long", 10)));
+        task("short").spawn(work("short", 5));
+        task("long").spawn(work("long", 10));
     }))
 }

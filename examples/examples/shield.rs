@@ -19,12 +19,12 @@ async fn count(name: &'static str) {
 fn main() -> Exit {
     on_backend!(Runner => Runner::new().run(async {
         // In place: the task itself cannot be cancelled before the section is over.
-        drop(task("in place").spawn(async {
+        task("in place").spawn(async {
             shield(count("in place")).await;
             // Its first yield after it: cancelled meanwhile, it ends here.
             future::yield_now().await;
             println!("in place: not stopped");
-        }));
+        });
 
         // Apart: a task of its own, which goes on whatever becomes of the one that waits for it.
         let counting = task("apart").spawn_shielded(count("apart"));

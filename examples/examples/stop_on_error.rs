@@ -50,8 +50,8 @@ async fn watch(name: &'static str) {
 
 fn main() -> Exit {
     on_backend!(Runner => Runner::new().run(async {
-        drop(task("first").spawn(watch("first")));
-        drop(task("second").spawn(watch("second")));
-        drop(task("adder").spawn(sum(&["1", "20", "three", "4"]).or_stop()));
+        task("first").spawn(watch("first"));
+        task("second").spawn(watch("second"));
+        task("adder").spawn(sum(&["1", "20", "three", "4"]).or_stop());
     }))
 }

@@ -131,7 +131,7 @@ fn main() -> Exit {
             }
         };
         let cleanup = async { println!("cleaned up") };
-        drop(spawn(adjourn_core::FutureExt::on_cancel(ticking, cleanup)));
+        spawn(adjourn_core::FutureExt::on_cancel(ticking, cleanup));
         println!("Ctrl-C ends it");
     })
 }

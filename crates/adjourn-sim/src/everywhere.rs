@@ -21,7 +21,7 @@ use crate::sim::Sim;
 /// use adjourn_sim::{Runner, StopEverywhere};
 ///
 /// let coverage = StopEverywhere::new().seeds(0..4).pairs(200).check(|sim| {
-///     let exit = sim.run(Runner::new(), async { drop(spawn(async {})) });
+///     let exit = sim.run(Runner::new(), async { spawn(async {}); });
 ///     assert!(exit.report().failures.is_empty());
 /// });
 /// assert_eq!(coverage.seeds, 4);

@@ -32,7 +32,7 @@ use crate::world::World;
 /// let sim = Sim::new().fault("save", 2, Fault::Panic);
 /// let exit = sim.run(Runner::new(), async {
 ///     for _ in 0..3 {
-///         drop(spawn(async { fault_point("save").await }));
+///         spawn(async { fault_point("save").await });
 ///     }
 /// });
 /// let total = exit.report().total();

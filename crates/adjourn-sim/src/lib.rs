@@ -35,7 +35,7 @@
 //!     CLEANED.store(0, SeqCst);
 //!     let exit = sim.run(Runner::new(), async {
 //!         let cleanup = async { _ = CLEANED.fetch_add(1, SeqCst) };
-//!         drop(spawn(work().on_cancel(cleanup)));
+//!         spawn(work().on_cancel(cleanup));
 //!     });
 //!     assert!(CLEANED.load(SeqCst) <= 1);
 //!     assert!(exit.exit_code() == 0 || exit.report().forced.is_some());

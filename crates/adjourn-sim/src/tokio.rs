@@ -10,7 +10,7 @@
 //! stop_everywhere(|lab| {
 //!     let exit = lab.run(Runner::new(), async {
 //!         let work = async { tokio::time::sleep(Duration::from_secs(3600)).await };
-//!         drop(spawn(work.on_cancel(async {})));
+//!         spawn(work.on_cancel(async {}));
 //!     });
 //!     assert!(exit.exit_code() == 0 || exit.report().forced.is_some());
 //! });
