@@ -70,7 +70,7 @@ pub struct PhaseSpan {
 pub enum TaskKind {
     /// Dropped at its next yield once its scope is cancelling.
     Plain,
-    /// Told at draining; has until the drain limit.
+    /// Spawned graceful, or it has asked about the stop. Told at draining; has until the drain limit.
     Graceful,
     /// Never cancelled; waited for until the cut-off.
     Shielded,

@@ -268,8 +268,9 @@ impl<E> fmt::Debug for Runner<E> {
 impl<E: Executor> Runner<E> {
     /// Starts the executor, runs `main` on the calling thread, and ends both in order.
     ///
-    /// `main` is plain: it is dropped at its next yield once the program is cancelling. It need be
-    /// neither `Send` nor `'static`.
+    /// `main` is a task like any other: [who asks about the stop](StopToken#who-asks-is-graceful) is
+    /// told and may end by itself, so this serves servers too. A `main` that never asks is dropped at
+    /// its next yield once the program is cancelling. It need be neither `Send` nor `'static`.
     ///
     /// Errors are in the [`Exit`]: options that make no sense, a forbidden signal, a call inside a
     /// running executor. `main` is never polled then.
@@ -282,8 +283,12 @@ impl<E: Executor> Runner<E> {
         self.own(TaskKind::Plain, Location::caller(), |_| main)
     }
 
-    /// As [`run`](Runner::run), with a graceful `main`: it is told at draining and cancelled at the
-    /// drain limit, for `serve().await; pool.close().await`.
+    /// As [`run`](Runner::run), with a `main` that is graceful from the start, whether or not it asks
+    /// about the stop: it is told at draining, and cancelled at the drain limit.
+    ///
+    /// A `main` that closes in its last lines what plain tasks of its scope use waits for them until the
+    /// drain limit: they are cancelled only after it. Close such a thing in
+    /// [`on_stopped`](crate::Scope::on_stopped).
     #[track_caller]
     pub fn run_graceful<M, F>(self, main: M) -> Exit
     where

@@ -172,7 +172,8 @@ impl<B> Scope<B> {
     }
 
     /// Registers what runs when the scope's tasks are gone, and before what it depends on begins
-    /// to stop. The last registered runs first, each at most once.
+    /// to stop. The last registered runs first, each at most once. The place to close what the tasks
+    /// use: whoever opens it may register this then, `main` too.
     ///
     /// Takes a closure, an async closure or a future. A hook of a scope that has ended already is
     /// dropped.
@@ -229,7 +230,8 @@ impl<B: Clone> Scope<B> {
 }
 
 impl<B: Spawner> Scope<B> {
-    /// Spawns a plain task: dropped at its next yield once the scope is cancelling.
+    /// Spawns a plain task: dropped at its next yield once the scope is cancelling. From its first ask
+    /// about the stop on it is graceful: [who asks](StopToken#who-asks-is-graceful).
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output, B>
     where
@@ -240,7 +242,8 @@ impl<B: Spawner> Scope<B> {
         task::start(&self.node, &self.backend, spawn, future)
     }
 
-    /// Spawns a graceful task: told through its token at draining, cancelled at the drain limit.
+    /// Spawns a graceful task: told through its token at draining, cancelled at the drain limit. It is
+    /// graceful from the start, though the stop comes before its first poll.
     #[track_caller]
     pub fn spawn_graceful<F, Fut>(&self, task: F) -> JoinHandle<Fut::Output, B>
     where

@@ -104,7 +104,8 @@ fn current() -> Arc<Node> {
 }
 
 /// Spawns a plain task into the current scope: dropped at its next yield once the scope is
-/// cancelling.
+/// cancelling. From its first ask about the stop on it is graceful:
+/// [who asks](StopToken#who-asks-is-graceful).
 ///
 /// The output, an `Err` too, is the handle's; [`or_stop`](crate::ResultFutureExt::or_stop) makes a
 /// failure stop the program.
@@ -129,6 +130,9 @@ where
 
 /// Spawns a graceful task into the current scope: told at draining through its token, cancelled at
 /// the drain limit.
+///
+/// A task of [`spawn`] comes to be graceful when it first asks about the stop. This one is so from the
+/// start: it is told, though the stop comes before its first poll.
 ///
 /// # Panics
 ///
