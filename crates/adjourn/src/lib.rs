@@ -1,9 +1,11 @@
 //! One `run()` for async programs: start an executor, run the program, end it in order.
 //!
 //! A program is a tree of [scopes](Scope) with tasks in them. It is asked to stop by a signal, a
-//! [`Stopper`], an error, or because it is idle. Its graceful tasks are then told and waited for,
-//! plain ones are cancelled, shielded work and blocking jobs are waited for, and hooks run, all by
-//! one deadline. What comes out is an [`Exit`]: a [`Report`] and the exit code that follows from it.
+//! [`Stopper`], an error, or because it is idle. A task that
+//! [asks about the stop](StopToken#who-asks-is-graceful) is then told, and waited for; all others are
+//! cancelled at their next yield. Shielded work and blocking jobs are waited for, and hooks run. One
+//! deadline bounds all of it. What comes out is an [`Exit`]: a [`Report`] and the exit code that
+//! follows from it.
 //!
 //! ```no_run
 //! use adjourn::{Exit, FutureExt, Scope, run, task};
@@ -18,7 +20,7 @@
 //! fn main() -> Exit {
 //!     run(async {
 //!         let worker = work().on_cancel(async { println!("cleaned up") });
-//!         drop(task("worker").spawn(worker)); // a dropped handle detaches
+//!         task("worker").spawn(worker); // its handle is not kept: it runs by itself
 //!     })
 //! }
 //! ```
@@ -136,7 +138,7 @@ pub mod async_std {
 #[cfg(feature = "tokio")]
 pub use crate::tokio::{Runner, run, run_graceful};
 
-// The programs of these two compile. They are no part of the package.
+// The programs of these pages compile, and run unless they say otherwise. They are no part of the package.
 #[cfg(all(doctest, feature = "tokio", feature = "smol"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
@@ -144,6 +146,10 @@ struct Readme;
 #[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
+
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../../../docs/aiorun.md")]
+struct Aiorun;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/simulation.md")]
