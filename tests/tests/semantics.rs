@@ -31,3 +31,5 @@ mod stop;
 mod tasks;
 #[path = "semantics/tokens.rs"]
 mod tokens;
+#[path = "semantics/watchdog.rs"]
+mod watchdog;

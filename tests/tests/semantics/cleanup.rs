@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use adjourn::{
     FailureKind, FutureExt, Scope, StragglerState, on_cancel_with, shield, spawn, spawn_blocking,
-    spawn_shielded,
+    spawn_shielded, task,
 };
 use futures_util::future::select;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -382,7 +382,7 @@ fn a_cleanup_is_bounded_by_the_cut_off(config: Config) {
     let program = Program::new(config).cut_off_after(millis(200));
     let (stopper, said) = (program.stopper(), log.clone());
     let exit = program.run(async move {
-        drop(spawn(async move {
+        drop(task("cleaning").spawn(async move {
             let work = async {
                 stopper.stop();
                 pending::<()>().await;
@@ -397,7 +397,7 @@ fn a_cleanup_is_bounded_by_the_cut_off(config: Config) {
     });
     exits(&exit, 124);
     log.is(&["dropped"]);
-    assert_eq!(exit.report().stragglers[0].state, StragglerState::Shielded);
+    assert_eq!(straggler(exit.report(), "cleaning").state, StragglerState::Shielded);
 }
 
 fn a_sibling_that_ends_the_inner_hold_lets_the_cleanup_act(config: Config) {

@@ -3,8 +3,6 @@
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::process::abort;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -13,9 +11,11 @@ use std::time::Duration;
 use adjourn::smol::Smol;
 use adjourn::{
     Exit, Failure, FailureKind, IntoHook, MainOutput, Report, Scope, Signal, SignalSource,
-    StopToken, Stopper, Totals, Until,
+    StopToken, Stopper, Straggler, Totals, Until,
 };
 use async_executor::Executor;
+
+pub use crate::watchdog::{MovesOnDrop, moved, unless_it_hangs};
 
 pub type AnyError = Box<dyn Error + Send + Sync>;
 
@@ -57,7 +57,7 @@ impl Config {
 macro_rules! scenarios {
     ($($name:ident),* $(,)?) => {
         $(mod $name {
-            use $crate::harness::{Config, within_a_minute};
+            use $crate::harness::{Config, unless_it_hangs};
 
             scenarios!(@tests $name
                 tokio_current_thread TokioCurrentThread,
@@ -76,29 +76,9 @@ macro_rules! scenarios {
         $(#[test]
         fn $test() {
             let name = concat!(module_path!(), "::", stringify!($test));
-            within_a_minute(name, || super::$name(Config::$config));
+            unless_it_hangs(name, || super::$name(Config::$config));
         })*
     };
-}
-
-/// Ends the process, with the test's name, should the test hang.
-pub fn within_a_minute(name: &'static str, test: impl FnOnce()) {
-    let (over, ended) = mpsc::channel::<()>();
-    let watch = thread::spawn(move || {
-        if ended.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
-            let _ = std::io::Write::write_all(
-                &mut std::fs::OpenOptions::new()
-                    .append(true)
-                    .open("/dev/stderr")
-                    .expect("standard error"),
-                format!("test {name} hangs\n").as_bytes(),
-            );
-            abort();
-        }
-    });
-    test();
-    drop(over);
-    watch.join().expect("the watchdog does not panic");
 }
 
 type Tokio = adjourn::tokio::Runner;
@@ -150,6 +130,11 @@ impl Program {
 
     pub fn timeout(self, span: Duration) -> Program {
         each!(self, runner => runner.timeout(span))
+    }
+
+    /// Without a limit: for work that takes as long as the machine needs.
+    pub fn endless(self) -> Program {
+        self.timeout(Duration::MAX)
     }
 
     /// Cuts off after `span`; on a slow machine what is cut off still has the time to be dropped.
@@ -216,6 +201,7 @@ impl Program {
     pub fn run<O: MainOutput>(self, main: impl Future<Output = O>) -> Exit {
         // Boxed, so that each configuration does not compile each `main`.
         let main: Pin<Box<dyn Future<Output = O> + '_>> = Box::pin(main);
+        let _moves = MovesOnDrop;
         match (self.config, self.runner) {
             (TokioAttached, Any::Tokio(runner)) => on_runtime(|| runner.attach(main)),
             (SmolAttached, Any::Smol(runner)) => {
@@ -241,6 +227,7 @@ impl Program {
     {
         type Main<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
         let main = |stop| -> Main<'_> { Box::pin(main(stop)) };
+        let _moves = MovesOnDrop;
         match (self.config, self.runner) {
             (TokioAttached, Any::Tokio(runner)) => on_runtime(|| runner.attach_graceful(main)),
             (SmolAttached, Any::Smol(runner)) => {
@@ -275,6 +262,7 @@ pub struct Log(Arc<Mutex<Vec<String>>>);
 impl Log {
     pub fn say(&self, what: impl Into<String>) {
         self.0.lock().expect("no panic while it is held").push(what.into());
+        moved();
     }
 
     pub fn all(&self) -> Vec<String> {
@@ -336,7 +324,9 @@ impl Gate {
     }
 
     pub fn open(&self) {
-        self.0.close();
+        if self.0.close() {
+            moved();
+        }
     }
 
     pub fn is_open(&self) -> bool {
@@ -359,6 +349,10 @@ pub fn sleep(span: Duration) -> impl Future<Output = ()> + Send + 'static {
 pub const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
+
+/// Less than 25 s, the limit of a program that sets none: what took less has kept the limit that was
+/// set, however busy the machine.
+pub const UNSET: Duration = Duration::from_secs(20);
 
 pub async fn yields(n: usize) {
     for _ in 0..n {
@@ -431,6 +425,14 @@ pub fn clean(exit: &Exit) {
 pub fn exits(exit: &Exit, code: u8) {
     check(exit);
     assert_eq!(exit.exit_code(), code, "{}", exit.report());
+}
+
+/// Returns the straggler of this name. On a busy machine `main` may be one beside it.
+#[track_caller]
+pub fn straggler<'a>(report: &'a Report, name: &str) -> &'a Straggler {
+    let mut stragglers = report.stragglers.iter();
+    let found = stragglers.find(|straggler| straggler.task.name.as_deref() == Some(name));
+    found.unwrap_or_else(|| panic!("{name:?} is not among the stragglers:\n{report}"))
 }
 
 /// Returns the failures of one kind.

@@ -2,7 +2,6 @@
 
 use std::future::pending;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use adjourn::{FutureExt, Phase, Scope, StopToken, scope, spawn};
 
@@ -273,7 +272,7 @@ fn a_graceful_task_that_comes_while_a_child_drains_is_waited_for(config: Config)
 
 fn deep_scopes_stop(config: Config) {
     // A level has a three-hundredth of the time: with the default's 80 ms a slow machine is late.
-    let program = Program::new(config).timeout(Duration::from_secs(86_400));
+    let program = Program::new(config).endless();
     let stopper = program.stopper();
     let (sent, received) = mpsc::channel();
     let exit = program.run(async move {

@@ -70,7 +70,7 @@ fn stragglers_have_their_name_and_line(config: Config) {
         pending::<()>().await;
     });
     exits(&exit, 124);
-    let [straggler] = &*exit.report().stragglers else { panic!("{}", exit.report()) };
+    let straggler = straggler(exit.report(), "mailer");
     let label = &straggler.task;
     assert_eq!(label.name.as_deref(), Some("mailer"));
     assert_eq!((&*label.scope, label.kind), ("root/mail", TaskKind::Shielded));
@@ -141,7 +141,9 @@ fn lists_are_bounded_and_count_what_they_leave_out(config: Config) {
     exits(&exit, 124);
     let report = exit.report();
     assert_eq!((report.failures.len(), report.failures_omitted), (100, 50));
-    assert_eq!((report.stragglers.len(), report.stragglers_omitted), (100, 50));
+    let omitted = report.stragglers_omitted;
+    assert_eq!(report.stragglers.len(), 100);
+    assert!(omitted == 50 || omitted == 51, "{omitted}: on a busy machine main may be one too");
     assert_eq!(report.reasons.len(), 100);
     assert_eq!(report.tasks.len(), 100);
     assert_eq!(report.total().failed, 150);

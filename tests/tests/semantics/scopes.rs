@@ -285,7 +285,7 @@ fn a_nursery_that_is_dropped_keeps_no_waker(config: Config) {
 fn many_scopes(config: Config) {
     const COUNT: usize = 10_000;
     let count = Arc::new(AtomicUsize::new(0));
-    let program = Program::new(config);
+    let program = Program::new(config).endless();
     let (stopper, counted) = (program.stopper(), count.clone());
     let exit = program.run(async move {
         for _ in 0..COUNT {
@@ -293,7 +293,9 @@ fn many_scopes(config: Config) {
             drop(scope("connection").spawn_graceful(move |stop| async move {
                 stop.requested().await;
                 counted.fetch_add(1, SeqCst);
+                moved();
             }));
+            moved();
         }
         stopper.stop();
         pending::<()>().await;

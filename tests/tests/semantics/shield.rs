@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use adjourn::{FailureKind, FutureExt, StragglerState, shield, spawn, spawn_shielded};
+use adjourn::{FailureKind, FutureExt, StragglerState, shield, spawn, spawn_shielded, task};
 use futures_util::future::{Either, join, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
@@ -122,7 +122,8 @@ fn a_loop_of_shields_that_are_ready_ends(config: Config) {
             // It never yields before the stop: another thread has to ask.
             std::thread::spawn(move || stopper.stop());
             let start = Instant::now();
-            while start.elapsed() < Duration::from_secs(3) {
+            // Long: only one that is broken takes it.
+            while start.elapsed() < Duration::from_secs(30) {
                 shield(async {}).await;
             }
             said.say("ran on");
@@ -285,7 +286,7 @@ fn a_shield_is_bounded_by_the_cut_off(config: Config) {
     let program = Program::new(config).cut_off_after(millis(200));
     let (stopper, said) = (program.stopper(), log.clone());
     let exit = program.run(async move {
-        drop(spawn(async move {
+        drop(task("shielded").spawn(async move {
             let _dropped = said.on_drop("dropped");
             shield(async {
                 stopper.stop();
@@ -297,7 +298,7 @@ fn a_shield_is_bounded_by_the_cut_off(config: Config) {
     });
     exits(&exit, 124);
     log.is(&["dropped"]);
-    assert_eq!(exit.report().stragglers[0].state, StragglerState::Shielded);
+    assert_eq!(straggler(exit.report(), "shielded").state, StragglerState::Shielded);
     assert!(failures(&exit, FailureKind::ShieldDropped).is_empty(), "the deadline is no mistake");
 }
 
@@ -346,7 +347,7 @@ fn a_shield_releases_where_it_panics(config: Config) {
 
 #[test]
 fn what_is_cut_off_is_dropped_before_an_attached_program_returns() {
-    within_a_minute("what_is_cut_off_is_dropped", || {
+    unless_it_hangs("what_is_cut_off_is_dropped", || {
         for _ in 0..20 {
             let log = Log::default();
             let program = Program::new(Config::TokioAttached).cut_off_after(millis(100));

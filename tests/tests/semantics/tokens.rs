@@ -213,7 +213,7 @@ fn a_task_that_was_told_of_the_stop_starts_nothing_until_stop(config: Config) {
     if config.is_single_threaded() {
         return; // nothing comes between
     }
-    let program = Program::new(config);
+    let program = Program::new(config).endless();
     let stopper = program.stopper();
     let began = Arc::new(AtomicBool::new(false));
     let tell = began.clone();
@@ -223,6 +223,7 @@ fn a_task_that_was_told_of_the_stop_starts_nothing_until_stop(config: Config) {
             let there = there.clone();
             drop(spawn_graceful(|stop| async move {
                 there.fetch_add(1, SeqCst);
+                moved();
                 stop.requested().await;
             }));
         }
