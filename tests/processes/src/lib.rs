@@ -96,6 +96,21 @@ impl Process {
         self
     }
 
+    /// Sends a signal, and again while it has not ended ten seconds later: on a busy machine the
+    /// process may take it and one that came before for the same.
+    pub fn insist(mut self, signal: i32) -> Ended {
+        for _ in 0..3 {
+            self = self.send(signal);
+            for _ in 0..1_000 {
+                if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+                    return self.end();
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        self.end()
+    }
+
     /// Waits for its end, a minute at the most.
     pub fn end(mut self) -> Ended {
         let start = Instant::now();

@@ -76,6 +76,10 @@ fn a_signal_at_the_start_is_not_lost(backend: &str) {
     assert!(ended.status.code() == Some(0) || ended.status.signal() == Some(SIGTERM));
 }
 
+/// Less than 25 s, the limit of a program that sets none: what ended sooner has kept the one that was
+/// set, however busy the machine.
+const UNSET: Duration = Duration::from_secs(20);
+
 /// Held by tests whose processes take every processor, so that they do not starve each other.
 static BUSY: Mutex<()> = Mutex::new(());
 
@@ -83,16 +87,19 @@ fn busy() -> MutexGuard<'static, ()> {
     BUSY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How often what a starved machine may prevent is tried.
+const TRIES: usize = 10;
+
 fn wedged_workers_do_not_outlast_the_deadline(backend: &str) {
     let _busy = busy();
     if backend.ends_with("current") {
         return; // the calling thread is the worker: another test
     }
     // On a starved machine the process may be ended before `run` has returned; not each time.
-    let returned = (0..3).any(|_| {
+    let returned = (0..TRIES).any(|_| {
         let ended = Probe::start(&[backend, "wedge", "2000"]).until("ready").send(SIGTERM).end();
         ended.code(124).complained("probe.rs").complained("inside a poll");
-        assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+        assert!(ended.took < UNSET, "{:?}", ended.took);
         ended.lines.iter().any(|line| line.starts_with("returned"))
     });
     assert!(returned, "run never returned by itself");
@@ -102,7 +109,7 @@ fn a_wedged_caller_is_ended_with_the_report(backend: &str) {
     let _busy = busy();
     let ended = Probe::start(&[backend, "wedge-caller", "2000"]).until("ready").send(SIGTERM).end();
     ended.code(124).complained("the thread that called `run`").complained("\"main\"");
-    assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+    assert!(ended.took < UNSET, "{:?}", ended.took);
 }
 
 fn a_second_sigint_forces(backend: &str) {
@@ -112,9 +119,9 @@ fn a_second_sigint_forces(backend: &str) {
             continue;
         }
         let probe = Probe::start(&[backend, scenario, "100000"]).until("ready").send(SIGINT);
-        let ended = probe.pause(Duration::from_millis(1000)).send(SIGINT).end();
+        // The deadline is further away than this waits.
+        let ended = probe.pause(Duration::from_millis(1000)).insist(SIGINT);
         ended.code(130).complained("forced by SIGINT");
-        assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
     }
 }
 
@@ -124,10 +131,10 @@ fn sigint_hurries_the_executor_after_the_end_in_order(backend: &str) {
         return; // the calling thread is the worker, or nothing ends the executor
     }
     let probe = Probe::start(&[backend, "wedge-executor", "100000"]).until("ready").send(SIGINT);
-    let ended = probe.pause(Duration::from_millis(1000)).send(SIGINT).end();
+    // The deadline is further away than this waits.
+    let ended = probe.pause(Duration::from_millis(1000)).insist(SIGINT);
     ended.code(0);
     assert_eq!(ended.err, "", "the program was over: nothing was forced");
-    assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
 }
 
 fn sigint_after_the_end_does_not_hide_an_overdue_hook(backend: &str) {
@@ -143,7 +150,7 @@ fn sigint_after_the_end_does_not_hide_an_overdue_hook(backend: &str) {
 
 fn a_stuck_job_does_not_outlast_the_deadline(backend: &str) {
     let _busy = busy();
-    let returned = (0..3).any(|_| {
+    let returned = (0..TRIES).any(|_| {
         let ended = Probe::start(&[backend, "wedge-idle", "2000"]).until("ready").end();
         ended.code(124).complained("blocking job").complained("first cause: main returned");
         ended.lines.iter().any(|line| line.starts_with("returned"))

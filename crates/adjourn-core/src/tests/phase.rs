@@ -1408,19 +1408,19 @@ fn a_stop_of_many_scopes_is_linear_in_any_shape() {
         ("deep needs", deep_needs),
     ] {
         let time = |length: usize, times: usize| {
-            let run = |_| {
-                let start = Instant::now();
+            let start = Instant::now();
+            for _ in 0..times {
                 let mut m = shape(length);
                 let calls = stop_all(&mut m);
                 assert!(calls <= 3 * (length + 2) + 1, "{name}");
-                start.elapsed()
-            };
-            (0..times).map(run).min().unwrap()
+            }
+            start.elapsed()
         };
-        // 100 times as many: 10,000 times the time if it were quadratic. What is between is left
-        // to caches and to other work on the machine.
-        let (few, many) = (time(1_000, 5), time(100_000, 2));
-        assert!(many < few * 1_500, "{name}: {few:?}, then {many:?}");
+        // As many scopes in all, 100 times as many at once: 100 times the time if it were quadratic.
+        // Both take about as long, so what else the machine does slows both. What is between is left
+        // to that and to caches.
+        let (few, many) = (time(1_000, 100), time(100_000, 1));
+        assert!(many < few * 15, "{name}: {few:?}, then {many:?}");
     }
 }
 
