@@ -33,6 +33,17 @@ fn start(backend: &str, example: &str, args: &[&str]) -> Process {
     Process::start("--default-signal=INT,TERM", &program, args, &vars)
 }
 
+/// Runs what a signal is to interrupt; again where it came too late, as it may on a busy machine: then
+/// the process says `late`.
+#[track_caller]
+fn in_time(late: &str, run: impl Fn() -> Ended) -> Ended {
+    let is_late = |ended: &Ended| {
+        ended.err.contains(late) || ended.lines.iter().any(|line| line.contains(late))
+    };
+    let mut runs = (0..10).map(|_| run());
+    runs.find(|ended| !is_late(ended)).unwrap_or_else(|| panic!("each time it says {late:?}"))
+}
+
 #[track_caller]
 fn in_order(ended: &Ended, lines: &[&str]) {
     let mut rest = ended.lines.iter();
@@ -43,8 +54,9 @@ fn in_order(ended: &Ended, lines: &[&str]) {
 
 fn quickstart(backend: &str) {
     for signal in [SIGINT, SIGTERM] {
-        let ended =
-            start(backend, "quickstart", &[]).until("long: tick 2 of 10").send(signal).end();
+        let ended = in_time("short: finished", || {
+            start(backend, "quickstart", &[]).until("long: tick 2 of 10").send(signal).end()
+        });
         ended.code(0).said("short: cancelled, cleaned up").said("long: cancelled, cleaned up");
         assert_eq!(ended.err, "", "an orderly stop prints nothing");
     }
@@ -72,12 +84,13 @@ fn echo_server(backend: &str) {
 
 fn shield(backend: &str) {
     for signal in [SIGINT, SIGTERM] {
-        let ended = start(backend, "shield", &[]).until("apart: 1").send(signal).end();
+        let ended = in_time("apart: waited for", || {
+            start(backend, "shield", &[]).until("apart: 1").send(signal).end()
+        });
         ended.code(0).said("in place: done!");
         in_order(&ended, &["oh noes!", "apart: 9", "apart: done!"]);
-        for line in ["apart: waited for", "in place: not stopped"] {
-            assert!(!ended.lines.contains(&line.to_owned()), "{line:?} in {:?}", ended.lines);
-        }
+        let line = "in place: not stopped".to_owned();
+        assert!(!ended.lines.contains(&line), "{line:?} in {:?}", ended.lines);
     }
 }
 
@@ -85,7 +98,9 @@ fn stop_on_error(backend: &str) {
     let ended = start(backend, "stop_on_error", &[]).end();
     ended.code(1).said("adder: 21 so far").said("first: cancelled").said("second: cancelled");
     ended.complained("row 2 cannot be read: invalid digit found in string");
-    let ended = start(backend, "stop_on_error", &[]).until("adder: 1 so far").send(SIGINT).end();
+    let ended = in_time("row 2 cannot be read", || {
+        start(backend, "stop_on_error", &[]).until("adder: 1 so far").send(SIGINT).end()
+    });
     ended.code(0).said("first: cancelled");
 }
 
@@ -130,7 +145,8 @@ fn attach(backend: &str) {
 }
 
 fn tempfiles(backend: &str) {
-    for signal in [Some(SIGINT), Some(SIGTERM), None] {
+    const DONE: &str = "60000 bytes, no file left";
+    let run = |signal: Option<i32>| {
         let name = format!("adjourn-{backend}-{}-{signal:?}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         fs::create_dir(&directory).expect("a new directory");
@@ -143,13 +159,13 @@ fn tempfiles(backend: &str) {
         let left = fs::read_dir(&directory).expect("it is there").count();
         fs::remove_dir_all(&directory).expect("it can be removed");
         assert_eq!(left, 0, "{signal:?} left files: {:?}\n{}", ended.lines, ended.err);
-        match signal {
-            // So that `tempfiles && deploy` does not deploy.
-            Some(SIGINT) => assert_eq!(ended.status.signal(), Some(SIGINT)),
-            Some(_) => _ = ended.code(0),
-            None => _ = ended.code(0).said("60000 bytes, no file left"),
-        }
-    }
+        ended
+    };
+    run(None).code(0).said(DONE);
+    // So that `tempfiles && deploy` does not deploy.
+    let interrupted = in_time(DONE, || run(Some(SIGINT)));
+    assert_eq!(interrupted.status.signal(), Some(SIGINT));
+    in_time(DONE, || run(Some(SIGTERM))).code(0);
 }
 
 macro_rules! on_every_backend {
