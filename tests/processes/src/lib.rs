@@ -2,7 +2,7 @@
 
 pub mod storm;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -40,6 +40,7 @@ impl Process {
             .arg(program)
             .args(args)
             .envs(vars.iter().copied())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -87,6 +88,13 @@ impl Process {
     pub fn send(self, signal: i32) -> Process {
         // SAFETY: the child has not been waited for, so the number is its own.
         unsafe { libc::kill(self.child.id() as i32, signal) };
+        self
+    }
+
+    /// Gives it a line to read.
+    pub fn enter(mut self, line: &str) -> Process {
+        let input = self.child.stdin.as_mut().expect("it is piped");
+        writeln!(input, "{line}").expect("it reads");
         self
     }
 

@@ -46,7 +46,7 @@ use crate::contract::report::Report;
 use crate::contract::rt::Timer;
 use crate::phase::Limits;
 use crate::process::signal::{Listener, Signal};
-use crate::program::Program;
+use crate::program::{Program, log};
 
 pub(crate) use self::last_words::LastWords;
 pub(crate) use self::watch::{Heard, Rules, Watch};
@@ -133,6 +133,9 @@ impl Supervision {
         if let Some(program) = &self.program {
             self.watch.take_signals();
             while program.take_heard().is_some() {}
+        }
+        if let Some(signal) = self.watch.look_for_others() {
+            log::taken_over(signal);
         }
     }
 

@@ -77,6 +77,9 @@ pub(super) fn run(watch: &Arc<Watch>) {
             watch.bell.wait(inner).unwrap_or_else(PoisonError::into_inner)
         };
     }
+    inner.teller = Teller::Absent;
+    drop(inner);
+    watch.bell.notify_all();
 }
 
 /// Does what there is to do now, once: for the warden where there is no teller.

@@ -13,8 +13,6 @@ use super::{STALL, is_due, teller};
 use crate::process::last;
 use crate::process::signal::{self, Parker};
 
-/// A wait that took so much longer than it should have: the process did not run.
-const PAUSE: Duration = Duration::from_secs(1);
 /// How long the last words may take.
 const WRITE: Duration = Duration::from_secs(1);
 
@@ -44,14 +42,11 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Parker) {
             watch.settle();
             inner.stalled |= inner.program.as_ref().is_some_and(|program| program.is_left_alone());
         }
+        inner.waits_for = next;
         drop(hand_over(watch, inner));
         parker.park(next.map(|next| next.saturating_duration_since(Instant::now())));
         inner = watch.lock();
-        let late = next.map(|next| Instant::now().saturating_duration_since(next));
-        if let Some(late) = late.filter(|late| *late >= PAUSE && inner.armed.is_some()) {
-            inner.paused = inner.paused.saturating_add(late);
-            inner.resumed = Some(Instant::now());
-        }
+        inner.note_pause();
     }
     drop(inner);
     swallow(watch, parker);

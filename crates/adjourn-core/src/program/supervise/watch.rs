@@ -16,6 +16,8 @@ use crate::program::Program;
 
 /// How long an interrupt may wait for its reaction before the next one forces the end.
 const UNANSWERED: Duration = Duration::from_millis(250);
+/// A wait that took so much longer than it should have: the process did not run.
+const PAUSE: Duration = Duration::from_secs(1);
 /// So many turns from one kind of signal to another are kept for the teller. Past that their order
 /// goes, not their number.
 const TURNS: usize = 64;
@@ -128,6 +130,8 @@ pub(super) struct Inner {
     pub(super) taken_over: Option<Signal>,
     looked: bool,
     pub(super) teller: Teller,
+    /// What the warden waits for.
+    pub(super) waits_for: Option<Instant>,
     /// How long the process did not run, in its stop.
     pub(super) paused: Duration,
     /// Since when it runs again.
@@ -171,6 +175,7 @@ impl Watch {
                 taken_over: None,
                 looked: false,
                 teller: Teller::Absent,
+                waits_for: None,
                 paused: Duration::ZERO,
                 resumed: None,
                 last_words: [None, None],
@@ -307,7 +312,10 @@ impl Watch {
     }
 
     pub(crate) fn paused(&self) -> Duration {
-        self.lock().paused
+        let mut inner = self.lock();
+        // Another thread may go on before the warden does.
+        inner.note_pause();
+        inner.paused
     }
 
     /// Keeps what is to be written should `run` not return in time.
@@ -369,8 +377,13 @@ impl Watch {
         let listener = if stays { None } else { inner.listener.take() };
         let program = inner.program.take();
         let words = std::mem::take(&mut inner.last_words);
-        drop(inner);
         self.bell.notify_all();
+        // What the teller is at is mostly over soon. Where it is not, it is left to itself.
+        let busy = |inner: &mut Inner| inner.teller != Teller::Absent;
+        drop(match self.bell.wait_timeout_while(inner, MARGIN, busy) {
+            Ok((inner, _)) => inner,
+            Err(poison) => poison.into_inner().0,
+        });
         self.nudge();
         drop((listener, program, words));
         stays
@@ -467,6 +480,16 @@ impl Inner {
         }
         self.taken_over = self.listener.as_ref().and_then(Listener::taken_over);
         self.looked = self.taken_over.is_some();
+    }
+
+    /// Notes that the process did not run when the warden should have.
+    pub(super) fn note_pause(&mut self) {
+        let now = Instant::now();
+        let late = self.waits_for.map(|at| now.saturating_duration_since(at));
+        if let Some(late) = late.filter(|late| *late >= PAUSE && self.armed.is_some()) {
+            self.paused = self.paused.saturating_add(late);
+            (self.resumed, self.waits_for) = (Some(now), None);
+        }
     }
 
     pub(super) fn has_heard(&self) -> bool {

@@ -1,0 +1,280 @@
+//! A program for each moment in which something of the user's or of the system's holds up the start,
+//! the stop or the end: `guard BACKEND SCENARIO [MS]`. The timeout is MS, 1000 unless given.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use adjourn::rt::{Executor, Threads};
+use adjourn::{Exit, Reraise, Scope, Signal, Stopper, spawn, spawn_blocking};
+use adjourn_core::Runner;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// Prints a line.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    _ = writeln!(out, "{line}");
+    _ = out.flush();
+}
+
+fn block() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn spin() -> ! {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+async fn serve() {
+    say("ready");
+    std::future::pending::<()>().await;
+}
+
+fn main() -> Exit {
+    let mut args = std::env::args().skip(1);
+    let backend = args.next().expect("a backend");
+    let scenario = args.next().expect("a scenario");
+    let timeout = args.next().map_or(1000, |arg| arg.parse().expect("a number"));
+    let timeout = Duration::from_millis(timeout);
+    match backend.as_str() {
+        "tokio-current" => {
+            scene(adjourn::tokio::Runner::new().current_thread(), &scenario, timeout)
+        }
+        "tokio-1" => scene(adjourn::tokio::Runner::new().worker_threads(1), &scenario, timeout),
+        "tokio-n" => scene(adjourn::tokio::Runner::new().worker_threads(3), &scenario, timeout),
+        "smol-current" => scene(adjourn::smol::Runner::new().current_thread(), &scenario, timeout),
+        "smol-1" => scene(adjourn::smol::Runner::new().worker_threads(1), &scenario, timeout),
+        "smol-n" => scene(adjourn::smol::Runner::new().worker_threads(3), &scenario, timeout),
+        "async-std" => scene(adjourn::async_std::Runner::new(), &scenario, timeout),
+        other => panic!("no such backend: {other}"),
+    }
+}
+
+fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> Exit {
+    let runner = runner.timeout(timeout);
+    match scenario {
+        // The start.
+        "building" => {
+            let build = |_: &Threads| {
+                say("building");
+                block()
+            };
+            runner.build_with(build).run(serve())
+        }
+        "building-slowly" => {
+            let build = |threads: &Threads| {
+                say("building");
+                let mut line = String::new();
+                _ = std::io::stdin().read_line(&mut line);
+                E::build(threads)
+            };
+            runner.build_with(build).run(serve())
+        }
+        "building-panics" => {
+            runner.build_with(|_: &Threads| panic!("no threads left")).run(serve())
+        }
+        "serving" => runner.run(serve()),
+        // Reactions.
+        "reaction" => runner.on_signal(|_, stopper: &Stopper| stopper.stop()).run(wedged()),
+        "reaction-blocks" => {
+            let react = |signal: Signal, _: &Stopper| {
+                say(&format!("{signal} blocks"));
+                block()
+            };
+            runner.on_signal(react).run(serve())
+        }
+        "reaction-ignores" => {
+            let react = |signal: Signal, stopper: &Stopper| {
+                say(&format!("heard {signal}"));
+                if signal == Signal::TERMINATE {
+                    stopper.stop();
+                }
+            };
+            runner.on_signal(react).run(serve())
+        }
+        "reaction-panics" => runner.on_signal(|_, _: &Stopper| panic!("a reaction")).run(serve()),
+        "contexts" => contexts(runner),
+        // Sinks and subscribers.
+        "failure-blocks" => runner.on_failure(|_| block()).run(async { Err::<(), _>("it broke") }),
+        "subscriber-signal" => {
+            subscribe("signal received");
+            runner.run(serve())
+        }
+        "subscriber-phase" => {
+            subscribe("enters a phase");
+            runner.run(serve())
+        }
+        // The end.
+        "report-blocks" => runner
+            .on_report(|_| {
+                say("reporting");
+                block()
+            })
+            .run(serve()),
+        "stderr-locked" => runner.run(async {
+            spawn_blocking(|| {
+                let _lock = std::io::stderr().lock();
+                say("locked");
+                block()
+            });
+            std::future::pending::<()>().await;
+        }),
+        "fails-when-told" => runner.run_graceful(|stop| async move {
+            say("ready");
+            stop.requested().await;
+            Err::<(), _>("no database")
+        }),
+        "survives" => {
+            let urgent = Signal::from_raw(libc::SIGURG).expect("there is one");
+            runner.signals([urgent]).reraise(Reraise::Always).run(serve())
+        }
+        // Surroundings.
+        "taken-over" => {
+            extern "C" fn theirs(_: libc::c_int) {}
+            let theirs = theirs as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            runner.run(async move {
+                // SAFETY: the handler does nothing.
+                unsafe { libc::signal(libc::SIGINT, theirs) };
+                say("taken");
+                let mut line = String::new();
+                _ = std::io::stdin().read_line(&mut line);
+                if line.starts_with("look") {
+                    adjourn::ready();
+                    adjourn::ready();
+                }
+                serve().await;
+            })
+        }
+        "thread-end" => thread_end(runner),
+        "threads" => runner.run(async {
+            // A thread gives itself its name.
+            let own = loop {
+                let own = |name: &String| name.starts_with("adjourn-");
+                let names: Vec<_> = threads().into_iter().filter(own).collect();
+                if !names.is_empty() {
+                    break names;
+                }
+            };
+            say(&format!("threads {own:?}"));
+            serve().await;
+        }),
+        other => panic!("no such scenario: {other}"),
+    }
+}
+
+/// Every worker in a loop, and on a current-thread executor the calling thread.
+async fn wedged() {
+    static WEDGED: AtomicBool = AtomicBool::new(false);
+    for _ in 0..16 {
+        spawn(async {
+            WEDGED.store(true, SeqCst);
+            spin()
+        });
+    }
+    if cfg!(unix) && std::env::args().nth(1).is_some_and(|backend| backend.ends_with("current")) {
+        say("ready");
+        spin();
+    }
+    while !WEDGED.load(SeqCst) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(200)); // the others, mostly
+    serve().await;
+}
+
+/// Says in which scope each callback runs.
+fn contexts<E: Executor>(runner: Runner<E>) -> Exit {
+    fn here(what: &str) {
+        let scope = Scope::try_current().map(|scope| scope.path());
+        say(&format!("{what} in {}", scope.unwrap_or_else(|_| "none".to_owned())));
+    }
+    runner
+        .on_signal(|_, stopper: &Stopper| {
+            here("on_signal");
+            spawn(async { here("its task") });
+            stopper.stop();
+        })
+        .on_stop(|| here("on_stop"))
+        .on_stopped(|| here("on_stopped"))
+        .on_failure(|_| here("on_failure"))
+        .on_report(|_| here("on_report"))
+        .run_graceful(|stop| async move {
+            say("ready");
+            stop.requested().await;
+            Err::<(), _>("it broke")
+        })
+}
+
+/// Uses a scope in the destructor of a thread-local, when those of the executor may be gone.
+fn thread_end<E: Executor>(runner: Runner<E>) -> Exit {
+    use std::cell::RefCell;
+    struct Late(Scope);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            drop(self.0.spawn(async {}));
+            drop(self.0.spawn_blocking(|| ()));
+            drop(self.0.scope("child"));
+            drop(self.0.stop());
+        }
+    }
+    thread_local! { static KEPT: RefCell<Option<Late>> = const { RefCell::new(None) } }
+    runner.run(async {
+        let late = Late(adjourn::scope("late"));
+        let thread = std::thread::spawn(|| {
+            KEPT.set(Some(late));
+            // Whatever the executor keeps for a thread is made after ours, and gone before.
+            KEPT.with_borrow(|late| late.as_ref().map(|late| drop(late.0.spawn(async {}))));
+        });
+        while !thread.is_finished() {
+            Scope::current().sleep(Duration::from_millis(1)).await;
+        }
+        say(&format!("ended {}", thread.join().is_ok()));
+    })
+}
+
+/// The names of the process's threads.
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux has it");
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    };
+    tasks.filter_map(name).map(|name| name.trim_end().to_owned()).collect()
+}
+
+/// Has a subscriber block for ever at the event with this text.
+fn subscribe(text: &'static str) {
+    struct Blocks(&'static str);
+    struct Message(String);
+    impl tracing::field::Visit for Message {
+        fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+            if field.name() == "message" {
+                self.0 = format!("{value:?}");
+            }
+        }
+    }
+    impl Subscriber for Blocks {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            if message.0.contains(self.0) {
+                block();
+            }
+        }
+    }
+    tracing::subscriber::set_global_default(Blocks(text)).expect("the first subscriber");
+}

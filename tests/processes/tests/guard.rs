@@ -1,0 +1,264 @@
+//! Guarded from the first instruction of `run` to the end of the process: whatever blocks, the
+//! process ends by its deadline, or at the second SIGINT, with the right code. On every backend
+//! configuration, with real signals. A row of docs/design.md's table each.
+//!
+//! The bounds on time are wide: they tell an end by the deadline from no end.
+
+#[cfg(target_os = "linux")]
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use adjourn_processes::{Ended, Process};
+use libc::{SIGCONT, SIGINT, SIGSTOP, SIGTERM};
+
+/// Far beyond every deadline here, on any machine that is not broken.
+const LONG: Duration = Duration::from_secs(20);
+/// More than the debounce, and than a reaction is waited for.
+const APART: Duration = Duration::from_millis(600);
+
+fn start(backend: &str, scenario: &str, more: &[&str]) -> Process {
+    start_with("--default-signal=INT,TERM,URG", &[&[backend, scenario], more].concat(), &[])
+}
+
+fn start_with(signals: &str, args: &[&str], vars: &[(&str, &str)]) -> Process {
+    Process::start(signals, Path::new(env!("CARGO_BIN_EXE_guard")), args, vars)
+}
+
+fn in_time(ended: &Ended) -> &Ended {
+    assert!(ended.took < LONG, "{:?}: {:?}", ended.took, ended.err);
+    ended
+}
+
+/// Held by tests whose processes take every processor.
+static BUSY: Mutex<()> = Mutex::new(());
+
+fn busy() -> MutexGuard<'static, ()> {
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// The start.
+
+fn a_start_that_blocks_ends_by_the_deadline(backend: &str) {
+    let ended = start(backend, "building", &[]).until("building").send(SIGTERM).end();
+    in_time(&ended).code(124).complained("still being built").complained("SIGTERM");
+}
+
+fn a_start_that_blocks_is_forced_by_a_second_sigint(backend: &str) {
+    let building = start(backend, "building", &["100000"]).until("building").send(SIGINT);
+    let ended = building.pause(APART).send(SIGINT).end();
+    in_time(&ended).code(130).complained("forced by SIGINT").complained("still being built");
+}
+
+fn a_stop_during_the_start_is_not_lost(backend: &str) {
+    let building = start(backend, "building-slowly", &["100000"]).until("building");
+    let ended = building.send(SIGTERM).pause(Duration::from_millis(100)).enter("go").end();
+    in_time(&ended).code(0);
+    assert_eq!(ended.err, "", "it ends in order");
+}
+
+fn a_start_that_panics_is_an_error_with_the_cause(backend: &str) {
+    let ended = start(backend, "building-panics", &[]).end();
+    ended.code(1).complained("not started").complained("no threads left");
+    assert!(!ended.lines.contains(&"ready".to_owned()), "main was polled");
+}
+
+fn a_signal_that_the_parent_blocked_is_heard(backend: &str) {
+    let serving = start_with("--block-signal=TERM", &[backend, "serving"], &[]).until("ready");
+    in_time(&serving.send(SIGTERM).end()).code(0);
+}
+
+// Reactions.
+
+fn reactions_run_with_every_worker_stuck(backend: &str) {
+    let _busy = busy();
+    let ended = start(backend, "reaction", &[]).until("ready").send(SIGTERM).end();
+    in_time(&ended).code(124).complained("first cause: a request");
+    ended.complained("inside a poll");
+}
+
+fn a_second_sigint_forces_past_a_reaction_that_blocks(backend: &str) {
+    let blocked = start(backend, "reaction-blocks", &["100000"]).until("ready").send(SIGINT);
+    let ended = blocked.until("SIGINT blocks").pause(APART).send(SIGINT).end();
+    in_time(&ended).code(130).complained("forced by SIGINT");
+}
+
+fn sigint_that_was_reacted_to_forces_nothing(backend: &str) {
+    let mut ignoring = start(backend, "reaction-ignores", &["100000"]).until("ready");
+    for _ in 0..3 {
+        ignoring = ignoring.send(SIGINT).until("heard SIGINT").pause(APART);
+    }
+    in_time(&ignoring.send(SIGTERM).end()).code(0).said("heard SIGTERM");
+}
+
+fn a_reaction_that_panics_is_101(backend: &str) {
+    let ended = start(backend, "reaction-panics", &[]).until("ready").send(SIGTERM).end();
+    in_time(&ended).code(101).complained("on_signal(SIGTERM): a reaction");
+}
+
+fn callbacks_find_the_program(backend: &str) {
+    let ended = start(backend, "contexts", &[]).until("ready").send(SIGTERM).end();
+    in_time(&ended).code(1).said("its task in root");
+    for callback in ["on_signal", "on_stop", "on_stopped", "on_failure", "on_report"] {
+        ended.said(&format!("{callback} in root"));
+    }
+}
+
+// Sinks and subscribers.
+
+fn a_failure_sink_that_blocks_ends_by_the_deadline(backend: &str) {
+    let ended = start(backend, "failure-blocks", &[]).end();
+    in_time(&ended).code(124).complained("it broke");
+}
+
+fn a_subscriber_that_blocks_ends_by_the_deadline(backend: &str) {
+    for scenario in ["subscriber-signal", "subscriber-phase"] {
+        let ended = start(backend, scenario, &[]).until("ready").send(SIGTERM).end();
+        in_time(&ended).code(124).complained("SIGTERM");
+        let blocked = start(backend, scenario, &["100000"]).until("ready").send(SIGINT);
+        let ended = blocked.pause(APART).send(SIGINT).end();
+        in_time(&ended).code(130).complained("forced by SIGINT");
+    }
+}
+
+// The end.
+
+fn a_report_sink_that_blocks_ends_by_the_deadline(backend: &str) {
+    let ended = start(backend, "report-blocks", &[]).until("ready").send(SIGTERM).end();
+    in_time(&ended).code(124).said("reporting").complained("on_report has not returned");
+}
+
+fn a_second_sigint_ends_a_report_sink_that_blocks(backend: &str) {
+    let blocked = start(backend, "report-blocks", &["100000"]).until("ready").send(SIGINT);
+    let ended = blocked.until("reporting").pause(APART).send(SIGINT).end();
+    in_time(&ended).code(0);
+    assert_eq!(ended.err, "", "the program was over in order");
+}
+
+fn a_report_passes_a_lock_of_standard_error(backend: &str) {
+    let ended = start(backend, "stderr-locked", &[]).until("locked").send(SIGTERM).end();
+    in_time(&ended).code(124).complained("blocking job");
+}
+
+fn a_signal_that_comes_twice_does_not_hide_the_report(backend: &str) {
+    for _ in 0..5 {
+        let told = start(backend, "fails-when-told", &["100000"]).until("ready").send(SIGTERM);
+        in_time(&told.send(SIGTERM).end()).code(1).complained("no database");
+    }
+}
+
+fn a_raised_signal_that_is_survived_is_the_exit_code(backend: &str) {
+    // As for the first process of a container, whom no signal's default action ends.
+    let ended = start(backend, "survives", &[]).until("ready").send(libc::SIGURG).end();
+    in_time(&ended).code(128 + libc::SIGURG);
+}
+
+// Surroundings.
+
+fn a_process_that_was_paused_past_its_deadline_says_so(backend: &str) {
+    let locked = start(backend, "stderr-locked", &[]).until("locked").send(SIGTERM);
+    let paused = locked.pause(Duration::from_millis(200)).send(SIGSTOP);
+    let ended = paused.pause(Duration::from_secs(4)).send(SIGCONT).end();
+    in_time(&ended).code(124).complained("the process did not run for");
+}
+
+fn a_handler_that_takes_a_signal_over_is_told_of_once(backend: &str) {
+    let taken = start(backend, "taken-over", &[]).until("taken").enter("look").until("ready");
+    let ended = taken.send(SIGTERM).end();
+    assert_eq!(ended.err.matches("SIGINT was taken over").count(), 1, "{}", ended.err);
+    ended.code(0);
+    // Who never says that it is ready is told when another signal is heard.
+    let taken = start(backend, "taken-over", &["100000"]).until("taken").enter("go").until("ready");
+    let ended = taken.send(SIGTERM).end();
+    assert_eq!(ended.err.matches("SIGINT was taken over").count(), 1, "{}", ended.err);
+}
+
+fn a_scope_in_a_thread_local_is_no_harm(backend: &str) {
+    let ended = start(backend, "thread-end", &["100000"]).end();
+    in_time(&ended).code(0).said("ended true");
+}
+
+#[cfg(target_os = "linux")]
+fn one_thread_watches_over_a_running_program(backend: &str) {
+    let ended = start(backend, "threads", &[]).until("ready").send(SIGTERM).end();
+    ended.code(0).said("threads [\"adjourn-warden\"]");
+}
+
+#[cfg(target_os = "linux")]
+fn a_manager_that_cannot_take_ready_yet_is_told_again(backend: &str) {
+    let name = format!("adjourn-guard-{}-{backend}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let manager = UnixDatagram::bind(&path).expect("it is free");
+    let filler = UnixDatagram::unbound().expect("a socket");
+    filler.set_nonblocking(true).expect("it can be");
+    let mut filled = 0;
+    while filler.send_to(b"full", &path).is_ok() {
+        filled += 1;
+    }
+    let vars = [("NOTIFY_SOCKET", path.to_str().expect("it is text"))];
+    let taken = start_with("--default-signal=TERM,INT", &[backend, "taken-over"], &vars);
+    let taken = taken.until("taken").enter("look").until("ready");
+    manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let hear = || {
+        let mut told = [0; 64];
+        let length = manager.recv(&mut told).expect("it is told");
+        told[..length].to_vec()
+    };
+    for _ in 0..filled {
+        assert_eq!(hear(), b"full");
+    }
+    assert_eq!(hear(), b"READY=1");
+    taken.send(SIGTERM).end().code(0);
+    assert_eq!(hear(), b"STOPPING=1");
+    std::fs::remove_file(&path).expect("it is there");
+}
+
+/// Makes each scenario a test on each backend configuration.
+macro_rules! on_every_backend {
+    ($($(#[$attribute:meta])* $scenario:ident)*) => {
+        on_every_backend! { @ "tokio-current" tokio_current $($(#[$attribute])* $scenario)* }
+        on_every_backend! { @ "tokio-1" tokio_1 $($(#[$attribute])* $scenario)* }
+        on_every_backend! { @ "tokio-n" tokio_n $($(#[$attribute])* $scenario)* }
+        on_every_backend! { @ "smol-current" smol_current $($(#[$attribute])* $scenario)* }
+        on_every_backend! { @ "smol-1" smol_1 $($(#[$attribute])* $scenario)* }
+        on_every_backend! { @ "smol-n" smol_n $($(#[$attribute])* $scenario)* }
+        on_every_backend! { @ "async-std" async_std $($(#[$attribute])* $scenario)* }
+    };
+    (@ $backend:literal $module:ident $($(#[$attribute:meta])* $scenario:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                $(#[$attribute])*
+                fn $scenario() {
+                    super::$scenario($backend);
+                }
+            )*
+        }
+    };
+}
+
+on_every_backend! {
+    a_start_that_blocks_ends_by_the_deadline
+    a_start_that_blocks_is_forced_by_a_second_sigint
+    a_stop_during_the_start_is_not_lost
+    a_start_that_panics_is_an_error_with_the_cause
+    a_signal_that_the_parent_blocked_is_heard
+    reactions_run_with_every_worker_stuck
+    a_second_sigint_forces_past_a_reaction_that_blocks
+    sigint_that_was_reacted_to_forces_nothing
+    a_reaction_that_panics_is_101
+    callbacks_find_the_program
+    a_failure_sink_that_blocks_ends_by_the_deadline
+    a_subscriber_that_blocks_ends_by_the_deadline
+    a_report_sink_that_blocks_ends_by_the_deadline
+    a_second_sigint_ends_a_report_sink_that_blocks
+    a_report_passes_a_lock_of_standard_error
+    a_signal_that_comes_twice_does_not_hide_the_report
+    a_raised_signal_that_is_survived_is_the_exit_code
+    a_process_that_was_paused_past_its_deadline_says_so
+    a_handler_that_takes_a_signal_over_is_told_of_once
+    a_scope_in_a_thread_local_is_no_harm
+    #[cfg(target_os = "linux")] one_thread_watches_over_a_running_program
+    #[cfg(target_os = "linux")] a_manager_that_cannot_take_ready_yet_is_told_again
+}
