@@ -180,6 +180,13 @@ fn a_scope_in_a_thread_local_is_no_harm(backend: &str) {
 }
 
 #[cfg(target_os = "linux")]
+fn a_signal_for_a_thread_that_cannot_be_woken_is_heard(backend: &str) {
+    let asleep = start(backend, "asleep", &[]).until("ready").pause(Duration::from_millis(300));
+    // Heard only once the thread goes on, it would be the end in order.
+    in_time(&asleep.send(SIGTERM).end()).code(124).complained("inside a poll");
+}
+
+#[cfg(target_os = "linux")]
 fn one_thread_watches_over_a_running_program(backend: &str) {
     let ended = start(backend, "threads", &[]).until("ready").send(SIGTERM).end();
     ended.code(0).said("threads [\"adjourn-warden\"]");
@@ -259,6 +266,7 @@ on_every_backend! {
     a_process_that_was_paused_past_its_deadline_says_so
     a_handler_that_takes_a_signal_over_is_told_of_once
     a_scope_in_a_thread_local_is_no_harm
+    #[cfg(target_os = "linux")] a_signal_for_a_thread_that_cannot_be_woken_is_heard
     #[cfg(target_os = "linux")] one_thread_watches_over_a_running_program
     #[cfg(target_os = "linux")] a_manager_that_cannot_take_ready_yet_is_told_again
 }

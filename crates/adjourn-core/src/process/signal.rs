@@ -236,7 +236,9 @@ impl Listener {
 }
 
 /// Waits for what a [`Listener`] is woken by. From [`Listener::parker`].
-#[derive(Clone, Debug)]
+///
+/// On Linux it sees too to signals that the system gave to a thread that does not run.
+#[derive(Debug)]
 pub(crate) struct Parker(imp::Parker);
 
 impl Parker {

@@ -151,6 +151,20 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
             })
         }
         "thread-end" => thread_end(runner),
+        // The calling thread cannot be woken, and is the one that the system gives signals to.
+        "asleep" => runner.run(async {
+            say("ready");
+            // SAFETY: the child, which borrows the memory of this thread, calls nothing but these.
+            #[allow(deprecated)]
+            unsafe {
+                if libc::vfork() == 0 {
+                    (0..3).for_each(|fd| _ = libc::close(fd));
+                    libc::sleep(8);
+                    libc::_exit(0);
+                }
+            }
+            std::future::pending::<()>().await;
+        }),
         "threads" => runner.run(async {
             // A thread gives itself its name.
             let own = loop {

@@ -29,7 +29,9 @@ use super::Signal;
 use libc::{c_int, c_void, siginfo_t};
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::os::fd::RawFd;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -288,20 +290,71 @@ pub(super) fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
 /// poll(2), once, on one descriptor: the events that came. None after the timeout, rounded up to a
 /// millisecond, and after an interruption.
 pub(super) fn poll(fd: RawFd, events: i16, timeout: Option<Duration>) -> io::Result<i16> {
+    poll_both(fd, None, events, timeout).map(|[events, _]| events)
+}
+
+/// The same on two, of which the second may not be there.
+pub(super) fn poll_both(
+    first: RawFd,
+    second: Option<RawFd>,
+    events: i16,
+    timeout: Option<Duration>,
+) -> io::Result<[i16; 2]> {
     let milliseconds = timeout.map_or(-1, |timeout| {
         i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
     });
-    let mut polled = libc::pollfd { fd, events, revents: 0 };
-    // SAFETY: the pointer is to one pollfd, valid for the call.
-    let count = unsafe { libc::poll(&mut polled, 1, milliseconds) };
+    // A negative descriptor is passed over.
+    let mut polled =
+        [first, second.unwrap_or(-1)].map(|fd| libc::pollfd { fd, events, revents: 0 });
+    // SAFETY: the pointer is to two pollfds, valid for the call.
+    let count = unsafe { libc::poll(polled.as_mut_ptr(), 2, milliseconds) };
     if count >= 0 {
-        return Ok(polled.revents);
+        return Ok(polled.map(|polled| polled.revents));
     }
     match io::Error::last_os_error() {
-        error if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        error if error.kind() == io::ErrorKind::Interrupted => Ok([0; 2]),
         error => Err(error),
     }
 }
+
+/// A descriptor that is readable while one of these signals is pending for the process, which is
+/// while the thread that the system chose for it does not run.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn pending(signals: &[Signal]) -> Option<OwnedFd> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset fills in the set before it is read, and the pointers are valid for the
+    // calls. A descriptor that signalfd returns is new and nobody else's.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
+        }
+        let fd = libc::signalfd(-1, set.as_ptr(), libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn pending(_: &[Signal]) -> Option<OwnedFd> {
+    None
+}
+
+/// Takes one signal that is pending from the process and delivers it to the calling thread.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn redeliver(pending: &OwnedFd) {
+    let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+    let size = size_of::<libc::signalfd_siginfo>();
+    // SAFETY: the pointer is to so many bytes.
+    let read = unsafe { libc::read(pending.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+    if usize::try_from(read) == Ok(size) {
+        // SAFETY: read has filled in all of it, and any bytes are a valid one. raise has no
+        // precondition.
+        unsafe { libc::raise(info.assume_init().ssi_signo as c_int) };
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn redeliver(_: &OwnedFd) {}
 
 pub(super) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no precondition.

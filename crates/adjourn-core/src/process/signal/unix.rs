@@ -25,7 +25,7 @@ use super::{Kind, Signal, SignalError};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -382,7 +382,7 @@ impl Listener {
     }
 
     pub(super) fn parker(&self) -> Parker {
-        Parker(Arc::clone(&self.parking))
+        Parker { parking: Arc::clone(&self.parking), pending: sys::pending(&self.signals) }
     }
 
     /// Gives what came since the last call, oldest first, and says whether there was a nudge. Neither
@@ -493,12 +493,37 @@ impl Drop for Listener {
 }
 
 /// Waits for what a listener is woken by.
-#[derive(Clone, Debug)]
-pub(super) struct Parker(Arc<Parking>);
+#[derive(Debug)]
+pub(super) struct Parker {
+    parking: Arc<Parking>,
+    /// Readable while a signal has not come to its handler.
+    pending: Option<OwnedFd>,
+}
 
 impl Parker {
+    /// The system chooses one thread for a signal, the first of the process where it can, and no
+    /// other takes it: not even if that thread does not come to run, in an uninterruptible sleep
+    /// (vfork(2), a file system that is gone). After a while this one takes it.
     pub(super) fn park(&self, timeout: Option<Duration>) {
-        self.0.park(timeout);
+        /// How long the thread that was chosen has.
+        const CHOSEN: Duration = Duration::from_millis(10);
+        let Some(pending) = self.pending.as_ref().filter(|_| self.parking.is_ours()) else {
+            return self.parking.park(timeout);
+        };
+        let both = |timeout| {
+            let own = self.parking.pipe.read.as_raw_fd();
+            sys::poll_both(own, Some(pending.as_raw_fd()), libc::POLLIN, timeout)
+        };
+        match both(timeout) {
+            Ok([0, 0] | [libc::POLLIN, _]) => {}
+            Ok([0, libc::POLLIN]) => {
+                self.parking.park(Some(CHOSEN));
+                if let Ok([0, libc::POLLIN]) = both(Some(Duration::ZERO)) {
+                    sys::redeliver(pending);
+                }
+            }
+            _ => self.parking.park(timeout),
+        }
     }
 }
 
