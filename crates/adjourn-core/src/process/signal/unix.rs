@@ -99,6 +99,15 @@ impl Slot {
             && usize::from(self.level(signal).load(SeqCst)) == level
     }
 
+    /// Hears these signals no more. `detach` puts back what was there before: until it has, one that
+    /// comes is still the listener's.
+    fn leave(&self, signals: u64, detach: impl FnOnce()) {
+        LEAVING.store(signals, SeqCst);
+        self.hears.fetch_and(!signals, SeqCst);
+        detach();
+        LEAVING.store(0, SeqCst);
+    }
+
     /// Counts one arrival and wakes the listener. Called by the handler.
     fn count(&self, signal: Signal, sequence: u32) {
         // It loops only when another arrival was counted meanwhile, so the process as a whole gets on.
@@ -455,12 +464,10 @@ impl Listener {
         let slot = &TABLE[number];
         let hears = slot.hears.load(SeqCst);
         // Under the lock, so that one listener leaves at a time.
-        LEAVING.store(hears & !kept, SeqCst);
-        slot.hears.store(hears & kept, SeqCst);
-        for signal in self.signals.iter().filter(|signal| signal.bit() & kept == 0) {
-            registry.detach(*signal);
-        }
-        LEAVING.store(0, SeqCst);
+        slot.leave(hears & !kept, || {
+            let given_back = self.signals.iter().filter(|signal| signal.bit() & kept == 0);
+            given_back.for_each(|signal| registry.detach(*signal));
+        });
         self.signals.retain(|signal| signal.bit() & kept != 0);
     }
 
@@ -630,6 +637,42 @@ mod tests {
         assert_eq!(poll(), libc::POLLIN);
         pipe.drain();
         assert_eq!(poll(), 0);
+    }
+
+    #[test]
+    fn what_comes_while_signals_are_taken_wakes_again() {
+        let number = Registry::lock().take_slot().unwrap();
+        let (slot, signal) = (&TABLE[number], Signal::USER1);
+        let pipe = Pipe::new().unwrap();
+        slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
+        let mut listener = Listener::over(pipe, vec![signal], Some(number));
+        let arrives = || slot.count(signal, SEQUENCE.load(SeqCst).wrapping_sub(1));
+        arrives();
+        let mut taken = 0;
+        listener.take(|_, count| {
+            taken += count;
+            arrives();
+        });
+        let readable = sys::poll(listener.parking.pipe.read.as_raw_fd(), libc::POLLIN, None);
+        assert_eq!((taken, readable.unwrap()), (1, libc::POLLIN));
+        listener.take(|_, count| taken += count);
+        assert_eq!(taken, 2);
+        slot.fd.store(-1, SeqCst);
+    }
+
+    #[test]
+    fn a_signal_that_comes_while_its_listener_leaves_is_the_listeners() {
+        // Nobody else listens to it; no handler is installed.
+        let mut registry = Registry::lock(); // held: one leaves at a time
+        let number = registry.take_slot().unwrap();
+        let (slot, signal) = (&TABLE[number], Signal::from_raw(libc::SIGIO).unwrap());
+        slot.level(signal).store(0, SeqCst);
+        slot.hears.store(signal.bit(), SeqCst);
+        assert!(hear(signal, 0));
+        slot.leave(signal.bit(), || assert!(hear(signal, 0), "not heard, and not given back yet"));
+        assert!(!hear(signal, 0));
+        slot.unread(signal).store(0, SeqCst);
+        drop(registry);
     }
 
     #[test]

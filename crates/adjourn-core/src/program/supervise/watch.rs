@@ -511,3 +511,105 @@ impl Inner {
         from.checked_add(GRACE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn limits() -> Limits {
+        let [lame_duck, drain] = [Duration::ZERO; 2];
+        Limits { lame_duck, drain, cut_off: ms(90_000), deadline: ms(100_000) }
+    }
+
+    fn kept(hands_over: bool) -> Watch {
+        let rules = Rules::new(&Options::default(), hands_over);
+        Watch::kept(limits(), rules, Listener::new(&[]).unwrap(), false)
+    }
+
+    fn forces(watch: &Watch, at: u64) -> bool {
+        watch.hear(ms(at), Signal::INTERRUPT, 1).forces
+    }
+
+    #[test]
+    fn a_signal_arms_and_a_second_interrupt_forces_whoever_is_told() {
+        let watch = kept(false);
+        assert_eq!(watch.left(), None, "no stop has begun");
+        let before = Instant::now();
+        assert!(watch.hear(ms(0), Signal::INTERRUPT, 1).stops);
+        let armed = watch.lock().armed.expect("it is armed");
+        assert_eq!(watch.lock().cause, Some(Signal::INTERRUPT));
+        assert!(!forces(&watch, 100), "the same keystroke");
+        watch.arm();
+        assert_eq!(watch.lock().armed, Some(armed), "it counts from the first");
+        let end = watch.lock().end(&limits()).unwrap();
+        assert!(end >= before + limits().deadline + GRACE);
+        let (left, most) = (watch.left().unwrap(), limits().deadline - MARGIN);
+        assert!(left <= most && left + before.elapsed() >= most, "{left:?}");
+        assert!(forces(&watch, 300));
+        assert_eq!(watch.left(), Some(Duration::ZERO));
+        let end = watch.lock().end(&limits()).unwrap();
+        assert!(end <= Instant::now() + GRACE && end >= before + GRACE);
+    }
+
+    #[test]
+    fn a_second_interrupt_forces_where_the_first_waits_for_its_reaction() {
+        let watch = kept(true);
+        let first = watch.hear(ms(0), Signal::INTERRUPT, 1);
+        assert_eq!((first.fresh, first.stops, first.forces), (1, false, false));
+        assert_eq!(watch.left(), None, "it is the handler's");
+        watch.answered();
+        assert!(!forces(&watch, 1_000), "the first was reacted to");
+        assert!(!forces(&watch, 1_249), "the second has a while");
+        assert!(forces(&watch, 1_250));
+    }
+
+    #[test]
+    fn what_the_teller_does_not_come_to_is_bounded_and_counted() {
+        let watch = kept(false);
+        let mut inner = watch.lock();
+        let capacity = inner.heard.capacity();
+        for round in 0..1_000 {
+            for number in 1..=64 {
+                let signal = Signal::from_raw(number).unwrap();
+                let (fresh, stops) = (1, round == 999);
+                inner.note(Heard { signal, count: 1, fresh, stops, forces: false });
+            }
+        }
+        assert_eq!(inner.heard.capacity(), capacity, "nothing is allocated");
+        assert_eq!(inner.heard.iter().map(|heard| heard.count).sum::<u64>(), 64_000);
+        assert!(inner.heard.last().is_some_and(|heard| heard.stops));
+        drop(inner);
+        assert_eq!(watch.next_heard().map(|heard| heard.signal.as_raw()), Some(1));
+    }
+
+    #[test]
+    fn what_is_heard_in_the_stop_may_be_repeated_after_it() {
+        let watch = kept(true);
+        watch.hear(ms(0), Signal::HANGUP, 1);
+        assert_eq!(watch.lock().echoes, 0, "no stop has begun");
+        watch.arm();
+        watch.hear(ms(1), Signal::TERMINATE, 1);
+        assert_eq!(watch.lock().echoes, Signal::TERMINATE.bit());
+    }
+
+    #[test]
+    fn a_wait_that_took_far_too_long_was_a_pause_and_the_end_is_put_off() {
+        let short = Limits { cut_off: ms(0), deadline: ms(0), ..limits() };
+        let watch = kept(false);
+        let long_ago = Instant::now().checked_sub(ms(3_000)).expect("the machine is up longer");
+        watch.lock().waits_for = Some(long_ago);
+        assert_eq!(watch.paused(), Duration::ZERO, "not in a stop");
+        watch.lock().armed = Some(long_ago);
+        let end = watch.lock().end(&short).unwrap();
+        assert_eq!(end, long_ago + GRACE);
+        let paused = watch.paused();
+        assert!(paused >= ms(3_000));
+        assert_eq!(watch.paused(), paused, "it counts once");
+        let end = watch.lock().end(&short).unwrap();
+        assert!(end >= long_ago + paused + GRACE, "who goes on has the same grace");
+    }
+}
