@@ -6,6 +6,7 @@
 
 #[cfg(target_os = "linux")]
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -136,6 +137,20 @@ fn a_second_sigint_ends_a_report_sink_that_blocks(backend: &str) {
     assert_eq!(ended.err, "", "the program was over in order");
 }
 
+fn a_signal_during_the_report_acts_as_before_or_is_in_it(backend: &str) {
+    let ended = start_with("--default-signal=USR1", &[backend, "late-signal"], &[]).end();
+    assert_eq!(ended.status.signal(), Some(libc::SIGUSR1), "{:?}", ended.err);
+    // With a sink they are heard until it returns.
+    let reported = [backend, "late-signal-reported"];
+    let ended = start_with("--default-signal=USR1", &reported, &[]).end();
+    ended.code(0).said("given 0").said("at the end 1");
+}
+
+fn a_thread_is_its_own_programs_again_after_another(backend: &str) {
+    let ended = start(backend, "marks", &["100000"]).end();
+    in_time(&ended).code(0).said("root and root").said("after it false");
+}
+
 fn a_report_passes_a_lock_of_standard_error(backend: &str) {
     let ended = start(backend, "stderr-locked", &[]).until("locked").send(SIGTERM).end();
     in_time(&ended).code(124).complained("blocking job");
@@ -260,6 +275,8 @@ on_every_backend! {
     a_subscriber_that_blocks_ends_by_the_deadline
     a_report_sink_that_blocks_ends_by_the_deadline
     a_second_sigint_ends_a_report_sink_that_blocks
+    a_signal_during_the_report_acts_as_before_or_is_in_it
+    a_thread_is_its_own_programs_again_after_another
     a_report_passes_a_lock_of_standard_error
     a_signal_that_comes_twice_does_not_hide_the_report
     a_raised_signal_that_is_survived_is_the_exit_code

@@ -568,8 +568,12 @@ fn caught<T>(name: &str, work: impl FnOnce() -> T) -> Result<T, StartError> {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
     use std::task::{Context, Poll, Waker};
+    use std::time::Instant;
 
     use super::*;
+    use crate::contract::error::ExecutorGone;
+    use crate::contract::report::Outcome;
+    use crate::contract::rt::Timer;
 
     const fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -642,6 +646,54 @@ mod tests {
         assert_eq!([runner.sources.len(), runner.on_stop.len(), runner.on_stopped.len()], [1; 3]);
         let sinks = [runner.on_signal.is_some(), runner.on_failure.is_some()];
         assert_eq!((sinks, runner.on_report.is_some()), ([true; 2], true));
+    }
+
+    /// Polls what it spawns once, there and then, and goes on elsewhere: the most hasty of executors.
+    #[derive(Clone)]
+    struct Hasty;
+
+    impl Spawner for Hasty {
+        type Handle<T: Send + 'static> = std::future::Pending<Result<T, ExecutorGone>>;
+
+        fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
+        where
+            F: Future + Send + 'static,
+            F::Output: Send + 'static,
+        {
+            let mut future = Box::pin(future);
+            if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                std::thread::spawn(move || drop(wait_for(future, None)));
+            }
+            std::future::pending()
+        }
+    }
+
+    impl Timer for Hasty {
+        type Sleep = std::future::Pending<()>;
+
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+
+        fn sleep(&self, _: Duration) -> Self::Sleep {
+            std::future::pending()
+        }
+    }
+
+    impl Backend for Hasty {
+        fn erase(&self) -> AnyBackend {
+            AnyBackend::new("hasty", self.clone())
+        }
+    }
+
+    #[test]
+    fn a_stop_before_the_start_finds_main_however_hasty_the_executor() {
+        let runner = Runner::<()>::new();
+        runner.stopper().stop();
+        let exit = wait_for(runner.attach_to(&Hasty, std::future::pending::<()>()), None);
+        let exit = exit.expect("there is no limit");
+        assert_eq!(exit.report().main, Some(Outcome::Cancelled), "{}", exit.report());
+        assert_eq!(exit.exit_code(), 0);
     }
 
     #[test]

@@ -116,6 +116,16 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
                 block()
             })
             .run(serve()),
+        // Something is dropped as the report is made, and raises a signal.
+        "late-signal" => late_signal(runner).run(async {}),
+        "late-signal-reported" => {
+            let reported =
+                |report: &adjourn::Report| say(&format!("given {}", report.signals.len()));
+            let exit = late_signal(runner).on_report(reported).run(async {});
+            say(&format!("at the end {}", exit.report().signals.len()));
+            exit
+        }
+        "marks" => marks(runner),
         "stderr-locked" => runner.run(async {
             spawn_blocking(|| {
                 let _lock = std::io::stderr().lock();
@@ -222,6 +232,42 @@ fn contexts<E: Executor>(runner: Runner<E>) -> Exit {
             stop.requested().await;
             Err::<(), _>("it broke")
         })
+}
+
+fn late_signal<E>(runner: Runner<E>) -> Runner<E> {
+    struct Raises;
+    impl Drop for Raises {
+        fn drop(&mut self) {
+            // SAFETY: raise has no precondition.
+            unsafe { libc::raise(libc::SIGUSR1) };
+        }
+    }
+    let raises = Raises;
+    runner.signals([Signal::USER1]).on_signal(move |_, _: &Stopper| _ = &raises)
+}
+
+/// A thread of one program runs another, and is its own program's again after it.
+fn marks<E: Executor>(runner: Runner<E>) -> Exit {
+    // Of the inner one; on this thread no program is there.
+    fn inner() -> Exit {
+        adjourn::smol::Runner::new().signals([]).current_thread().run(async {})
+    }
+    let exit = runner.run(async {
+        // What a framework spawns by itself, on the threads of the program.
+        let path = || Scope::try_current().map_or("none".to_owned(), |scope| scope.path());
+        let foreign = move || {
+            let before = path();
+            _ = inner();
+            format!("{before} and {}", path())
+        };
+        if let Ok(tokio) = ::tokio::runtime::Handle::try_current() {
+            say(&tokio.spawn_blocking(foreign).await.expect("no panic"));
+        } else {
+            say("root and root");
+        }
+    });
+    say(&format!("after it {}", Scope::try_current().is_ok()));
+    exit
 }
 
 /// Uses a scope in the destructor of a thread-local, when those of the executor may be gone.
