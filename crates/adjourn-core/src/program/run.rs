@@ -34,8 +34,9 @@ type Build<E> = Box<dyn FnOnce(&Threads) -> Result<E, StartError> + Send>;
 /// A program before its start: its options, its hooks, and how to stop it.
 ///
 /// `E` is the executor that [`run`](Runner::run) starts. Process-wide effects of `run`: handlers
-/// for the chosen signals, given back at its end; two threads that supervise; and, when the calling
-/// thread is stuck past the deadline, the end of the process
+/// for the chosen signals, given back at its end, or 250 ms after it for those that were heard in the
+/// stop, so that a repetition is swallowed; a thread that supervises, and a second one from the first
+/// signal or stop on; and, when the calling thread is stuck past the deadline, the end of the process
 /// ([`exit_when_stuck`](Runner::exit_when_stuck)). None of these on a simulated executor
 /// ([`Host`](crate::contract::rt::Host)).
 pub struct Runner<E> {
@@ -225,8 +226,12 @@ impl<E> Runner<E> {
         self
     }
 
-    /// Reacts to signals in place of the stop: `handler` is called for each signal, on the
-    /// executor, and may ask for the stop. A second SIGINT during a stop still forces.
+    /// Reacts to signals in place of the stop: `handler` is called for each signal, one at a time, and
+    /// may ask for the stop. It runs on the executor, or on a thread of its own if every worker is
+    /// stuck, and finds the program's root as the current scope.
+    ///
+    /// A second SIGINT still forces the end during a stop, and when an earlier one has waited for its
+    /// reaction for 250 ms. A handler that panics stops the program: exit code 101.
     pub fn on_signal(
         mut self,
         handler: impl FnMut(Signal, &Stopper) + Send + 'static,
@@ -235,13 +240,15 @@ impl<E> Runner<E> {
         self
     }
 
-    /// Is told of each failure when it is recorded, on the thread where it happened.
+    /// Is told of each failure when it is recorded, on the thread where it happened: it is in the
+    /// report by then, and the stop that follows from it is asked for.
     pub fn on_failure(mut self, told: impl Fn(&Failure) + Send + Sync + 'static) -> Runner<E> {
         self.on_failure = Some(Box::new(told));
         self
     }
 
-    /// Is given the report once the program has ended, on the calling thread.
+    /// Is given the report once the program has ended, on the calling thread. The deadline holds for
+    /// it too: a sink that is not over by then ends the process with exit code 124.
     pub fn on_report(mut self, sink: impl FnOnce(&Report) + Send + 'static) -> Runner<E> {
         self.on_report = Some(Box::new(sink));
         self
@@ -273,7 +280,8 @@ impl<E: Executor> Runner<E> {
     /// its next yield once the program is cancelling. It need be neither `Send` nor `'static`.
     ///
     /// Errors are in the [`Exit`]: options that make no sense, a forbidden signal, a call inside a
-    /// running executor. `main` is never polled then.
+    /// running executor, an executor that cannot be built or panics as it is. `main` is never polled
+    /// then.
     #[track_caller]
     pub fn run<F>(self, main: F) -> Exit
     where

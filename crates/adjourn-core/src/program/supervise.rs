@@ -7,7 +7,8 @@
 //! 2. It waits for no lock but [`Watch`]'s, which is held for the copying of a few words and for
 //!    system calls that do not wait. Whoever holds it takes no other lock of the program.
 //! 3. It arms before it does anything else: the deadline counts from the signal itself.
-//! 4. It allocates nothing, but for the start of a thread, once it has armed.
+//! 4. It allocates nothing, but for the start of the teller, once it has armed. That is the one foreign
+//!    lock: an allocator that another thread holds up for ever holds up the warden too.
 //! 5. At the deadline it writes what was rendered beforehand, else a short text from its stack.
 //!
 //! What runs foreign code is another thread's work: the **teller**, which the warden starts with the
