@@ -653,7 +653,8 @@ mod tests {
             taken += count;
             arrives();
         });
-        let readable = sys::poll(listener.parking.pipe.read.as_raw_fd(), libc::POLLIN, None);
+        let own = listener.parking.pipe.read.as_raw_fd();
+        let readable = sys::poll(own, libc::POLLIN, Some(Duration::ZERO));
         assert_eq!((taken, readable.unwrap()), (1, libc::POLLIN));
         listener.take(|_, count| taken += count);
         assert_eq!(taken, 2);
