@@ -391,7 +391,8 @@ impl Listener {
     }
 
     pub(super) fn parker(&self) -> Parker {
-        Parker { parking: Arc::clone(&self.parking), pending: sys::pending(&self.signals) }
+        let pending = if self.signals.is_empty() { None } else { sys::pending(&self.signals) };
+        Parker { parking: Arc::clone(&self.parking), pending }
     }
 
     /// Gives what came since the last call, oldest first, and says whether there was a nudge. Neither
