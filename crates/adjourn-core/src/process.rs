@@ -1,4 +1,5 @@
-//! The process: its signals, standard error, and its end.
+//! The process: its signals, its service manager, standard error, and its end.
 
 pub(crate) mod last;
+pub(crate) mod notify;
 pub mod signal;

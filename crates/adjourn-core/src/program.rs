@@ -217,7 +217,7 @@ impl Program {
 
     /// Tells the service manager; again and again where it cannot take it yet.
     fn notify(&self, state: &'static str) {
-        if !crate::track::ready::notify(state) {
+        if !crate::process::notify::notify(state) {
             self.watch.tell_manager(state);
         }
     }

@@ -56,6 +56,8 @@ mod imp;
 #[path = "signal/elsewhere.rs"]
 mod imp;
 #[cfg(unix)]
+mod stderr;
+#[cfg(unix)]
 mod sys;
 
 /// A signal, by its number.
@@ -321,6 +323,9 @@ pub fn raise_default(signal: Signal) {
 /// pipe can make it block; elsewhere one that fills the pipe between `poll` and `write` can.
 /// `O_NONBLOCK` is never set on the file description, which other processes share.
 pub(crate) fn write_stderr(bytes: &[u8], within: Duration) -> bool {
+    #[cfg(unix)]
+    return stderr::write_stderr(bytes, within);
+    #[cfg(not(unix))]
     imp::write_stderr(bytes, within)
 }
 

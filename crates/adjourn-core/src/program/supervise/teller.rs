@@ -9,10 +9,10 @@ use super::LastWords;
 use super::watch::{Inner, Teller, Watch};
 use crate::contract::error::forget_payload;
 use crate::phase::Event;
+use crate::process::notify;
 use crate::process::signal::Signal;
 use crate::program::driver::perform;
 use crate::program::{Program, log};
-use crate::track::ready;
 
 /// How long until the service manager is told again.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -132,7 +132,7 @@ fn perform_work(watch: &Watch, program: &Arc<Program>, work: &Work) -> bool {
             }
         }
         Work::Notice(state) => {
-            if !ready::notify(state) {
+            if !notify::notify(state) {
                 let mut inner = watch.lock();
                 inner.notice = inner.notice.or(Some(state));
                 return false;
