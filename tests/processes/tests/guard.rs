@@ -137,6 +137,11 @@ fn a_second_sigint_ends_a_report_sink_that_blocks(backend: &str) {
     assert_eq!(ended.err, "", "the program was over in order");
 }
 
+fn a_destructor_that_blocks_ends_by_the_deadline(backend: &str) {
+    let ended = start(backend, "destructor-blocks", &[]).end();
+    in_time(&ended).code(124).said("dropped").complained("the thread that called `run`");
+}
+
 fn a_signal_during_the_report_acts_as_before_or_is_in_it(backend: &str) {
     let ended = start_with("--default-signal=USR1", &[backend, "late-signal"], &[]).end();
     assert_eq!(ended.status.signal(), Some(libc::SIGUSR1), "{:?}", ended.err);
@@ -275,6 +280,7 @@ on_every_backend! {
     a_subscriber_that_blocks_ends_by_the_deadline
     a_report_sink_that_blocks_ends_by_the_deadline
     a_second_sigint_ends_a_report_sink_that_blocks
+    a_destructor_that_blocks_ends_by_the_deadline
     a_signal_during_the_report_acts_as_before_or_is_in_it
     a_thread_is_its_own_programs_again_after_another
     a_report_passes_a_lock_of_standard_error

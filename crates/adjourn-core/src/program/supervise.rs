@@ -43,6 +43,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::contract::error::drop_quietly;
 use crate::contract::report::Report;
 use crate::contract::rt::Timer;
 use crate::phase::Limits;
@@ -113,6 +114,11 @@ impl Supervision {
         }
     }
 
+    /// Lets go of the program. What is dropped with it may block.
+    pub(crate) fn part(&mut self) {
+        drop_quietly((self.watch.part(), self.program.take()));
+    }
+
     /// How much of the time until the deadline is left for the executor's end, a little less than
     /// all of it; `None` where there is no deadline.
     pub(crate) fn left(&self) -> Option<Duration> {
@@ -151,6 +157,7 @@ impl Supervision {
 
 impl Drop for Supervision {
     fn drop(&mut self) {
+        self.part();
         if self.watch.finish() {
             // It goes on for a while, to swallow repetitions.
             drop(self.warden.take());

@@ -126,6 +126,17 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
             exit
         }
         "marks" => marks(runner),
+        "destructor-blocks" => {
+            struct Blocks;
+            impl Drop for Blocks {
+                fn drop(&mut self) {
+                    say("dropped");
+                    block();
+                }
+            }
+            let blocks = Blocks;
+            runner.on_failure(move |_| _ = &blocks).run(async {})
+        }
         "stderr-locked" => runner.run(async {
             spawn_blocking(|| {
                 let _lock = std::io::stderr().lock();

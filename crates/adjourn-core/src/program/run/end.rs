@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use crate::contract::error::{Payload, StartError, error_chain, take_message};
+use crate::contract::error::{Payload, StartError, drop_quietly, error_chain, take_message};
 use crate::contract::report::{Exit, Failure, FailureKind, Reason, Report};
 use crate::phase::Event;
 use crate::program::Program;
@@ -116,7 +116,11 @@ pub(super) fn deliver(
             ended.program.add_late_signals(&mut report);
         }
     }
-    drop(supervision);
+    // What the user gave the program is dropped with it, under the deadline too.
+    drop_quietly(ended);
+    if let Some(mut supervision) = supervision {
+        supervision.part();
+    }
     Exit::new(report, raise)
 }
 

@@ -311,6 +311,11 @@ impl Watch {
         }
     }
 
+    /// Tells the program nothing more.
+    pub(super) fn part(&self) -> Option<Arc<Program>> {
+        self.lock().program.take()
+    }
+
     pub(crate) fn paused(&self) -> Duration {
         let mut inner = self.lock();
         // Another thread may go on before the warden does.
@@ -375,7 +380,6 @@ impl Watch {
         inner.over = true;
         let stays = inner.echoes != 0 && self.is_kept();
         let listener = if stays { None } else { inner.listener.take() };
-        let program = inner.program.take();
         let words = std::mem::take(&mut inner.last_words);
         self.bell.notify_all();
         // What the teller is at is mostly over soon. Where it is not, it is left to itself.
@@ -385,7 +389,7 @@ impl Watch {
             Err(poison) => poison.into_inner().0,
         });
         self.nudge();
-        drop((listener, program, words));
+        drop((listener, words));
         stays
     }
 
