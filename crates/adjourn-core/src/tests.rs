@@ -8,3 +8,6 @@ pub(crate) mod nowhere;
 mod phase;
 #[cfg(not(loom))]
 mod sequences;
+#[cfg(not(loom))]
+mod wakers;
+mod wakeups;

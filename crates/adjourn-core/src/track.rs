@@ -1,6 +1,7 @@
 //! Scopes and tasks: what is alive, what is spawned, told, shielded and dropped.
 
 pub(crate) mod above;
+pub(crate) mod bell;
 pub(crate) mod context;
 pub(crate) mod ext;
 pub(crate) mod node;

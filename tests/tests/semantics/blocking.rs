@@ -16,6 +16,7 @@ scenarios![
     a_running_job_is_waited_for,
     a_running_job_is_not_aborted,
     a_job_reads_the_token,
+    a_job_that_waits_for_a_token_from_above_hears_its_own_scopes_stop,
     a_job_is_in_its_scope,
     a_stuck_job_does_not_outlast_the_deadline,
     who_awaits_a_job_that_is_abandoned_is_told,
@@ -101,6 +102,24 @@ fn a_job_reads_the_token(config: Config) {
             assert!(stop.is_requested());
         }));
         pending::<()>().await;
+    });
+    clean(&exit);
+}
+
+fn a_job_that_waits_for_a_token_from_above_hears_its_own_scopes_stop(config: Config) {
+    let exit = Program::new(config).run(async {
+        let (above, scope) = (StopToken::current(), adjourn::scope("jobs"));
+        let stops = scope.clone();
+        let job = scope.spawn_blocking(move || {
+            let waits = std::thread::spawn(move || {
+                std::thread::sleep(millis(20)); // mostly the job waits by then
+                drop(stops.stop());
+            });
+            assert!(above.wait_timeout(Duration::from_secs(20)));
+            waits.join().unwrap();
+        });
+        job.await.unwrap();
+        assert!(!StopToken::current().peek(), "the scope was stopped alone");
     });
     clean(&exit);
 }

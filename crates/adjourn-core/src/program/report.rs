@@ -128,7 +128,6 @@ impl Program {
             tasks.abandon(&mut rest.wakes);
             let totals = tasks.totals();
             drop(tasks);
-            node.notify_blocked();
             state.close(node, &totals, &mut rest);
         }
         rest.hooks.append(&mut state.on_stop);

@@ -7,8 +7,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use loom::model;
 use loom::thread;
@@ -18,30 +17,10 @@ use crate::contract::rt::{AnyBackend, Spawner};
 use crate::phase::{Event, Phase};
 use crate::program::{Program, Rest};
 use crate::tests::nowhere::{self, Nowhere, Spawned};
-use crate::track::node::{Node, Spawn, Waiter};
+use crate::tests::wakeups::Wakeups;
+use crate::track::node::{Awaited, CleanupId, Node, Spawn};
 use crate::track::table::{TaskRef, flag};
 use crate::track::wakes::Wakes;
-
-/// Counts its wakes.
-#[derive(Default)]
-struct Wakeups(AtomicUsize);
-
-impl Wake for Wakeups {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
-
-impl Wakeups {
-    fn new() -> (Arc<Wakeups>, Waker) {
-        let wakeups = Arc::new(Wakeups::default());
-        (wakeups.clone(), Waker::from(wakeups))
-    }
-
-    fn are_there(&self) -> bool {
-        self.0.load(SeqCst) > 0
-    }
-}
 
 fn program() -> Arc<Program> {
     nowhere::program(false)
@@ -171,15 +150,15 @@ fn a_token_polled_with_another_waker_hears_the_stop() {
         let poller = {
             let node = node.clone();
             thread::spawn(move || {
-                let mut key = None;
-                let waits = node.wait(&mut key, Waiter::Stop(waker), |_| node.is_fired());
-                (waits, key)
+                let mut ticket = None;
+                let waits = node.wait(&mut ticket, Awaited::Stop, waker, |_| node.is_fired());
+                (waits, ticket)
             })
         };
         node.fire();
-        let (waits, key) = poller.join().unwrap();
+        let (waits, ticket) = poller.join().unwrap();
         assert!(!waits || wakeups.are_there());
-        node.forget(key); // of a waiter that is gone, or never was: nothing happens
+        node.forget(ticket, Awaited::Stop); // of a waiter that is gone, or never was: nothing happens
         end(&program);
     });
 }
@@ -190,20 +169,21 @@ fn who_listens_for_a_cancellation_with_another_waker_hears_of_it() {
         let program = program();
         let node = scope(&program);
         let task = spawn(&node, TaskKind::Plain).unwrap();
+        let awaited = Awaited::Cancel(task, CleanupId(1));
         let (wakeups, waker) = Wakeups::new();
         let poller = {
             let node = node.clone();
             thread::spawn(move || {
                 // A cleanup listens first and looks at the mark then.
-                let mut key = None;
-                _ = node.wait(&mut key, Waiter::Cancel(task, waker), |_| false);
-                (task.word().has(flag::CANCEL), key)
+                let mut ticket = None;
+                _ = node.wait(&mut ticket, awaited, waker, |_| false);
+                (task.word().has(flag::CANCEL), ticket)
             })
         };
         node.cancel();
-        let (seen, key) = poller.join().unwrap();
+        let (seen, ticket) = poller.join().unwrap();
         assert!(seen || wakeups.are_there(), "cancelled, and it does not hear of it");
-        node.forget(key);
+        node.forget(ticket, awaited);
         end(&program);
     });
 }

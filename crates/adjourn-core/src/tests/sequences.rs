@@ -14,7 +14,7 @@ use crate::process::signal::Signal;
 use crate::program::driver::perform;
 use crate::tests::nowhere;
 use crate::track::ext::FutureExt;
-use crate::track::node::{Node, Spawn, Waiter};
+use crate::track::node::{Awaited, Node, Spawn};
 use crate::track::scope::Scope;
 use crate::track::stop::StopToken;
 use crate::track::table::TaskRef;
@@ -85,7 +85,7 @@ fn until_stop_looks_at_a_stop_that_its_task_was_told_of() {
     let waker = calls(move || {
         _ = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     });
-    assert!(node.wait(&mut None, Waiter::Stop(waker), |_| false));
+    assert!(node.wait(&mut None, Awaited::Stop, waker, |_| false));
     program.stop(Reason::Requested(None));
     program.drive(perform);
     _ = program.conclude();
@@ -172,7 +172,7 @@ fn a_waker_that_panics_with_a_payload_that_panics_skips_no_action() {
     let program = nowhere::program(false);
     let node = program.open(&program.root(), "scope".into(), &[]);
     let waker = calls(|| std::panic::panic_any(Bomb));
-    assert!(node.wait(&mut None, Waiter::End(waker), |_| false));
+    assert!(node.wait(&mut None, Awaited::End, waker, |_| false));
     program.stop(Reason::Requested(None));
     let driven = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| program.drive(perform)));
     program.drive(perform); // the calling thread in the driver's place

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
-use crate::track::node::Node;
+use crate::track::node::{CleanupId, Node};
 use crate::track::table::{Chunk, Mark, TaskRef, flag};
 
 /// What every poll changes: single words.
@@ -62,6 +62,13 @@ pub(crate) struct Guard {
     pub(super) holds: AtomicUsize,
     /// How many cleanups are around what is inside, this one included.
     pub(super) depth: AtomicU32,
+}
+
+impl Guard {
+    /// The same for all who share it, and no other's while it is there.
+    pub(crate) fn id(&self) -> CleanupId {
+        CleanupId(std::ptr::from_ref(self).addr())
+    }
 }
 
 /// The root of the program that owns a thread; set once the program has one, which may be after

@@ -28,7 +28,7 @@ use crate::contract::report::{Straggler, TaskKind};
 use crate::contract::rt::AnyBackend;
 use crate::phase::ScopeId;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use crate::sync::{Condvar, Mutex, MutexGuard, StaticU64, read_in_order};
+use crate::sync::{Mutex, MutexGuard, StaticU64, read_in_order};
 use crate::track::above::Above;
 use crate::track::context;
 use crate::track::table::{Chunk, Slots, flag};
@@ -37,7 +37,7 @@ use crate::track::wakes::Wakes;
 pub(crate) use self::listing::Late;
 use self::tasks::Tasks;
 pub(crate) use self::tracking::Spawn;
-pub(crate) use self::waiters::{WaitKey, Waiter};
+pub(crate) use self::waiters::{Awaited, CleanupId, Ticket};
 
 /// What all handles and tasks of a scope share.
 pub(crate) struct Node {
@@ -58,10 +58,6 @@ pub(crate) struct Node {
     /// The machine was told that nobody can spawn here any more.
     told_left: AtomicBool,
     tasks: Mutex<Tasks>,
-    /// Woken when the token fires, for blocking code.
-    stopped: Condvar,
-    /// Threads that wait for that: to wake none is a system call as well.
-    blocked: AtomicUsize,
 }
 
 /// Which spawns a scope takes, from all to none: it only ever narrows.
@@ -108,8 +104,6 @@ impl Node {
             graceful: AtomicUsize::new(0),
             told_left: AtomicBool::new(false),
             tasks: Mutex::new(Tasks::new(handles)),
-            stopped: Condvar::new(),
-            blocked: AtomicUsize::new(0),
         })
     }
 
@@ -176,10 +170,9 @@ impl Node {
         for chunk in &tasks.chunks {
             chunk.set_fired(&mut chunk.lock());
         }
-        tasks.take_waiters(&mut wakes, |waiter| matches!(waiter, Waiter::Stop(_)));
+        tasks.waiters.take_stop(&mut wakes);
         let chunks = tasks.chunks.clone();
         drop(tasks);
-        self.notify_blocked();
         self.sweep(chunks, wakes, |chunk, slots, wakes| slots.take_watchers(chunk, wakes));
     }
 
@@ -191,7 +184,7 @@ impl Node {
         for chunk in &tasks.chunks {
             chunk.lock().cancel(chunk);
         }
-        tasks.take_cancel_waiters(&mut wakes, None);
+        tasks.waiters.take_cancel(&mut wakes);
         let chunks = tasks.chunks.clone();
         drop(tasks);
         self.sweep(chunks, wakes, |chunk, slots, wakes| {
@@ -212,7 +205,7 @@ impl Node {
             slots.narrow(Gate::Shielded);
             slots.force(chunk, &*self.above);
         }
-        tasks.take_cancel_waiters(&mut wakes, None);
+        tasks.waiters.take_cancel(&mut wakes);
         let chunks = tasks.chunks.clone();
         drop(tasks);
         self.sweep(chunks, wakes, |chunk, slots, wakes| {

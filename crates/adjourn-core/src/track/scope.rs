@@ -19,7 +19,7 @@ use crate::contract::rt::{
 };
 use crate::phase::Phase;
 use crate::track::context;
-use crate::track::node::{Node, Spawn, WaitKey, Waiter};
+use crate::track::node::{Awaited, Node, Spawn, Ticket};
 use crate::track::stop::StopToken;
 use crate::track::task::{self, JoinHandle, Task};
 
@@ -168,7 +168,7 @@ impl<B> Scope<B> {
     /// Dropping the future leaves the stop requested.
     pub fn stop(&self) -> ScopeStop {
         self.node.above.stop(&self.node);
-        ScopeStop { node: self.node.clone(), key: None }
+        ScopeStop { node: self.node.clone(), ticket: None }
     }
 
     /// Registers what runs when the scope's tasks are gone, and before what it depends on begins
@@ -200,7 +200,7 @@ impl<B> Scope<B> {
         let mut unless_over = StopUnlessOver(Some(&self.node));
         let output = InScope::new(future, &self).await;
         self.node.seal();
-        End { node: self.node.clone(), key: None }.await;
+        End { node: self.node.clone(), ticket: None }.await;
         unless_over.0 = None;
         output
     }
@@ -310,7 +310,7 @@ impl<B: Send> Shutdown for Scope<B> {
         let node = self.node.clone();
         drop(self.stop());
         drop(self);
-        let end = End { node, key: None };
+        let end = End { node, ticket: None };
         let ended = Either { first: end, second: backend.sleep(within) };
         if ended.await { Ok(()) } else { Err(Unfinished) }
     }
@@ -347,7 +347,7 @@ impl<A: Future, B: Future> Future for Either<A, B> {
 #[must_use = "the stop is requested already: await its end, or drop this on purpose"]
 pub struct ScopeStop {
     node: Arc<Node>,
-    key: Option<WaitKey>,
+    ticket: Option<Ticket>,
 }
 
 impl Future for ScopeStop {
@@ -360,20 +360,20 @@ impl Future for ScopeStop {
             return Poll::Ready(Err(StopError { scope: self.node.path() }));
         }
         let this = &mut *self;
-        poll_end(&this.node, &mut this.key, cx).map(Ok)
+        poll_end(&this.node, &mut this.ticket, cx).map(Ok)
     }
 }
 
 impl Drop for ScopeStop {
     fn drop(&mut self) {
-        self.node.forget(self.key);
+        self.node.forget(self.ticket, Awaited::End);
     }
 }
 
 /// Resolves when a scope has ended, whoever awaits it.
 struct End {
     node: Arc<Node>,
-    key: Option<WaitKey>,
+    ticket: Option<Ticket>,
 }
 
 impl Future for End {
@@ -381,19 +381,19 @@ impl Future for End {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        poll_end(&this.node, &mut this.key, cx)
+        poll_end(&this.node, &mut this.ticket, cx)
     }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.node.forget(self.key);
+        self.node.forget(self.ticket, Awaited::End);
     }
 }
 
-fn poll_end(node: &Arc<Node>, key: &mut Option<WaitKey>, cx: &mut Context<'_>) -> Poll<()> {
-    let waiter = Waiter::End(cx.waker().clone());
-    if node.wait(key, waiter, |tasks| tasks.is_closed()) { Poll::Pending } else { Poll::Ready(()) }
+fn poll_end(node: &Arc<Node>, ticket: &mut Option<Ticket>, cx: &mut Context<'_>) -> Poll<()> {
+    let waits = node.wait(ticket, Awaited::End, cx.waker().clone(), |tasks| tasks.is_closed());
+    if waits { Poll::Pending } else { Poll::Ready(()) }
 }
 
 pin_project! {

@@ -19,7 +19,7 @@ use crate::contract::error::Place;
 use crate::contract::report::FailureKind;
 use crate::track::above::WAITING;
 use crate::track::context::{self, Guard};
-use crate::track::node::{Node, WaitKey, Waiter};
+use crate::track::node::{Awaited, Node, Ticket};
 use crate::track::table::{TaskRef, Word, flag};
 
 /// One section's hold of the task that last polled it, and of the cleanup around it.
@@ -32,20 +32,16 @@ struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if let Some(guard) = &self.guard {
-            guard.holds.fetch_sub(1, SeqCst);
-        }
-        if !self.counted {
-            return;
-        }
-        let Some(left) = self.task.release() else { return };
-        if !left.has(flag::CANCEL) {
+        let guard = self.guard.as_ref();
+        let freed = guard.filter(|guard| guard.holds.fetch_sub(1, SeqCst) == 1);
+        let left = if self.counted { self.task.release() } else { self.task.live_word() };
+        if !left.is_some_and(|left| left.has(flag::CANCEL)) {
             return;
         }
         // In its own poll the task looks by itself; from elsewhere it has to be woken to look. So has
         // the cleanup around this, which another part of the task may poll with a waker of its own.
-        if self.guard.is_some() || context::task() != Some(self.task) {
-            Node::wake_released(&self.task);
+        if freed.is_some() || context::task() != Some(self.task) {
+            Node::wake_released(&self.task, freed.map(|guard| guard.id()));
         }
     }
 }
@@ -200,7 +196,7 @@ struct Section {
 struct Listening {
     task: TaskRef,
     node: Arc<Node>,
-    key: WaitKey,
+    ticket: Ticket,
 }
 
 impl Section {
@@ -272,18 +268,19 @@ impl Section {
             self.unlisten();
         }
         let Some(task) = task else { return };
-        let (node, mut key) = match self.listening.take() {
-            Some(Listening { node, key, .. }) => (Some(node), Some(key)),
+        let (node, mut ticket) = match self.listening.take() {
+            Some(Listening { node, ticket, .. }) => (Some(node), Some(ticket)),
             None => (task.node(), None),
         };
         let Some(node) = node else { return };
-        _ = node.wait(&mut key, Waiter::Cancel(task, cx.waker().clone()), |_| false);
-        self.listening = key.map(|key| Listening { task, node, key });
+        let awaited = Awaited::Cancel(task, self.guard.id());
+        _ = node.wait(&mut ticket, awaited, cx.waker().clone(), |_| false);
+        self.listening = ticket.map(|ticket| Listening { task, node, ticket });
     }
 
     fn unlisten(&mut self) {
-        if let Some(Listening { node, key, .. }) = self.listening.take() {
-            node.forget(Some(key));
+        if let Some(Listening { task, node, ticket }) = self.listening.take() {
+            node.forget(Some(ticket), Awaited::Cancel(task, self.guard.id()));
         }
     }
 

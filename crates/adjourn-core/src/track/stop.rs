@@ -9,15 +9,16 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
 use crate::contract::error::{NoScope, StopRequested};
 use crate::contract::report::Reason;
+use crate::track::bell::Bell;
 use crate::track::context;
-use crate::track::node::{Node, WaitKey, Waiter};
+use crate::track::node::{Awaited, Node, Ticket};
 use crate::track::table::{Chunk, TaskRef, flag};
 
 /// Says whether a scope has been asked to stop.
@@ -102,7 +103,7 @@ impl StopToken {
     /// Dropping it loses nothing: another one resolves at once.
     pub fn requested(&self) -> Requested {
         let maker = context::task().or(self.taker);
-        Requested { node: self.node.clone(), key: None, own: None, maker }
+        Requested { node: self.node.clone(), ticket: None, own: None, maker }
     }
 
     /// Returns the first cause of the program's stop; `None` before it, and when only this scope
@@ -121,7 +122,19 @@ impl StopToken {
     /// Do not call it in async code: it blocks. [`requested`](StopToken::requested) is for that.
     pub fn wait_timeout(&self, span: Duration) -> bool {
         ask(&self.node);
-        is_own_fired(&self.node) || self.node.wait_fired(span)
+        let start = Instant::now();
+        let bell = Bell::new();
+        let waker = Waker::from(bell.clone());
+        let mut requested = self.requested();
+        while !requested.is_told(&Context::from_waker(&waker)) {
+            let left = span.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            // A wait of years would overflow some clocks.
+            bell.wait(left.min(Duration::from_secs(3600)));
+        }
+        true
     }
 }
 
@@ -141,7 +154,7 @@ impl fmt::Debug for StopToken {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Requested {
     node: Arc<Node>,
-    key: Option<WaitKey>,
+    ticket: Option<Ticket>,
     /// The scope of the task that polls it, where that is below `node`.
     own: Option<Own>,
     /// The task for which it counts where no task polls it.
@@ -151,7 +164,7 @@ pub struct Requested {
 /// The scope of the task that polls a token of a scope above.
 struct Own {
     node: Arc<Node>,
-    key: Option<WaitKey>,
+    ticket: Option<Ticket>,
 }
 
 impl Requested {
@@ -164,13 +177,28 @@ impl Requested {
         }
         let own = context::task_node().filter(|own| own.is_within(&self.node));
         self.forget_own();
-        self.own = own.map(|node| Own { node, key: None });
+        self.own = own.map(|node| Own { node, ticket: None });
     }
 
     fn forget_own(&mut self) {
-        if let Some(Own { node, key }) = self.own.take() {
-            node.forget(key);
+        if let Some(Own { node, ticket }) = self.own.take() {
+            node.forget(ticket, Awaited::Stop);
         }
+    }
+
+    /// Whether the scope has been asked to stop, or that of the task that polls this; if not, the waker
+    /// is woken when it is.
+    fn is_told(&mut self, cx: &Context<'_>) -> bool {
+        self.find_own();
+        if self.node.is_fired() {
+            return true;
+        }
+        if let Some(Own { node, ticket }) = &mut self.own {
+            if is_told(node, ticket, cx) {
+                return true;
+            }
+        }
+        is_told(&self.node, &mut self.ticket, cx)
     }
 }
 
@@ -183,26 +211,17 @@ impl Future for Requested {
             Some(_) => ask(&this.node),
             None => ask_for(this.maker, &this.node),
         }
-        this.find_own();
-        if this.node.is_fired() {
-            return Poll::Ready(());
-        }
-        if let Some(Own { node, key }) = &mut this.own {
-            if is_told(node, key, cx) {
-                return Poll::Ready(());
-            }
-        }
-        if is_told(&this.node, &mut this.key, cx) { Poll::Ready(()) } else { Poll::Pending }
+        if this.is_told(cx) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 /// Whether the scope has been asked to stop; if not, the task that is polled is woken when it is.
-fn is_told(node: &Arc<Node>, key: &mut Option<WaitKey>, cx: &Context<'_>) -> bool {
+fn is_told(node: &Arc<Node>, ticket: &mut Option<Ticket>, cx: &Context<'_>) -> bool {
     if watch(|chunk| chunk.belongs_to(node.uid), cx) {
         // Set before it is looked at again: the stop fires first and collects then.
         return node.is_fired();
     }
-    !node.wait(key, Waiter::Stop(cx.waker().clone()), |_| node.is_fired())
+    !node.wait(ticket, Awaited::Stop, cx.waker().clone(), |_| node.is_fired())
 }
 
 /// The running code asks about the stop of `node`.
@@ -275,7 +294,7 @@ fn watch(which: impl FnOnce(&Chunk) -> bool, cx: &Context<'_>) -> bool {
 impl Drop for Requested {
     fn drop(&mut self) {
         self.forget_own();
-        self.node.forget(self.key);
+        self.node.forget(self.ticket, Awaited::Stop);
     }
 }
 

@@ -44,7 +44,7 @@ use crate::track::wakes::Wakes;
 
 pub(crate) use self::entry::{Entry, Name, Removed};
 pub(crate) use self::mark::{Mark, Word, flag};
-pub(crate) use self::task_ref::TaskRef;
+pub(crate) use self::task_ref::{TaskKey, TaskRef};
 
 /// The slots in a scope's first chunk, so that a scope of one task is small. (Under loom one, so that
 /// models of two tasks have two chunks.)

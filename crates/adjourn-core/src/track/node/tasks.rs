@@ -3,9 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use slab::Slab;
-
-use super::waiters::Waiter;
+use super::waiters::Waiters;
 use super::{Gate, Node, Spawn};
 use crate::contract::hook::Hook;
 use crate::contract::report::Totals;
@@ -28,10 +26,7 @@ pub(crate) struct Tasks {
     pub(super) handles: u32,
     /// It ends with its tasks, whatever handles there are: a nursery whose future is over.
     pub(super) sealed: bool,
-    pub(super) waiters: Slab<(u64, Waiter)>,
-    /// How many of the waiters are for a cancellation: none, nearly always.
-    pub(super) cancel_waiters: usize,
-    pub(super) next_ticket: u64,
+    pub(super) waiters: Waiters,
     pub(super) hooks: Vec<Hook>,
     /// Tasks whose end the report wants, and where it wants it.
     pub(super) listed: Vec<(TaskRef, usize)>,
@@ -53,9 +48,7 @@ impl Tasks {
             totals: Totals::default(),
             handles,
             sealed: false,
-            waiters: Slab::new(),
-            cancel_waiters: 0,
-            next_ticket: 0,
+            waiters: Waiters::new(),
             hooks: Vec::new(),
             listed: Vec::new(),
         }
@@ -176,7 +169,7 @@ impl Tasks {
     /// Ends the scope, which was shut, though some tasks are alive: they are dropped at their next
     /// yield, and who waits for the scope is told.
     pub(crate) fn end_with_stragglers(&mut self, above: &dyn Above, wakes: &mut Wakes) {
-        self.take_all_waiters(wakes);
+        self.waiters.take_all(wakes);
         for chunk in &self.chunks {
             let mut slots = chunk.lock();
             slots.force(chunk, above);
@@ -188,7 +181,7 @@ impl Tasks {
     /// hooks that have not run, to be dropped outside the lock.
     pub(crate) fn close(&mut self, wakes: &mut Wakes) -> Vec<Hook> {
         self.narrow(Gate::Closed); // one that was never open was not shut
-        self.take_all_waiters(wakes);
+        self.waiters.take_all(wakes);
         for chunk in mem::take(&mut self.chunks) {
             self.totals.add(&chunk.detach());
         }

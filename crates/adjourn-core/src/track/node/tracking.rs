@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::Node;
 use super::listing::age_now;
+use super::waiters::Waiters;
+use super::{CleanupId, Node};
 use crate::contract::error::Place;
 use crate::contract::report::{Outcome, TaskKind};
 use crate::sync::MutexGuard;
@@ -301,20 +302,36 @@ impl Node {
     /// Asks one task to end at its next yield, unless it is shielded, or a job that runs already.
     pub(crate) fn abort(task: &TaskRef) {
         let flags = flag::CANCEL | flag::ABORTED;
-        Node::wake_to_look(task, flags, |entry| match entry.kind {
+        let which = |entry: &Entry| match entry.kind {
             TaskKind::Shielded => false,
             TaskKind::Blocking => entry.born().is_none(),
             TaskKind::Plain | TaskKind::Graceful => true,
+        };
+        Node::wake_to_look(task, flags, which, |waiters, wakes| {
+            waiters.take_cancel_of(task, wakes);
         });
     }
 
-    /// Wakes a task whose last hold was released from outside its poll.
-    pub(crate) fn wake_released(task: &TaskRef) {
-        Node::wake_to_look(task, 0, |_| true);
+    /// Wakes a cancelled task that something has ceased to hold, and the cleanup whose last hold that
+    /// was: no other cleanup of the task has a reason to look.
+    pub(crate) fn wake_released(task: &TaskRef, cleanup: Option<CleanupId>) {
+        Node::wake_to_look(
+            task,
+            0,
+            |_| true,
+            |waiters, wakes| {
+                wakes.add(cleanup.and_then(|cleanup| waiters.take_cleanup(task, cleanup)));
+            },
+        );
     }
 
-    /// Sets flags of a live task and wakes it, and who waits for its cancellation.
-    fn wake_to_look(task: &TaskRef, flags: u64, which: impl Fn(&Entry) -> bool) {
+    /// Sets flags of a live task and wakes it, and those of its scope's waiters that `take` takes.
+    fn wake_to_look(
+        task: &TaskRef,
+        flags: u64,
+        which: impl Fn(&Entry) -> bool,
+        take: impl FnOnce(&mut Waiters, &mut Wakes),
+    ) {
         let mut slots = task.chunk().lock();
         let Some((_, entry)) = slots.entry(task) else { return };
         if !which(entry) {
@@ -325,7 +342,7 @@ impl Node {
         let node = slots.node.clone();
         drop(slots);
         if let Some(node) = node {
-            node.lock().take_cancel_waiters(&mut wakes, Some(task));
+            take(&mut node.lock().waiters, &mut wakes);
         }
         wakes.wake();
     }

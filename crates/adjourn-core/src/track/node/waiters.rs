@@ -1,149 +1,150 @@
-//! Who waits for something of a scope other than with its task's own waker.
+//! Who waits for something of a scope with a waker that is not its task's own.
+//!
+//! Each kind of waiter has a map of its own, in the order in which it is taken. So an abort of one
+//! task costs nothing for those who wait for others, and the memory goes with the waiters.
 
+use std::collections::BTreeMap;
 use std::mem;
+use std::num::NonZeroU64;
 use std::task::Waker;
-use std::time::{Duration, Instant};
 
 use super::Node;
 use super::tasks::Tasks;
-use crate::sync::atomic::Ordering::SeqCst;
-use crate::track::table::TaskRef;
+use crate::track::table::{TaskKey, TaskRef};
 use crate::track::wakes::Wakes;
 
-/// Who waits for something of a scope other than with its task's own waker.
-pub(crate) enum Waiter {
-    /// For the token.
-    Stop(Waker),
-    /// For the end of the scope.
-    End(Waker),
-    /// For the cancellation of this task.
-    Cancel(TaskRef, Waker),
+/// What somebody waits for.
+#[derive(Clone, Copy)]
+pub(crate) enum Awaited {
+    /// The token.
+    Stop,
+    /// The end of the scope.
+    End,
+    /// The cancellation of this task, and the last hold inside this cleanup.
+    Cancel(TaskRef, CleanupId),
 }
 
-impl Waiter {
-    fn into_waker(self) -> Waker {
-        match self {
-            Waiter::Stop(waker) | Waiter::End(waker) | Waiter::Cancel(_, waker) => waker,
-        }
-    }
-}
+/// Tells a cleanup from all others that are there: the address of what it shares with its holders.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CleanupId(pub(crate) usize);
 
-/// Names a waiter; the ticket tells it from a later one in the same slot.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WaitKey {
-    slot: usize,
-    ticket: u64,
+/// A waiter's place in the order of wakes. It keeps it when its waker changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(NonZeroU64);
+
+/// Who waits for something of one scope.
+pub(super) struct Waiters {
+    last: Ticket,
+    stop: BTreeMap<Ticket, Waker>,
+    end: BTreeMap<Ticket, Waker>,
+    cancel: BTreeMap<(TaskKey, CleanupId), (Ticket, Waker)>,
 }
 
 impl Node {
     /// Registers a waiter, or changes its waker. Returns false when what it waits for is there.
     pub(crate) fn wait(
         &self,
-        key: &mut Option<WaitKey>,
-        waiter: Waiter,
+        ticket: &mut Option<Ticket>,
+        awaited: Awaited,
+        waker: Waker,
         is_there: impl FnOnce(&mut Tasks) -> bool,
     ) -> bool {
         let mut tasks = self.lock();
         if is_there(&mut tasks) {
-            drop(tasks);
+            drop(tasks); // before the waker
             return false;
         }
-        let stored = key.and_then(|key| tasks.waiter(key));
-        let old = match stored {
-            Some(stored) => Some(mem::replace(stored, waiter)),
-            None => {
-                let ticket = tasks.next_ticket;
-                tasks.next_ticket += 1;
-                if matches!(waiter, Waiter::Cancel(..)) {
-                    tasks.cancel_waiters += 1;
-                }
-                let slot = tasks.waiters.insert((ticket, waiter));
-                *key = Some(WaitKey { slot, ticket });
-                None
-            }
-        };
+        let ticket = *ticket.get_or_insert_with(|| tasks.waiters.next_ticket());
+        let old = tasks.waiters.put(ticket, awaited, waker);
         drop(tasks);
         drop(old);
         true
     }
 
     /// Removes a waiter, unless it was woken and so removed already.
-    pub(crate) fn forget(&self, key: Option<WaitKey>) {
-        let Some(key) = key else { return };
+    pub(crate) fn forget(&self, ticket: Option<Ticket>, awaited: Awaited) {
+        let Some(ticket) = ticket else { return };
         let mut tasks = self.lock();
-        let old = tasks.waiter(key).is_some().then(|| tasks.remove_waiter(key.slot));
+        let old = tasks.waiters.remove(ticket, awaited);
         drop(tasks);
         drop(old);
     }
+}
 
-    /// Blocks until the token has fired, or `span` is over.
-    pub(crate) fn wait_fired(&self, span: Duration) -> bool {
-        let start = Instant::now();
-        let mut tasks = self.lock();
-        self.blocked.fetch_add(1, SeqCst);
-        while !self.is_fired() {
-            let left = span.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            // A wait of years would overflow some clocks.
-            let left = left.min(Duration::from_secs(3600));
-            tasks = match self.stopped.wait_timeout(tasks, left) {
-                Ok((tasks, _)) => tasks,
-                Err(poison) => poison.into_inner().0,
-            };
+impl Waiters {
+    pub(super) fn new() -> Waiters {
+        Waiters {
+            last: Ticket(NonZeroU64::MIN),
+            stop: BTreeMap::new(),
+            end: BTreeMap::new(),
+            cancel: BTreeMap::new(),
         }
-        self.blocked.fetch_sub(1, SeqCst);
-        self.is_fired()
     }
 
-    /// Wakes blocking code that waits for the token. The lock has been held since that fired: who
-    /// is not counted by now saw it.
-    pub(crate) fn notify_blocked(&self) {
-        if self.blocked.load(SeqCst) > 0 {
-            self.stopped.notify_all();
+    fn next_ticket(&mut self) -> Ticket {
+        self.last = Ticket(self.last.0.saturating_add(1));
+        self.last
+    }
+
+    fn put(&mut self, ticket: Ticket, awaited: Awaited, waker: Waker) -> Option<Waker> {
+        match awaited {
+            Awaited::Stop => self.stop.insert(ticket, waker),
+            Awaited::End => self.end.insert(ticket, waker),
+            Awaited::Cancel(task, cleanup) => {
+                let old = self.cancel.insert((task.key(), cleanup), (ticket, waker));
+                old.map(|(_, waker)| waker)
+            }
         }
+    }
+
+    fn remove(&mut self, ticket: Ticket, awaited: Awaited) -> Option<Waker> {
+        match awaited {
+            Awaited::Stop => self.stop.remove(&ticket),
+            Awaited::End => self.end.remove(&ticket),
+            Awaited::Cancel(task, cleanup) => self.take_cleanup(&task, cleanup),
+        }
+    }
+
+    /// Takes those who wait for the token.
+    pub(super) fn take_stop(&mut self, wakes: &mut Wakes) {
+        wakes.0.extend(mem::take(&mut self.stop).into_values());
+    }
+
+    /// Takes those who wait for the cancellation of any task.
+    pub(super) fn take_cancel(&mut self, wakes: &mut Wakes) {
+        add_in_order(mem::take(&mut self.cancel).into_values().collect(), wakes);
+    }
+
+    /// Takes those who wait for the cancellation of one task.
+    pub(super) fn take_cancel_of(&mut self, task: &TaskRef, wakes: &mut Wakes) {
+        let of = |cleanup| (task.key(), CleanupId(cleanup));
+        let keys: Vec<_> = self.cancel.range(of(0)..=of(usize::MAX)).map(|(key, _)| *key).collect();
+        add_in_order(keys.iter().filter_map(|key| self.cancel.remove(key)).collect(), wakes);
+    }
+
+    /// Takes the one cleanup of a task.
+    pub(super) fn take_cleanup(&mut self, task: &TaskRef, cleanup: CleanupId) -> Option<Waker> {
+        self.cancel.remove(&(task.key(), cleanup)).map(|(_, waker)| waker)
+    }
+
+    pub(super) fn take_all(&mut self, wakes: &mut Wakes) {
+        self.take_stop(wakes);
+        self.take_cancel(wakes);
+        wakes.0.extend(mem::take(&mut self.end).into_values());
     }
 }
 
+#[cfg(all(test, not(loom)))]
 impl Tasks {
-    /// Takes the waiters that `which` names.
-    pub(super) fn take_waiters(&mut self, wakes: &mut Wakes, which: impl Fn(&Waiter) -> bool) {
-        if self.waiters.is_empty() {
-            return;
-        }
-        let keys: Vec<_> =
-            self.waiters.iter().filter(|(_, (_, w))| which(w)).map(|(key, _)| key).collect();
-        for key in keys {
-            wakes.add(Some(self.remove_waiter(key).into_waker()));
-        }
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        let Waiters { stop, end, cancel, .. } = &self.waiters;
+        stop.len() + end.len() + cancel.len()
     }
+}
 
-    pub(super) fn take_all_waiters(&mut self, wakes: &mut Wakes) {
-        self.cancel_waiters = 0;
-        self.waiters.drain().for_each(|(_, waiter)| wakes.add(Some(waiter.into_waker())));
-    }
-
-    /// Takes those who wait for the cancellation of one task, or of any.
-    pub(super) fn take_cancel_waiters(&mut self, wakes: &mut Wakes, task: Option<&TaskRef>) {
-        if self.cancel_waiters > 0 {
-            self.take_waiters(wakes, |waiter| match waiter {
-                Waiter::Cancel(its, _) => task.is_none_or(|task| task == its),
-                _ => false,
-            });
-        }
-    }
-
-    fn remove_waiter(&mut self, slot: usize) -> Waiter {
-        let (_, waiter) = self.waiters.remove(slot);
-        if matches!(waiter, Waiter::Cancel(..)) {
-            self.cancel_waiters -= 1;
-        }
-        waiter
-    }
-
-    fn waiter(&mut self, key: WaitKey) -> Option<&mut Waiter> {
-        let (ticket, waiter) = self.waiters.get_mut(key.slot)?;
-        (*ticket == key.ticket).then_some(waiter)
-    }
+/// Adds wakers in the order in which they came, not in that of addresses.
+fn add_in_order(mut taken: Vec<(Ticket, Waker)>, wakes: &mut Wakes) {
+    taken.sort_unstable_by_key(|(ticket, _)| *ticket);
+    wakes.0.extend(taken.into_iter().map(|(_, waker)| waker));
 }

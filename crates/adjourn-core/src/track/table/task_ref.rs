@@ -19,6 +19,9 @@ pub(crate) struct TaskRef {
     pub(super) id: u64,
 }
 
+/// Tells a task from all others, those that are over too, and has an order that means nothing.
+pub(crate) type TaskKey = (usize, u32);
+
 impl PartialEq for TaskRef {
     fn eq(&self, other: &TaskRef) -> bool {
         self.id == other.id && std::ptr::eq(self.mark, other.mark)
@@ -53,6 +56,10 @@ impl TaskRef {
     #[inline]
     pub(crate) fn seat(&self) -> usize {
         std::ptr::from_ref(self.mark).addr()
+    }
+
+    pub(crate) fn key(&self) -> TaskKey {
+        (self.seat(), self.serial())
     }
 
     #[inline]
