@@ -7,6 +7,7 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/features"
 cargo check -p adjourn-core
 cargo check -p adjourn-core --features serde
 cargo check -p adjourn-core --features tracing
+cargo check -p adjourn-core --features stream
 cargo check -p adjourn-sim
 cargo check -p adjourn-sim --features tokio
 cargo check -p adjourn --no-default-features

@@ -93,6 +93,13 @@ fn wrapped_futures() {
         UntilStop<Local>: Unpin;
         UntilStop<Moves>: Send Unpin;
         UntilStop<Pinned>: Send Sync;
+        rt::Timeout<(), ()>: Send Sync Unpin;
+        rt::Timeout<Local, ()>: Unpin;
+        rt::Timeout<(), Local>: Unpin;
+        rt::Timeout<Moves, ()>: Send Unpin;
+        rt::Timeout<(), Moves>: Send Unpin;
+        rt::Timeout<Pinned, ()>: Send Sync;
+        rt::Timeout<(), Pinned>: Send Sync;
         InScope<()>: Send Sync Unpin;
         InScope<Local>: Unpin;
         InScope<Moves>: Send Unpin;
@@ -149,6 +156,7 @@ fn errors() {
         JoinError: Send Sync Unpin;
         ExecutorGone: Send Sync Unpin;
         StopRequested: Send Sync Unpin;
+        Elapsed: Send Sync Unpin;
         Reported: Send Sync Unpin;
         Unsupported: Send Sync Unpin;
         NoScope: Send Sync Unpin;
@@ -179,6 +187,7 @@ fn backends() {
         AnyHandle<Local>: Send Sync Unpin;
         AnyHandle<Pinned>: Send Sync Unpin;
         AnySleep: Send Unpin;
+        Interval: Send Unpin;
         Hosted: Send Sync Unpin;
         Threads: Send Sync Unpin;
     }

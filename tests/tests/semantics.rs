@@ -29,7 +29,11 @@ mod shield;
 mod stop;
 #[path = "semantics/tasks.rs"]
 mod tasks;
+#[path = "semantics/time.rs"]
+mod time;
 #[path = "semantics/tokens.rs"]
 mod tokens;
+#[path = "semantics/until.rs"]
+mod until;
 #[path = "semantics/watchdog.rs"]
 mod watchdog;

@@ -15,8 +15,8 @@ mod tests;
 mod track;
 
 pub use contract::error::{
-    ExecutorGone, JoinError, NoScope, Payload, Reported, StartError, StopError, StopRequested,
-    Unsupported,
+    Elapsed, ExecutorGone, JoinError, NoScope, Payload, Reported, StartError, StopError,
+    StopRequested, Unsupported,
 };
 pub use contract::hook::{HookOutput, IntoHook};
 pub use contract::main_output::MainOutput;
@@ -39,7 +39,10 @@ pub use track::ext::{FutureExt, OrReport, ResultFutureExt};
 pub use track::ready::{is_ready, ready};
 pub use track::scope::{InScope, Scope, ScopeStop, scope};
 pub use track::shield::{OnCancel, Shield, on_cancel_with, shield};
-pub use track::stop::{Interruptible, Requested, StopToken, UntilStop};
+pub use track::stop::{Interruptible, Requested, StopToken};
 pub use track::task::{
     JoinHandle, Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
+#[cfg(feature = "stream")]
+pub use track::until_stop::StreamUntilStop;
+pub use track::until_stop::{IteratorUntilStop, UntilStop};

@@ -11,4 +11,5 @@ pub(crate) mod shield;
 pub(crate) mod stop;
 pub(crate) mod table;
 pub(crate) mod task;
+pub(crate) mod until_stop;
 pub(crate) mod wakes;

@@ -41,6 +41,7 @@
 //! | `async-std` | the module `async_std`; legacy, since async-std is discontinued |
 //! | `serde` | `Serialize` for [`Report`] and what it holds |
 //! | `tracing` | an event for each phase, signal, failure and straggler |
+//! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
 //! | `signal-sources` | `tokio::signal` and `async-signal` as a [`SignalSource`], for programs that attach |
 //!
 //! A feature that a dependency turns on changes no program's executor: `run` at the root is Tokio's,
@@ -53,7 +54,8 @@
 //! | set options | [`Runner`](adjourn_core::Runner) |
 //! | run inside an executor that is there already | [`attach`](adjourn_core::Runner::attach), [`attach_to`](adjourn_core::Runner::attach_to) |
 //! | spawn | [`spawn`], [`spawn_graceful`], [`spawn_shielded`], [`spawn_blocking`], [`task`] for names |
-//! | be told of the stop | [`StopToken`], [`until_stop`](FutureExt::until_stop) |
+//! | be told of the stop | [`StopToken`], [`until_stop`](FutureExt::until_stop) on futures, streams and [iterators](IteratorUntilStop) |
+//! | limit a time, do something each period | [`Scope::timeout`], [`Scope::interval`] |
 //! | keep a section from being cancelled | [`shield`], [`on_cancel`](FutureExt::on_cancel), [`on_cancel_with`] |
 //! | let a failure stop the program | [`or_stop`](ResultFutureExt::or_stop) |
 //! | group tasks and order their ends | [`scope`], [`Scope::depends_on`], [`Scope::on_stopped`] |
@@ -101,15 +103,19 @@ macro_rules! backend {
 pub use adjourn_core::rt;
 pub use adjourn_core::signal;
 pub use adjourn_core::{
-    AnyBackend, At, Backend, ExecutorGone, Exit, Failure, FailureKind, FutureExt, HookOutput,
-    InScope, Interruptible, IntoHook, JoinError, JoinHandle, MainOutput, NoScope, OnCancel,
-    OrReport, Outcome, Overdue, OverdueTask, Payload, Phase, PhaseSpan, Reason, Report, Reported,
-    Requested, Reraise, ResultFutureExt, Scope, ScopeStop, SecondInterrupt, Shield, Shutdown,
-    Signal, SignalSource, SpawnBlocking, SpawnLocal, Spawner, StartError, StopError, StopRequested,
-    StopToken, Stopper, Straggler, StragglerState, Task, TaskKind, TaskLabel, TaskReport, Timer,
-    Totals, Unsupported, Until, UntilStop, is_ready, on_cancel_with, ready, scope, shield, spawn,
-    spawn_blocking, spawn_graceful, spawn_shielded, task,
+    AnyBackend, At, Backend, Elapsed, ExecutorGone, Exit, Failure, FailureKind, FutureExt,
+    HookOutput, InScope, Interruptible, IntoHook, IteratorUntilStop, JoinError, JoinHandle,
+    MainOutput, NoScope, OnCancel, OrReport, Outcome, Overdue, OverdueTask, Payload, Phase,
+    PhaseSpan, Reason, Report, Reported, Requested, Reraise, ResultFutureExt, Scope, ScopeStop,
+    SecondInterrupt, Shield, Shutdown, Signal, SignalSource, SpawnBlocking, SpawnLocal, Spawner,
+    StartError, StopError, StopRequested, StopToken, Stopper, Straggler, StragglerState, Task,
+    TaskKind, TaskLabel, TaskReport, Timer, Totals, Unsupported, Until, UntilStop, is_ready,
+    on_cancel_with, ready, scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded,
+    task,
 };
+
+#[cfg(feature = "stream")]
+pub use adjourn_core::StreamUntilStop;
 
 /// Adjourn on Tokio.
 #[cfg(feature = "tokio")]

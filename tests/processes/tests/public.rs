@@ -13,8 +13,8 @@ use serde_json::Value;
 /// The published crates, each with the types and traits of other projects in its public items.
 /// To add one is a promise: a new major version of that project is a new major version here.
 const CRATES: &[(&str, &[&str])] = &[
-    // By the feature `serde` alone.
-    ("adjourn-core", &["serde_core::Serialize", "serde_core::Serializer"]),
+    // By the features `serde` and `stream` alone.
+    ("adjourn-core", &["futures_core::Stream", "serde_core::Serialize", "serde_core::Serializer"]),
     ("adjourn", &[]),
     // What a program attaches to, and the sleep of the runtime's own clock.
     ("adjourn-tokio", &["tokio::Handle", "tokio::Sleep"]),

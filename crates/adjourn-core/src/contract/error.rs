@@ -189,6 +189,26 @@ impl fmt::Display for StopRequested {
 
 impl Error for StopRequested {}
 
+/// The time was over before the work was done.
+///
+/// [`timeout`](crate::Scope::timeout) gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Elapsed(());
+
+impl Elapsed {
+    pub(crate) fn new() -> Elapsed {
+        Elapsed(())
+    }
+}
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the time for it is over")
+    }
+}
+
+impl Error for Elapsed {}
+
 /// The error has been written in the report; nothing else is left to do with it.
 ///
 /// What [`or_stop`](crate::ResultFutureExt::or_stop) and

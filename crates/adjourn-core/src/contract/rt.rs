@@ -17,11 +17,13 @@
 
 mod any;
 mod host;
+mod time;
 
 pub use any::{AnyBackend, AnyHandle, AnySleep};
 
 pub(crate) use host::Watched;
 pub use host::{Host, Hosted};
+pub use time::{Interval, Timeout};
 
 use std::error::Error;
 use std::fmt;
@@ -66,6 +68,35 @@ pub trait Timer: Clone + Send + Sync + 'static {
     ///
     /// Dropping it forgets it.
     fn sleep(&self, span: Duration) -> Self::Sleep;
+
+    /// Waits for `future`, but no longer than `span`; with [`Duration::MAX`], as long as it takes.
+    /// Not for adapters to implement: this is [`Timeout`], over [`sleep`](Timer::sleep).
+    ///
+    /// The time begins with this call. `future` is polled at least once, and its output goes before
+    /// the end of the time where both come at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`](crate::Elapsed) from the future that is returned, with `future` dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `future`, which is dropped wherever it is pending when the time is over, or when this
+    /// is dropped.
+    fn timeout<F: Future>(&self, span: Duration, future: F) -> Timeout<F, Self::Sleep> {
+        Timeout::new(future, self.sleep(span))
+    }
+
+    /// Returns ticks, one now and then one each `period`. Not for adapters to implement: this is
+    /// [`Interval`], over [`sleep`](Timer::sleep) and [`now`](Timer::now).
+    ///
+    /// # Panics
+    ///
+    /// If `period` is zero.
+    #[track_caller]
+    fn interval(&self, period: Duration) -> Interval<Self> {
+        Interval::new(self.clone(), period)
+    }
 
     /// Returns who watches over programs in place of the core's threads and the monotonic clock:
     /// for a clock that has nothing to do with the system's. Default: nobody.

@@ -13,8 +13,9 @@ use crate::contract::report::FailureKind;
 use crate::track::context;
 use crate::track::scope::{InScope, Scope};
 use crate::track::shield::{OnCancel, Shield, shield};
-use crate::track::stop::{Interruptible, UntilStop};
+use crate::track::stop::Interruptible;
 use crate::track::table::flag;
+use crate::track::until_stop::UntilStop;
 
 /// What Adjourn adds to every future.
 pub trait FutureExt: Future + Sized {

@@ -15,7 +15,7 @@ use crate::contract::error::{NoScope, StopError};
 use crate::contract::hook::{Hook, IntoHook};
 use crate::contract::report::{TaskKind, Totals};
 use crate::contract::rt::{
-    AnyBackend, AnySleep, Shutdown, SpawnBlocking, Spawner, Timer, Unfinished,
+    AnyBackend, AnySleep, Interval, Shutdown, SpawnBlocking, Spawner, Timeout, Timer, Unfinished,
 };
 use crate::phase::Phase;
 use crate::track::context;
@@ -146,6 +146,64 @@ impl<B> Scope<B> {
     /// Dropping it forgets it.
     pub fn sleep(&self, span: Duration) -> AnySleep {
         self.node.backend.sleep(span)
+    }
+
+    /// Waits for `future`, but no longer than `span`, by the timer of the program's backend;
+    /// [`Timer::timeout`] says what it does exactly. For code that names no executor.
+    ///
+    /// A stop does not end it early: [`until_stop`](crate::FutureExt::until_stop) does. An
+    /// [`on_cancel`](crate::FutureExt::on_cancel) in `future` does not run when the time is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`](crate::Elapsed) from the future that is returned, with `future` dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `future`, which is dropped wherever it is pending when the time is over, or when this
+    /// is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use adjourn_core::{Elapsed, Scope};
+    /// use std::time::Duration;
+    ///
+    /// # async fn ask() -> String { String::new() }
+    /// async fn answer() -> Result<String, Elapsed> {
+    ///     Scope::current().timeout(Duration::from_secs(5), ask()).await
+    /// }
+    /// ```
+    pub fn timeout<F: Future>(&self, span: Duration, future: F) -> Timeout<F> {
+        self.node.backend.timeout(span, future)
+    }
+
+    /// Returns ticks of the timer of the program's backend, one now and then one each `period`. For
+    /// code that names no executor.
+    ///
+    /// # Panics
+    ///
+    /// If `period` is zero.
+    ///
+    /// # Examples
+    ///
+    /// A periodic task. It ends at the stop, and finishes the work in its hands first:
+    ///
+    /// ```
+    /// use adjourn_core::{FutureExt, Scope};
+    /// use std::time::Duration;
+    ///
+    /// # async fn refresh() {}
+    /// async fn periodic() {
+    ///     let mut ticks = Scope::current().interval(Duration::from_secs(60));
+    ///     while ticks.tick().until_stop().await.is_ok() {
+    ///         refresh().await;
+    ///     }
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn interval(&self, period: Duration) -> Interval {
+        self.node.backend.interval(period)
     }
 
     /// Returns the token that says when this scope is asked to stop.

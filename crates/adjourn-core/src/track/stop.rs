@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
-use crate::contract::error::{NoScope, StopRequested};
+use crate::contract::error::NoScope;
 use crate::contract::report::Reason;
 use crate::track::bell::Bell;
 use crate::track::context;
@@ -236,7 +236,7 @@ fn ask(node: &Arc<Node>) {
 
 /// The running code asks about the stop of its own scope.
 #[inline]
-fn ask_own() {
+pub(super) fn ask_own() {
     if let Some((mark, chunk)) = context::asker() {
         if !mark.load().has(flag::PAST_ASKING) {
             Node::asked(&TaskRef::running(mark, chunk));
@@ -282,7 +282,7 @@ fn is_own_fired(node: &Arc<Node>) -> bool {
 /// Notes on the task that is polled, if `which` names its chunk and the waker is its own, that it is to be
 /// woken when its scope is asked to stop. Returns whether it is noted.
 #[inline]
-fn watch(which: impl FnOnce(&Chunk) -> bool, cx: &Context<'_>) -> bool {
+pub(super) fn watch(which: impl FnOnce(&Chunk) -> bool, cx: &Context<'_>) -> bool {
     let Some((mark, chunk)) = context::place() else { return false };
     let watched = which(chunk) && context::is_own_waker(cx.waker());
     if watched {
@@ -304,61 +304,9 @@ impl fmt::Debug for Requested {
     }
 }
 
-pin_project! {
-    /// A future that gives up when its scope is asked to stop.
-    ///
-    /// From [`FutureExt::until_stop`](crate::FutureExt::until_stop).
-    #[must_use = "futures do nothing unless awaited"]
-    pub struct UntilStop<F> {
-        #[pin]
-        future: Option<F>,
-        // None while the task's own waker serves.
-        stop: Option<Requested>,
-    }
-}
-
-impl<F> UntilStop<F> {
-    pub(crate) fn new(future: F) -> UntilStop<F> {
-        UntilStop { future: Some(future), stop: None }
-    }
-}
-
-impl<F: Future> Future for UntilStop<F> {
-    type Output = Result<F::Output, StopRequested>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        // The scope of the task that is polled needs no token, and the task no second waker.
-        let own = if this.stop.is_none() { context::own_chunk() } else { None };
-        if own.is_some() && this.future.is_some() {
-            ask_own();
-        }
-        let stopped = match own {
-            Some(chunk) => chunk.is_fired(),
-            None => poll_stop(this.stop, cx),
-        };
-        if !stopped {
-            let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending };
-            if let Poll::Ready(output) = future.poll(cx) {
-                this.future.set(None);
-                return Poll::Ready(Ok(output));
-            }
-            let Some(chunk) = own else { return Poll::Pending };
-            // Noted before it is looked at again: the stop fires first and collects then.
-            let stopped =
-                if watch(|_| true, cx) { chunk.is_fired() } else { poll_stop(this.stop, cx) };
-            if !stopped {
-                return Poll::Pending;
-            }
-        }
-        this.future.set(None);
-        Poll::Ready(Err(StopRequested))
-    }
-}
-
 /// Returns whether the current scope was asked to stop, by a token of it made at the first call.
 #[cold]
-fn poll_stop(stop: &mut Option<Requested>, cx: &mut Context<'_>) -> bool {
+pub(super) fn poll_stop(stop: &mut Option<Requested>, cx: &mut Context<'_>) -> bool {
     if stop.is_none() {
         *stop = StopToken::try_current().ok().map(|token| token.requested());
     }
@@ -366,12 +314,6 @@ fn poll_stop(stop: &mut Option<Requested>, cx: &mut Context<'_>) -> bool {
         Some(stop) => Pin::new(stop).poll(cx).is_ready(),
         // Outside of a program nobody can ask: it waits for the future alone.
         None => false,
-    }
-}
-
-impl<F> fmt::Debug for UntilStop<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UntilStop").finish_non_exhaustive()
     }
 }
 
