@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use adjourn::{FailureKind, Outcome, Phase, Reason, Report, TaskKind};
+use adjourn::{FailureKind, Outcome, Phase, Reason, Report, Straggler, TaskKind};
 
 use crate::program::Joined;
 use crate::spec::{End, Hook, Kind, Spec, Task};
@@ -23,6 +23,8 @@ pub struct Normal {
     /// Spawned, finished, failed, panicked, cancelled, abandoned, refused.
     pub totals: BTreeMap<String, [u64; 7]>,
     pub stragglers: Vec<(String, String)>,
+    /// Graceful work that was cut off at its drain limit.
+    pub overdue: Vec<(String, String)>,
 }
 
 impl Normal {
@@ -59,15 +61,14 @@ impl Normal {
             ];
             (name.clone(), sums)
         });
-        let mut stragglers: Vec<_> = report
-            .stragglers
-            .iter()
-            .map(|straggler| {
-                let (name, scope, _) = label(&straggler.task);
-                (scope, name)
-            })
-            .collect();
+        let place = |straggler: &Straggler| {
+            let (name, scope, _) = label(&straggler.task);
+            (scope, name)
+        };
+        let mut stragglers: Vec<_> = report.stragglers.iter().map(place).collect();
         stragglers.sort();
+        let mut overdue: Vec<_> = report.overdue.iter().map(|work| place(&work.task)).collect();
+        overdue.sort();
         Normal {
             exit_code: report.exit_code(),
             phases: report.phases.iter().map(|span| span.phase).collect(),
@@ -78,6 +79,7 @@ impl Normal {
             failures,
             totals: totals.filter(|(_, sums)| *sums != [0; 7]).collect(),
             stragglers,
+            overdue,
         }
     }
 }
@@ -115,7 +117,8 @@ fn fate(task: Task) -> (Outcome, Joined, Option<(FailureKind, &'static str, bool
 /// Says how `spec` ends when it is stopped by itself, on every backend and in every order.
 pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
     let mut totals: BTreeMap<String, [u64; 7]> = BTreeMap::new();
-    let (mut tasks, mut failures, mut stragglers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tasks, mut failures) = (Vec::new(), Vec::new());
+    let (mut stragglers, mut overdue) = (Vec::new(), Vec::new());
     let mut joined = Vec::new();
     let path = |mut index: usize| {
         let mut names = Vec::new();
@@ -156,8 +159,11 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
                 };
                 tasks.push((format!("t{number}"), path(index), kind, outcome.to_string()));
             }
-            if task == Task::Hangs {
-                stragglers.push((path(index), format!("t{number}")));
+            let place = || (path(index), format!("t{number}"));
+            match task {
+                Task::Hangs => stragglers.push(place()),
+                Task::Ignores => overdue.push(place()),
+                _ => {}
             }
             handles.push((!task.is_early()).then_some(handle));
             match task {
@@ -212,11 +218,12 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
     tasks.sort_by_key(|(name, scope, ..)| (scope.clone(), name.clone()));
     failures.sort();
     stragglers.sort();
+    overdue.sort();
     let panics = |kind: &str| kind.ends_with("Panic");
     let counts =
         |wanted: bool| failures.iter().any(|(kind, _, fatal)| *fatal && panics(kind) == wanted);
     let exit_code = match () {
-        () if !stragglers.is_empty() => 124,
+        () if !stragglers.is_empty() || !overdue.is_empty() => 124,
         () if counts(true) => 101,
         () if counts(false) => 1,
         () => 0,
@@ -237,6 +244,7 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
         failures,
         totals: totals.into_iter().filter(|(_, sums)| *sums != [0; 7]).collect(),
         stragglers,
+        overdue,
     };
     (normal, joined)
 }

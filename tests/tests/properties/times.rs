@@ -65,13 +65,14 @@ fn sleep(millis: u64) -> impl Future<Output = ()> + Send {
 }
 
 fn spawn(scope: &Scope, task: Task, ends: Ends) {
+    let name = ends.2.to_string();
     match task {
         Task::Cleanup(millis) => drop(scope.spawn(async move {
             let _ends = ends;
             // Not on_cancel(sleep(..)): the sleep would be made, and begin, with the work.
             pending::<()>().on_cancel(async move { sleep(millis).await }).await;
         })),
-        Task::Lingers(millis) => drop(scope.spawn_graceful(|stop| async move {
+        Task::Lingers(millis) => drop(scope.task(name).spawn_graceful(|stop| async move {
             let _ends = ends;
             stop.requested().await;
             sleep(millis).await;
@@ -322,6 +323,7 @@ fn limits_cut_short_what_takes_too_long_and_nothing_else() {
         });
         let cancel = lingers.max().unwrap_or(0).min(drain);
         let (mut ends, mut stragglers, mut cancelled, mut close) = (Vec::new(), 0, 1, cancel);
+        let mut late = Vec::new();
         for (number, &task) in tasks.iter().enumerate() {
             let end = end_of(task, 0, cancel);
             let end = if matches!(task, Task::Lingers(_)) { end.min(drain) } else { end };
@@ -333,6 +335,9 @@ fn limits_cut_short_what_takes_too_long_and_nothing_else() {
                 _ => true,
             };
             cancelled += u64::from(dropped);
+            if dropped && matches!(task, Task::Lingers(_)) && drain < cut_off {
+                late.push(number.to_string());
+            }
             let end = end.min(cut_off);
             close = close.max(end);
             ends.push((0, number, end));
@@ -358,10 +363,16 @@ fn limits_cut_short_what_takes_too_long_and_nothing_else() {
         prop_assert_eq!(report.stragglers.len(), stragglers, "{}", report);
         prop_assert_eq!(report.total().cancelled, cancelled, "{}", report);
         prop_assert_eq!(&report.main, &Some(Outcome::Cancelled));
-        let late = |failure: &&adjourn::Failure| failure.kind == FailureKind::HookOverdue;
-        prop_assert_eq!(report.failures.iter().filter(late).count(), overdue, "{}", report);
-        let code = if stragglers > 0 { 124 } else { u8::from(overdue > 0) };
-        prop_assert_eq!(exit.exit_code(), code);
+        let cut = |failure: &&adjourn::Failure| failure.kind == FailureKind::HookOverdue;
+        prop_assert_eq!(report.failures.iter().filter(cut).count(), overdue, "{}", report);
+        let at_limit = |work: &adjourn::OverdueTask| work.limit.as_millis() as u64 - T0 == drain;
+        prop_assert!(report.overdue.iter().all(at_limit), "{report}");
+        let mut named: Vec<_> =
+            report.overdue.iter().filter_map(|work| work.task.task.name.clone()).collect();
+        named.sort();
+        prop_assert_eq!(&named, &late, "{}", report);
+        let code = if stragglers + overdue + late.len() > 0 { 124 } else { 0 };
+        prop_assert_eq!(exit.exit_code(), code, "{}", report);
         Ok(())
     };
     let input = (
