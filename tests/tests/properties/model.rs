@@ -101,13 +101,21 @@ fn fate(task: Task) -> (Outcome, Joined, Option<(FailureKind, &'static str, bool
         | Task::StaysCleanupSpawns
         | Task::StaysShielded(_)
         | Task::StaysNested(_)
+        | Task::StaysQuiet(_)
+        | Task::StaysJoining
         | Task::Ignores
+        | Task::AsksAndStays(_)
+        | Task::AsksAndJoins
         | Task::Hangs => (Cancelled, Joined::Cancelled, None),
         Task::StaysBomb => (Panicked, Joined::Panicked, Some((DestructorPanic, "bomb", true))),
         Task::StaysCleanupPanics => {
             (Panicked, Joined::Panicked, Some((TaskPanic, "cleanup", true)))
         }
-        Task::Leaves(_) | Task::LeavesSpawning | Task::Lingers => (Finished, Joined::Value, None),
+        Task::Leaves(_)
+        | Task::LeavesSpawning
+        | Task::LeavesJoining
+        | Task::AsksAndLeaves(_)
+        | Task::Lingers => (Finished, Joined::Value, None),
         Task::LeavesFailing => (Failed, Joined::Value, Some((TaskError, "task", true))),
         Task::LeavesByUntilStop => (Cancelled, Joined::Value, None),
         Task::LeavesPanicking => (Panicked, Joined::Panicked, Some((TaskPanic, "task", true))),
@@ -152,6 +160,7 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
             }
             if !task.is_early() {
                 let kind = match task.kind() {
+                    _ if task.asks() => TaskKind::Graceful,
                     Kind::Plain => TaskKind::Plain,
                     Kind::Graceful => TaskKind::Graceful,
                     Kind::Shielded => TaskKind::Shielded,
@@ -160,10 +169,11 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
                 tasks.push((format!("t{number}"), path(index), kind, outcome.to_string()));
             }
             let place = || (path(index), format!("t{number}"));
-            match task {
-                Task::Hangs => stragglers.push(place()),
-                Task::Ignores => overdue.push(place()),
-                _ => {}
+            if task == Task::Hangs {
+                stragglers.push(place());
+            }
+            if task.is_overdue() {
+                overdue.push(place());
             }
             handles.push((!task.is_early()).then_some(handle));
             match task {
@@ -171,6 +181,13 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
                 Task::LeavesSpawning => {
                     count(&Outcome::Finished);
                     count(&Outcome::Finished);
+                }
+                Task::LeavesJoining => count(&Outcome::Finished),
+                Task::StaysJoining | Task::AsksAndJoins | Task::Lingers => {
+                    count(&Outcome::Cancelled);
+                    let outcome = Outcome::Cancelled.to_string();
+                    let name = format!("of t{number}");
+                    tasks.push((name, path(index), TaskKind::Plain, outcome));
                 }
                 _ => {}
             }
@@ -190,8 +207,8 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
     let requested = Reason::Requested(None);
     let failed = Reason::MainFailed("main".to_owned());
     let (main, reasons) = match spec.end {
-        End::StopsAndReturns => (Outcome::Finished, vec![requested]),
-        End::StopsAndStays => (Outcome::Cancelled, vec![requested]),
+        End::StopsAndReturns | End::AsksAndReturns => (Outcome::Finished, vec![requested]),
+        End::StopsAndStays | End::AsksAndStays => (Outcome::Cancelled, vec![requested]),
         End::StopsAndPanics => (Outcome::Panicked, vec![requested, failed]),
         End::Fails => (Outcome::Failed, vec![failed]),
         End::Panics => (Outcome::Panicked, vec![failed]),
@@ -212,8 +229,12 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
         End::Fails => failures.push(("MainError".to_owned(), "main".to_owned(), true)),
         _ => {}
     }
-    if matches!(spec.end, End::StopsAndReturns | End::StopsAndStays | End::StopsAndPanics) {
-        tasks.push(("main".to_owned(), "root".to_owned(), TaskKind::Plain, main.to_string()));
+    if spec.end.stops() {
+        let kind = if spec.end.asks() { TaskKind::Graceful } else { TaskKind::Plain };
+        tasks.push(("main".to_owned(), "root".to_owned(), kind, main.to_string()));
+    }
+    if spec.end == End::AsksAndStays {
+        overdue.push(("root".to_owned(), "main".to_owned()));
     }
     tasks.sort_by_key(|(name, scope, ..)| (scope.clone(), name.clone()));
     failures.sort();

@@ -1,6 +1,6 @@
 //! Runs a random program on some backend, and watches what a report does not say.
 
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -11,11 +11,13 @@ use std::time::Duration;
 use adjourn::rt::Executor;
 use adjourn::{
     Exit, FutureExt, JoinHandle, ResultFutureExt, Scope, StopToken, Totals, shield, spawn,
-    spawn_blocking, spawn_shielded,
+    spawn_blocking, spawn_shielded, task,
 };
+use futures_lite::StreamExt;
 use futures_lite::future::yield_now;
+use futures_util::stream::FuturesUnordered;
 
-use crate::spec::{End, Hook, Kind, Spec, Task};
+use crate::spec::{Ask, End, Hook, Kind, Quiet, Spec, Task};
 
 pub type Main = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
@@ -63,6 +65,8 @@ struct Lab {
     problems: Arc<Mutex<Vec<String>>>,
     handles: Arc<Mutex<Handles>>,
     scopes: Arc<Mutex<Vec<Scope>>>,
+    /// The root's token.
+    root: Arc<Mutex<Option<StopToken>>>,
     probes: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
 }
@@ -148,13 +152,6 @@ async fn yields(count: u8) {
     }
 }
 
-async fn until_cancelling() {
-    let scope = Scope::current();
-    while scope.phase() < adjourn::Phase::Cancelling {
-        yield_now().await;
-    }
-}
-
 /// Runs `spec` and checks what holds of every program, wherever it is stopped.
 pub fn run<E, R>(spec: &Spec, runner: adjourn_core::Runner<E>, run: R) -> Ran
 where
@@ -167,6 +164,7 @@ where
         problems: Arc::default(),
         handles: Arc::default(),
         scopes: Arc::default(),
+        root: Arc::default(),
         probes: Arc::default(),
         over: Arc::default(),
     };
@@ -182,6 +180,7 @@ where
         lab.wrong(format!("{left} futures are not dropped after the end"));
     }
     lab.scopes.lock().unwrap().clear();
+    *lab.root.lock().unwrap() = None;
     let events = lab.events.lock().unwrap().clone();
     let problems = lab.problems.lock().unwrap().clone();
     let mut ran = Ran { exit, problems, joined, events };
@@ -262,6 +261,7 @@ async fn main(lab: Lab) -> Result<(), String> {
     let probe = lab.probe(0);
     let (here, arrived) = async_channel::unbounded();
     let mut scopes = vec![Scope::current()];
+    *lab.root.lock().unwrap() = Some(StopToken::current());
     for (index, spec) in lab.spec.scopes.iter().enumerate() {
         if index > 0 {
             let mut scope = scopes[spec.parent].scope(format!("s{index}"));
@@ -299,13 +299,21 @@ async fn main(lab: Lab) -> Result<(), String> {
     for scope in &scopes {
         lab.check_totals(scope);
     }
+    if lab.spec.end.asks() {
+        StopToken::current().is_requested();
+    }
     let stop = || drop(scopes[0].stop());
     let ends = match lab.spec.end {
         End::StopsAndReturns => {
             stop();
             Ok(())
         }
-        End::StopsAndStays => {
+        End::AsksAndReturns => {
+            stop();
+            StopToken::current().requested().await;
+            Ok(())
+        }
+        End::StopsAndStays | End::AsksAndStays => {
             stop();
             pending::<()>().await;
             Ok(())
@@ -365,7 +373,7 @@ fn start(
             }
         }),
         Kind::Plain => {
-            let future = plain(lab.clone(), index, task, here);
+            let future = plain(lab.clone(), (index, number), task, here);
             described.spawn(Polled { future: Box::pin(future), over: false, lab: inner })
         }
         Kind::Graceful => described.spawn_graceful(|stop| {
@@ -373,7 +381,7 @@ fn start(
             Polled { future: Box::pin(future), over: false, lab: inner }
         }),
         Kind::Shielded => {
-            let future = shielded(lab.clone(), index, task, here);
+            let future = shielded(lab.clone(), (index, number), task, here);
             described.spawn_shielded(Polled { future: Box::pin(future), over: false, lab: inner })
         }
     }
@@ -396,7 +404,106 @@ async fn arrive_and_stay(here: async_channel::Sender<()>) {
     pending().await
 }
 
-async fn plain(lab: Lab, scope: usize, task: Task, here: async_channel::Sender<()>) {
+/// Polls `future`, and says that it is here once it has been polled.
+async fn then_arrive<F: Future>(future: F, here: async_channel::Sender<()>) -> F::Output {
+    let (mut future, mut here) = (pin!(future), Some(here));
+    poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        if let Some(here) = here.take() {
+            _ = here.try_send(());
+        }
+        polled
+    })
+    .await
+}
+
+/// Asks about the stop and waits for it.
+async fn until_told(lab: &Lab, ask: Ask, here: async_channel::Sender<()>) {
+    let requested = || StopToken::current().requested();
+    match ask {
+        Ask::Requested => then_arrive(requested(), here).await,
+        Ask::ByWaker => {
+            let mut parts: FuturesUnordered<_> = [requested()].into_iter().collect();
+            then_arrive(parts.next(), here).await;
+        }
+        Ask::UntilStop => _ = then_arrive(pending::<()>().until_stop(), here).await,
+        Ask::Looks => {
+            StopToken::current().is_requested();
+            then_arrive(requested().interruptible(), here).await;
+        }
+        Ask::Above => {
+            let root = lab.root.lock().unwrap().clone().expect("main has set it");
+            then_arrive(root.requested(), here).await;
+        }
+        Ask::InScope => {
+            let inner = Scope::current().scope("inner");
+            let waits = async { requested().await };
+            then_arrive(waits.in_scope(&inner), here).await;
+        }
+        Ask::Nursery => {
+            let waits = async { requested().await };
+            then_arrive(Scope::current().scope("inner").run(waits), here).await;
+        }
+    }
+}
+
+/// Spawns a plain task beside the running one, which is `t{number}`.
+fn spawn_child(
+    lab: &Lab,
+    number: usize,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let mut child = task(format!("of t{number}"));
+    if lab.spec.end == End::Idle {
+        child = child.background();
+    }
+    child.spawn(future)
+}
+
+/// Does what is not asking about the stop, and stays.
+async fn stay_quiet(quiet: Quiet, here: async_channel::Sender<()>) {
+    let token = StopToken::current();
+    match quiet {
+        Quiet::Takes => {
+            _ = (format!("{:?}", token.clone()), token.reason(), Scope::current().phase());
+            drop(token.requested());
+        }
+        Quiet::Peeks => _ = token.peek(),
+        Quiet::Interruptible => {
+            let asks = async {
+                token.is_requested();
+                then_arrive(pending::<()>().until_stop(), here.clone()).await
+            };
+            _ = asks.interruptible().await;
+        }
+        Quiet::Shield => {
+            let asks = async {
+                token.is_requested();
+                _ = yields(1).until_stop().await;
+            };
+            shield(asks).await;
+        }
+        Quiet::Cleanup => {
+            let asks = async {
+                token.is_requested();
+                token.requested().await;
+            };
+            return arrive_and_stay(here).on_cancel(asks).await;
+        }
+        Quiet::Stranger => {
+            let stranger = Scope::current().scope("inner");
+            stranger.stop_token().is_requested();
+        }
+    }
+    arrive_and_stay(here).await
+}
+
+async fn plain(
+    lab: Lab,
+    (scope, number): (usize, usize),
+    task: Task,
+    here: async_channel::Sender<()>,
+) {
     let probe = lab.probe(scope);
     match task {
         Task::Stays => arrive_and_stay(here).await,
@@ -428,6 +535,26 @@ async fn plain(lab: Lab, scope: usize, task: Task, here: async_channel::Sender<(
             let inner = arrive_and_stay(here).on_cancel(yields(count));
             inner.on_cancel(yields(1)).await;
         }
+        Task::AsksAndLeaves(ask) => {
+            until_told(&lab, ask, here).await;
+            if ask != Ask::Above {
+                lab.say(Event::Told(scope));
+            }
+        }
+        Task::AsksAndStays(ask) => {
+            until_told(&lab, ask, here).await;
+            pending().await
+        }
+        Task::AsksAndJoins => {
+            StopToken::current().is_requested();
+            // Who asked gets the error of what the stop refused, and handles it.
+            _ = spawn_child(&lab, number, arrive_and_stay(here)).await;
+            pending().await
+        }
+        Task::StaysJoining => spawn_child(&lab, number, arrive_and_stay(here))
+            .await
+            .expect("nobody is left to be told"),
+        Task::StaysQuiet(quiet) => stay_quiet(quiet, here).await,
         task => early(task).await,
     }
     drop(probe);
@@ -461,20 +588,41 @@ async fn graceful(
             drop(spawn_shielded(yields(2)));
             drop(spawn_blocking(|| ()));
         }
+        Task::LeavesJoining => {
+            let asks = async { StopToken::current().requested().await };
+            let joined = spawn(asks).await;
+            // Past its drain limit, or forced, it is cut off meanwhile.
+            if joined.is_err() && Scope::current().phase() < adjourn::Phase::Cancelling {
+                lab.wrong(format!("{joined:?} before it is cancelled"));
+            }
+        }
         _ => pending().await,
     }
     drop(probe);
 }
 
-async fn shielded(lab: Lab, scope: usize, task: Task, here: async_channel::Sender<()>) {
+async fn shielded(
+    lab: Lab,
+    (scope, number): (usize, usize),
+    task: Task,
+    here: async_channel::Sender<()>,
+) {
     let probe = lab.probe(scope);
     if task.is_early() {
         return early(task).await;
     }
-    _ = here.try_send(());
-    match task {
-        Task::Lingers => until_cancelling().await,
-        _ => pending().await,
+    if task == Task::Lingers {
+        // Until plain tasks are cancelled. To look again and again would take a poll each time.
+        let (kept, gone) = async_channel::bounded::<()>(1);
+        spawn_child(&lab, number, async move {
+            let _kept = kept;
+            pending().await
+        });
+        _ = here.try_send(());
+        _ = gone.recv().await;
+    } else {
+        _ = here.try_send(());
+        pending().await
     }
     drop(probe);
 }

@@ -49,6 +49,54 @@ pub enum End {
     Panics,
     /// It returns, and nothing else keeps the program alive.
     Idle,
+    /// It has asked about the stop before it requests it, waits for it and returns.
+    AsksAndReturns,
+    /// It has asked, and goes on until its drain limit.
+    AsksAndStays,
+}
+
+impl End {
+    /// Whether `main` is alive when the stop is requested.
+    pub fn stops(self) -> bool {
+        !matches!(self, End::Fails | End::Panics | End::Idle)
+    }
+
+    /// Whether `main` has asked about the stop by then.
+    pub fn asks(self) -> bool {
+        matches!(self, End::AsksAndReturns | End::AsksAndStays)
+    }
+}
+
+/// How a plain task asks about the stop: it is graceful from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    Requested,
+    /// With a waker of its own, as a combinator has it polled.
+    ByWaker,
+    UntilStop,
+    /// It looks once.
+    Looks,
+    /// At the root's token.
+    Above,
+    /// At the token of a scope that `in_scope` gives it.
+    InScope,
+    /// In the body of a nursery.
+    Nursery,
+}
+
+/// What a plain task does that is not asking about the stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quiet {
+    /// It takes a token, clones and prints it, and reads all that is not asking.
+    Takes,
+    Peeks,
+    Interruptible,
+    /// In a shield that is over before it stays.
+    Shield,
+    /// In its cleanup.
+    Cleanup,
+    /// At the token of a scope that has nothing to do with it.
+    Stranger,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +135,18 @@ pub enum Task {
     LeavesPanicking,
     /// Told of the stop, it spawns a shielded task and a job, and leaves without waiting.
     LeavesSpawning,
+    /// Told of the stop, it spawns a plain task that asks, and waits for it.
+    LeavesJoining,
     Ignores,
+    // Plain tasks that ask about the stop.
+    AsksAndLeaves(Ask),
+    AsksAndStays(Ask),
+    /// Once it has asked it waits for a plain task, which never ends.
+    AsksAndJoins,
+    // Plain tasks that do not, though it looks like it.
+    StaysQuiet(Quiet),
+    /// It waits for a plain task, and would panic if the stop were news to it.
+    StaysJoining,
     // Shielded tasks.
     Lingers,
     Hangs,
@@ -107,7 +166,7 @@ impl Task {
         match self {
             Returns(kind) | Fails(kind) | Panics(kind) => kind,
             Leaves(_) | LeavesFailing | LeavesByUntilStop | LeavesPanicking | LeavesSpawning
-            | Ignores => Kind::Graceful,
+            | LeavesJoining | Ignores => Kind::Graceful,
             Lingers | Hangs => Kind::Shielded,
             _ => Kind::Plain,
         }
@@ -117,13 +176,28 @@ impl Task {
     pub fn is_early(self) -> bool {
         matches!(self, Task::Returns(_) | Task::Fails(_) | Task::Panics(_))
     }
+
+    /// Whether it has asked about the stop once it is at its place, though it was spawned plain.
+    pub fn asks(self) -> bool {
+        matches!(self, Task::AsksAndLeaves(_) | Task::AsksAndStays(_) | Task::AsksAndJoins)
+    }
+
+    /// Whether it was told to finish and does not.
+    pub fn is_overdue(self) -> bool {
+        matches!(self, Task::Ignores | Task::AsksAndStays(_) | Task::AsksAndJoins)
+    }
+
+    /// Whether it takes until a limit to end.
+    pub fn is_slow(self) -> bool {
+        self.is_overdue() || self == Task::Hangs
+    }
 }
 
 impl Spec {
     /// Whether it takes until a limit to end.
     pub fn takes_time(&self) -> bool {
-        let slow = |task: &Task| matches!(task, Task::Ignores | Task::Hangs);
-        self.scopes.iter().any(|scope| scope.tasks.iter().any(slow))
+        let slow = |scope: &ScopeSpec| scope.tasks.iter().any(|task| task.is_slow());
+        self.end == End::AsksAndStays || self.scopes.iter().any(slow)
     }
 
     /// Whether `inner` is `outer` or below it.
@@ -140,14 +214,37 @@ impl Spec {
 
     /// Whether a scope, or one below it, may be past its time.
     pub fn may_be_overdue(&self, scope: usize) -> bool {
-        let slow = |task: &Task| matches!(task, Task::Ignores | Task::Hangs);
         let below = |index: &usize| self.is_within(*index, scope);
-        (0..self.scopes.len()).filter(below).any(|index| self.scopes[index].tasks.iter().any(slow))
+        let slow = |index: usize| self.scopes[index].tasks.iter().any(|task| task.is_slow());
+        (0..self.scopes.len()).filter(below).any(slow)
     }
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![Just(Kind::Plain), Just(Kind::Graceful), Just(Kind::Shielded), Just(Kind::Blocking)]
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        Just(Ask::Requested),
+        Just(Ask::ByWaker),
+        Just(Ask::UntilStop),
+        Just(Ask::Looks),
+        Just(Ask::Above),
+        Just(Ask::InScope),
+        Just(Ask::Nursery)
+    ]
+}
+
+fn quiet() -> impl Strategy<Value = Quiet> {
+    prop_oneof![
+        Just(Quiet::Takes),
+        Just(Quiet::Peeks),
+        Just(Quiet::Interruptible),
+        Just(Quiet::Shield),
+        Just(Quiet::Cleanup),
+        Just(Quiet::Stranger)
+    ]
 }
 
 fn task(slow: bool) -> impl Strategy<Value = Task> {
@@ -167,12 +264,18 @@ fn task(slow: bool) -> impl Strategy<Value = Task> {
         1 => Just(Task::LeavesByUntilStop),
         1 => Just(Task::LeavesPanicking),
         1 => Just(Task::LeavesSpawning),
+        1 => Just(Task::LeavesJoining),
+        3 => ask().prop_map(Task::AsksAndLeaves),
+        3 => quiet().prop_map(Task::StaysQuiet),
+        1 => Just(Task::StaysJoining),
+        1 => ask().prop_map(Task::AsksAndStays),
+        1 => Just(Task::AsksAndJoins),
         2 => Just(Task::Lingers),
         2 => Just(Task::Ignores),
         1 => Just(Task::Hangs),
     ];
     drawn.prop_map(move |task| match task {
-        Task::Ignores | Task::Hangs if !slow => Task::Stays,
+        task if task.is_slow() && !slow => Task::Stays,
         task => task,
     })
 }
@@ -187,15 +290,21 @@ fn hook() -> impl Strategy<Value = Hook> {
     ]
 }
 
-fn end() -> impl Strategy<Value = End> {
-    prop_oneof![
+fn end(slow: bool) -> impl Strategy<Value = End> {
+    let drawn = prop_oneof![
         Just(End::StopsAndReturns),
         Just(End::StopsAndStays),
         Just(End::StopsAndPanics),
         Just(End::Fails),
         Just(End::Panics),
-        Just(End::Idle)
-    ]
+        Just(End::Idle),
+        Just(End::AsksAndReturns),
+        Just(End::AsksAndStays)
+    ];
+    drawn.prop_map(move |end| match end {
+        End::AsksAndStays if !slow => End::StopsAndStays,
+        end => end,
+    })
 }
 
 /// As short as it can be, or of any length.
@@ -219,7 +328,7 @@ pub fn specs(scopes: usize, tasks: usize, slow: bool) -> impl Strategy<Value = S
         prop::collection::vec(task(slow), 0..=tasks),
         prop::collection::vec(hook(), 0..3),
     );
-    (prop::collection::vec(scope, 1..=scopes), end(), any::<bool>(), limits()).prop_map(
+    (prop::collection::vec(scope, 1..=scopes), end(slow), any::<bool>(), limits()).prop_map(
         |(drawn, end, keeps_handles, limits)| {
             let mut scopes: Vec<ScopeSpec> = Vec::new();
             for (index, (parent, needs, tasks, hooks)) in drawn.into_iter().enumerate() {
