@@ -103,21 +103,21 @@ impl PausedTokio {
     /// It installs no signal handler and starts no supervising thread. Where nothing happens for a
     /// year, the program is ended with an error that names the tasks that wait: a deadlock.
     #[track_caller]
-    pub fn run<F>(&self, runner: Runner, main: F) -> Exit
+    pub fn run<F, K>(&self, runner: Runner, main: F) -> Exit
     where
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         self.observer.keep(self.prepare(runner).run(main))
     }
 
     /// As [`run`](PausedTokio::run), with a graceful `main`.
     #[track_caller]
-    pub fn run_graceful<M, F>(&self, runner: Runner, main: M) -> Exit
+    pub fn run_graceful<M, F, K>(&self, runner: Runner, main: M) -> Exit
     where
         M: FnOnce(StopToken) -> F,
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         self.observer.keep(self.prepare(runner).run_graceful(main))
     }

@@ -79,21 +79,21 @@ macro_rules! backend {
 
         #[doc = concat!("Runs `main` on ", $name, " with the default options: [`Runner::run`].")]
         #[track_caller]
-        pub fn run<F>(main: F) -> Exit
+        pub fn run<F, K>(main: F) -> Exit
         where
             F: Future,
-            F::Output: MainOutput,
+            F::Output: MainOutput<K>,
         {
             Runner::new().run(main)
         }
 
         #[doc = concat!("Runs a graceful `main` on ", $name, ": [`Runner::run_graceful`].")]
         #[track_caller]
-        pub fn run_graceful<M, F>(main: M) -> Exit
+        pub fn run_graceful<M, F, K>(main: M) -> Exit
         where
             M: FnOnce(StopToken) -> F,
             F: Future,
-            F::Output: MainOutput,
+            F::Output: MainOutput<K>,
         {
             Runner::new().run_graceful(main)
         }

@@ -198,7 +198,7 @@ impl Program {
     }
 
     /// Runs it, on the calling thread.
-    pub fn run<O: MainOutput>(self, main: impl Future<Output = O>) -> Exit {
+    pub fn run<O: MainOutput<K>, K>(self, main: impl Future<Output = O>) -> Exit {
         // Boxed, so that each configuration does not compile each `main`.
         let main: Pin<Box<dyn Future<Output = O> + '_>> = Box::pin(main);
         let _moves = MovesOnDrop;
@@ -212,6 +212,23 @@ impl Program {
             (_, Any::Tokio(runner)) => runner.run(main),
             (_, Any::Smol(runner)) => runner.run(main),
             (_, Any::AsyncStd(runner)) => runner.run(main),
+        }
+    }
+
+    /// Runs it for what `main` returns.
+    pub fn run_value<T>(self, main: impl Future<Output = T>) -> (Option<T>, Exit) {
+        let main: Pin<Box<dyn Future<Output = T> + '_>> = Box::pin(main);
+        let _moves = MovesOnDrop;
+        match (self.config, self.runner) {
+            (TokioAttached, Any::Tokio(runner)) => {
+                let runtime = tokio_runtime();
+                let ended = runtime.block_on(runner.attach_value(main));
+                runtime.shutdown_background();
+                ended
+            }
+            (_, Any::Tokio(runner)) => runner.run_value(main),
+            (_, Any::Smol(runner)) => runner.run_value(main),
+            (_, Any::AsyncStd(runner)) => runner.run_value(main),
         }
     }
 

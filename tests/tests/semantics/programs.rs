@@ -19,6 +19,8 @@ scenarios![
     or_report_only_records,
     an_error_of_a_plain_task_is_its_handles,
     main_errors_panics_and_codes,
+    main_may_fail_with_any_boxed_error,
+    main_may_return_a_value,
     a_panic_of_a_task_stops_only_where_asked,
     until_idle_waits_for_tasks,
     until_main_returns_stops_what_is_alive,
@@ -136,6 +138,56 @@ fn main_errors_panics_and_codes(config: Config) {
     exits(&exit, 0);
     let exit = Program::new(config).run(async { Ok::<Exit, AnyError>(Exit::code(9)) });
     exits(&exit, 9);
+}
+
+fn main_may_fail_with_any_boxed_error(config: Config) {
+    type Local = Box<dyn std::error::Error>; // not `Send`
+    let exit = Program::new(config).run(async {
+        yields(1).await;
+        _ = "x".parse::<u8>()?;
+        Ok::<_, Local>(())
+    });
+    exits(&exit, 1);
+    let text = failures(&exit, FailureKind::MainError)[0].messages.join(": ");
+    assert_eq!(text, "invalid digit found in string");
+    let exit = Program::new(config).run(async { Ok::<_, Local>(Exit::code(9)) });
+    exits(&exit, 9);
+    // Given up because of a stop it counts as cancelled, whatever the box.
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        stopper.stop();
+        pending::<()>().until_stop().await?;
+        Ok::<_, Local>(())
+    });
+    clean(&exit);
+    assert_eq!(exit.report().main, Some(Outcome::Cancelled));
+}
+
+fn main_may_return_a_value(config: Config) {
+    let local = std::rc::Rc::new(7); // neither `Send` nor `'static`
+    let (value, exit) = Program::new(config).run_value(async {
+        yields(1).await;
+        &local
+    });
+    assert_eq!(value, Some(&local));
+    clean(&exit);
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let (value, exit) = program.run_value(async move {
+        stopper.stop();
+        pending::<u8>().await
+    });
+    assert_eq!(value, None, "it was cancelled");
+    clean(&exit);
+    let (value, exit) = Program::new(config).run_value(async {
+        if true {
+            panic!("no value");
+        }
+        7
+    });
+    assert_eq!(value, None);
+    exits(&exit, 101);
 }
 
 fn a_panic_of_a_task_stops_only_where_asked(config: Config) {

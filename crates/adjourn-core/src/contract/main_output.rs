@@ -5,9 +5,20 @@ use std::error::Error;
 use crate::contract::error::error_chain;
 use crate::contract::report::Exit;
 
-/// What a program's main future may return: `()`, `!`, [`Exit`], or a `Result` of one of them with any
-/// error that boxes (`E: Into<Box<dyn Error + Send + Sync>>`: a string, `anyhow::Error`, your own).
-pub trait MainOutput: sealed::Sealed {
+/// What a program's main future may return: `()`, `!`, [`Exit`], or a `Result` of `()` or [`Exit`].
+///
+/// The error of a `Result` may be any that boxes (`E: Into<Box<dyn Error + Send + Sync>>`: a string,
+/// `anyhow::Error`, your own), or `Box<dyn Error>` itself, as in a plain `fn main`.
+///
+/// For any other value there is [`Runner::run_value`](crate::Runner::run_value). `Kind` tells the
+/// implementations apart and is always inferred.
+#[diagnostic::on_unimplemented(
+    message = "`main` may not return `{Self}`",
+    label = "returns `()`, `!`, `Exit`, or a `Result<(), E>` or `Result<Exit, E>`",
+    note = "for any other value use `Runner::run_value`, which hands it back beside the `Exit`",
+    note = "an error has to convert into `Box<dyn Error + Send + Sync>`, or be `Box<dyn Error>`"
+)]
+pub trait MainOutput<Kind>: sealed::Sealed<Kind> {
     #[doc(hidden)]
     fn into_end(self) -> MainEnd;
 }
@@ -24,7 +35,7 @@ pub enum MainEnd {
     Stopped,
 }
 
-impl MainOutput for () {
+impl MainOutput<sealed::Value> for () {
     fn into_end(self) -> MainEnd {
         MainEnd::Returned(None)
     }
@@ -33,32 +44,48 @@ impl MainOutput for () {
 /// A main future that loops for ever has the type `!`, which has no stable name of its own.
 pub(crate) type Never = <fn() -> ! as sealed::Returns>::Output;
 
-impl MainOutput for Never {
+impl MainOutput<sealed::Value> for Never {
     fn into_end(self) -> MainEnd {
         self
     }
 }
 
-impl MainOutput for Exit {
+impl MainOutput<sealed::Value> for Exit {
     fn into_end(self) -> MainEnd {
         MainEnd::Returned(Some(self.exit_code()))
     }
 }
 
-impl<E: Into<Box<dyn Error + Send + Sync>>> MainOutput for Result<(), E> {
+impl<E: Into<Box<dyn Error + Send + Sync>>> MainOutput<sealed::Sends> for Result<(), E> {
     fn into_end(self) -> MainEnd {
         self.map_or_else(failed, |()| MainEnd::Returned(None))
     }
 }
 
-impl<E: Into<Box<dyn Error + Send + Sync>>> MainOutput for Result<Exit, E> {
+impl<E: Into<Box<dyn Error + Send + Sync>>> MainOutput<sealed::Sends> for Result<Exit, E> {
     fn into_end(self) -> MainEnd {
         self.map_or_else(failed, MainOutput::into_end)
     }
 }
 
+impl MainOutput<sealed::Stays> for Result<(), Box<dyn Error>> {
+    fn into_end(self) -> MainEnd {
+        self.map_or_else(|error| failed_by(&*error), |()| MainEnd::Returned(None))
+    }
+}
+
+impl MainOutput<sealed::Stays> for Result<Exit, Box<dyn Error>> {
+    fn into_end(self) -> MainEnd {
+        self.map_or_else(|error| failed_by(&*error), MainOutput::into_end)
+    }
+}
+
 fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> MainEnd {
-    match error_chain(&*error.into()) {
+    failed_by(&*error.into())
+}
+
+fn failed_by(error: &(dyn Error + 'static)) -> MainEnd {
+    match error_chain(error) {
         (_, true) => MainEnd::Stopped,
         (chain, false) => MainEnd::Failed(chain),
     }
@@ -74,10 +101,22 @@ mod sealed {
         type Output = T;
     }
 
-    pub trait Sealed {}
-    impl Sealed for () {}
-    impl Sealed for super::Never {}
-    impl Sealed for super::Exit {}
-    impl<E> Sealed for Result<(), E> {}
-    impl<E> Sealed for Result<super::Exit, E> {}
+    /// No error.
+    #[derive(Debug)]
+    pub struct Value;
+    /// An error that may be sent to other threads.
+    #[derive(Debug)]
+    pub struct Sends;
+    /// One that may not.
+    #[derive(Debug)]
+    pub struct Stays;
+
+    pub trait Sealed<Kind> {}
+    impl Sealed<Value> for () {}
+    impl Sealed<Value> for super::Never {}
+    impl Sealed<Value> for super::Exit {}
+    impl<E> Sealed<Sends> for Result<(), E> {}
+    impl<E> Sealed<Sends> for Result<super::Exit, E> {}
+    impl Sealed<Stays> for Result<(), Box<dyn super::Error>> {}
+    impl Sealed<Stays> for Result<super::Exit, Box<dyn super::Error>> {}
 }

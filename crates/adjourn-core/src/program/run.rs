@@ -283,10 +283,10 @@ impl<E: Executor> Runner<E> {
     /// running executor, an executor that cannot be built or panics as it is. `main` is never polled
     /// then.
     #[track_caller]
-    pub fn run<F>(self, main: F) -> Exit
+    pub fn run<F, K>(self, main: F) -> Exit
     where
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         self.own(TaskKind::Plain, Location::caller(), |_| main)
     }
@@ -298,13 +298,26 @@ impl<E: Executor> Runner<E> {
     /// drain limit: they are cancelled only after it. Close such a thing in
     /// [`on_stopped`](crate::Scope::on_stopped).
     #[track_caller]
-    pub fn run_graceful<M, F>(self, main: M) -> Exit
+    pub fn run_graceful<M, F, K>(self, main: M) -> Exit
     where
         M: FnOnce(StopToken) -> F,
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         self.own(TaskKind::Graceful, Location::caller(), main)
+    }
+
+    /// As [`run`](Runner::run), for a `main` that returns something else than an exit: the value comes
+    /// back beside the [`Exit`]. `None` where `main` did not come to return: it was cancelled, it
+    /// panicked, or the program could not start.
+    ///
+    /// A value that means a failure is the caller's to judge: the exit code is that of `()`.
+    #[track_caller]
+    pub fn run_value<F: Future>(self, main: F) -> (Option<F::Output>, Exit) {
+        let mut value = None;
+        let place = Location::caller();
+        let exit = self.own(TaskKind::Plain, place, |_| async { value = Some(main.await) });
+        (value, exit)
     }
 
     /// Runs until a signal or a [`Stopper`] asks for the stop, with nothing but what hooks and the
@@ -315,11 +328,11 @@ impl<E: Executor> Runner<E> {
         self.until(Until::Stopped).own(TaskKind::Plain, place, |_| std::future::ready(()))
     }
 
-    fn own<M, F>(mut self, kind: TaskKind, place: Place, main: M) -> Exit
+    fn own<M, F, K>(mut self, kind: TaskKind, place: Place, main: M) -> Exit
     where
         M: FnOnce(StopToken) -> F,
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         let sink = self.on_report.take();
         let mut supervision = None;
@@ -328,7 +341,7 @@ impl<E: Executor> Runner<E> {
     }
 
     /// `supervision` is kept past the end: the report's sink is under the deadline too.
-    fn try_own<M, F>(
+    fn try_own<M, F, K>(
         mut self,
         kind: TaskKind,
         place: Place,
@@ -338,7 +351,7 @@ impl<E: Executor> Runner<E> {
     where
         M: FnOnce(StopToken) -> F,
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         self.options.limits()?;
         if context::task().is_some() {
@@ -403,24 +416,41 @@ impl<E: Executor> Runner<E> {
     /// Dropping the future stops the program at once: all its tasks are dropped at their next
     /// yield, shielded or not.
     #[track_caller]
-    pub fn attach<F>(self, main: F) -> impl Future<Output = Exit>
+    pub fn attach<F, K>(self, main: F) -> impl Future<Output = Exit>
     where
         E: Inside,
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         let place = Location::caller();
         async move { self.join(E::inside(), TaskKind::Plain, place, |_| main).await }
     }
 
+    /// As [`attach`](Runner::attach), for a `main` that returns something else than an exit:
+    /// [`run_value`](Runner::run_value).
+    #[track_caller]
+    pub fn attach_value<F>(self, main: F) -> impl Future<Output = (Option<F::Output>, Exit)>
+    where
+        E: Inside,
+        F: Future,
+    {
+        let place = Location::caller();
+        async move {
+            let mut value = None;
+            let main = async { value = Some(main.await) };
+            let exit = self.join(E::inside(), TaskKind::Plain, place, |_| main).await;
+            (value, exit)
+        }
+    }
+
     /// As [`attach`](Runner::attach), with a graceful `main`.
     #[track_caller]
-    pub fn attach_graceful<M, F>(self, main: M) -> impl Future<Output = Exit>
+    pub fn attach_graceful<M, F, K>(self, main: M) -> impl Future<Output = Exit>
     where
         E: Inside,
         M: FnOnce(StopToken) -> F,
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         let place = Location::caller();
         async move { self.join(E::inside(), TaskKind::Graceful, place, main).await }
@@ -430,11 +460,15 @@ impl<E: Executor> Runner<E> {
 impl<E> Runner<E> {
     /// As [`attach`](Runner::attach), on a backend that the caller names: an executor of their own.
     #[track_caller]
-    pub fn attach_to<B, F>(self, backend: &B, main: F) -> impl Future<Output = Exit> + use<E, B, F>
+    pub fn attach_to<B, F, K>(
+        self,
+        backend: &B,
+        main: F,
+    ) -> impl Future<Output = Exit> + use<E, B, F, K>
     where
         B: Backend,
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         let place = Location::caller();
         let backend = backend.erase();
@@ -443,23 +477,23 @@ impl<E> Runner<E> {
 
     /// As [`attach_to`](Runner::attach_to), with a graceful `main`.
     #[track_caller]
-    pub fn attach_to_graceful<B, M, F>(
+    pub fn attach_to_graceful<B, M, F, K>(
         self,
         backend: &B,
         main: M,
-    ) -> impl Future<Output = Exit> + use<E, B, M, F>
+    ) -> impl Future<Output = Exit> + use<E, B, M, F, K>
     where
         B: Backend,
         M: FnOnce(StopToken) -> F,
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         let place = Location::caller();
         let backend = backend.erase();
         async move { self.join(Ok(backend), TaskKind::Graceful, place, main).await }
     }
 
-    async fn join<B, M, F>(
+    async fn join<B, M, F, K>(
         mut self,
         backend: Result<B, StartError>,
         kind: TaskKind,
@@ -470,7 +504,7 @@ impl<E> Runner<E> {
         B: Backend,
         M: FnOnce(StopToken) -> F,
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         let sink = self.on_report.take();
         let mut supervision = None;

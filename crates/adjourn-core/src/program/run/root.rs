@@ -34,7 +34,7 @@ pin_project! {
 }
 
 impl Root<std::future::Ready<MainEnd>> {
-    pub(super) fn new<M, F>(
+    pub(super) fn new<M, F, K>(
         program: &Arc<Program>,
         kind: TaskKind,
         place: Place,
@@ -44,7 +44,7 @@ impl Root<std::future::Ready<MainEnd>> {
     where
         M: FnOnce(StopToken) -> F,
         F: Future,
-        F::Output: MainOutput,
+        F::Output: MainOutput<K>,
     {
         let node = program.root();
         let mut spawn = Spawn::new(kind, place);
