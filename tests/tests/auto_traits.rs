@@ -111,6 +111,7 @@ fn wrapped_futures() {
         Interruptible<()>: Send Sync Unpin;
         Overdue: Send Sync Unpin;
         OverdueTask: Send Sync Unpin;
+        Site: Send Sync Unpin;
         OnCancel<(), ()>: Send Sync Unpin;
         OnCancel<Local, ()>: Unpin;
         OnCancel<(), Local>: Unpin;

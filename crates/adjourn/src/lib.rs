@@ -107,9 +107,9 @@ pub use adjourn_core::{
     HookOutput, InScope, Interruptible, IntoHook, IteratorUntilStop, JoinError, JoinHandle,
     MainOutput, NoScope, OnCancel, OrReport, Outcome, Overdue, OverdueTask, Payload, Phase,
     PhaseSpan, Reason, Report, Reported, Requested, Reraise, ResultFutureExt, Scope, ScopeStop,
-    SecondInterrupt, Shield, Shutdown, Signal, SignalSource, SpawnBlocking, SpawnLocal, Spawner,
-    StartError, StopError, StopRequested, StopToken, Stopper, Straggler, StragglerState, Task,
-    TaskKind, TaskLabel, TaskReport, Timer, Totals, Unsupported, Until, UntilStop, is_ready,
+    SecondInterrupt, Shield, Shutdown, Signal, SignalSource, Site, SpawnBlocking, SpawnLocal,
+    Spawner, StartError, StopError, StopRequested, StopToken, Stopper, Straggler, StragglerState,
+    Task, TaskKind, TaskLabel, TaskReport, Timer, Totals, Unsupported, Until, UntilStop, is_ready,
     on_cancel_with, ready, scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded,
     task,
 };

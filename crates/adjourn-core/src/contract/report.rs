@@ -64,7 +64,7 @@ pub struct PhaseSpan {
 }
 
 /// The four kinds of work that a scope tracks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum TaskKind {
@@ -254,6 +254,23 @@ impl Totals {
     }
 }
 
+/// Tasks of one kind and one line in a scope, counted: a hundred lines of a hundred thousand say nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Site {
+    /// Plain, graceful, shielded or blocking.
+    pub kind: TaskKind,
+    /// The path of the scope.
+    pub scope: String,
+    /// The line that spawned them.
+    pub spawned_at: String,
+    /// How many were alive.
+    pub count: u64,
+    /// How long the oldest had lived then, as in [`Straggler::age`].
+    pub oldest: Option<Duration>,
+}
+
 /// Graceful work that was still alive at its drain limit, and was cut off there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -343,17 +360,23 @@ pub struct Report {
     pub(crate) omitted_hook: bool,
     /// What became of the tasks of each scope name.
     pub totals: BTreeMap<String, Totals>,
-    /// What was alive at the cut-off; at most 100.
+    /// What was alive at the cut-off; the oldest 100.
     pub stragglers: Vec<Straggler>,
+    /// All of it by the line that spawned it; at most 100 lines, the first of each scope.
+    pub straggler_sites: Vec<Site>,
     /// How many stragglers more there were.
     pub stragglers_omitted: u64,
-    /// Graceful work that was cut off at its drain limit; at most 100.
+    /// Graceful work that was cut off at its drain limit; the oldest 100.
     pub overdue: Vec<OverdueTask>,
+    /// All of it by the line that spawned it; at most 100 lines, the first of each scope.
+    pub overdue_sites: Vec<Site>,
     /// How much more of it there was.
     pub overdue_omitted: u64,
     /// The plain tasks that were alive when work was cut off at its drain limit: it may have waited
-    /// for what they held. At most 100.
+    /// for what they held. The oldest 100.
     pub beside_overdue: Vec<Straggler>,
+    /// All of them by the line that spawned them; at most 100 lines, the first of each scope.
+    pub beside_overdue_sites: Vec<Site>,
     /// How many more of those there were.
     pub beside_overdue_omitted: u64,
     /// What overdue work means for the exit code.

@@ -117,8 +117,7 @@ pub(crate) fn perform(program: &Arc<Program>, action: Action, node: Option<Arc<N
             overdue.iter().for_each(super::log::overdue);
         }
         Action::CutOff(_) => {
-            let (stragglers, omitted) = node.cut_off();
-            program.add_stragglers(stragglers, omitted);
+            program.add_stragglers(node.cut_off());
             return Answer::Nothing;
         }
         Action::Close(_) => return close(program, node),

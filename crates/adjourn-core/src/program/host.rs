@@ -44,8 +44,7 @@ impl Watched for Program {
         self.fail_fatally(FailureKind::Executor, why, details);
         self.event(Event::Force);
         for node in self.nodes() {
-            let (stragglers, omitted) = node.cut_off();
-            self.add_stragglers(stragglers, omitted);
+            self.add_stragglers(node.cut_off());
         }
         self.summon();
     }
@@ -61,7 +60,7 @@ impl Watched for Program {
 
     fn alive(&self) -> Vec<Straggler> {
         let now = self.now();
-        let alive = |node: Arc<Node>| node.lock().stragglers(&node, now).0;
+        let alive = |node: Arc<Node>| node.lock().survey(&node, now, |_| true).stragglers().0;
         self.nodes().into_iter().flat_map(alive).collect()
     }
 

@@ -92,8 +92,7 @@ impl Program {
         drop(state);
         if untold {
             for node in self.nodes() {
-                let (stragglers, omitted) = node.cut_off();
-                self.add_stragglers(stragglers, omitted);
+                self.add_stragglers(node.cut_off());
             }
         }
     }
@@ -162,7 +161,7 @@ impl Program {
             let Some(tasks) = node.try_lock() else { continue };
             let (stragglers, omitted, mut totals) = tasks.peek(node, self.host_now());
             if !listed {
-                report.add_stragglers(stragglers, omitted);
+                report.add_stragglers(stragglers, omitted, Vec::new());
             }
             totals.abandoned += mem::take(&mut totals.live);
             drop(tasks);

@@ -5,14 +5,16 @@ use super::report::{MOST_NAMES, OTHER};
 use super::*;
 use crate::contract::options::{Reraise, SecondInterrupt};
 use crate::contract::report::{
-    FailureKind, Straggler, StragglerState, TaskKind, TaskLabel, Totals,
+    FailureKind, Site, Straggler, StragglerState, TaskKind, TaskLabel, Totals,
 };
 use crate::phase::Action;
 use crate::process::signal::Signal;
 use crate::program::driver::perform;
 use crate::tests::nowhere::{program, program_with};
+use crate::track::node::Alive;
 use crate::track::node::Spawn;
 use crate::track::scope::Scope;
+use crate::track::wakes::WakerId;
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -28,6 +30,10 @@ fn straggler() -> Straggler {
         spawned_at: "src/main.rs:1:2".to_owned(),
     };
     Straggler { task, age: None, state: StragglerState::Pending }
+}
+
+fn alive(listed: usize, omitted: u64) -> Alive {
+    Alive { listed: vec![(straggler(), WakerId::NONE); listed], omitted, ..Alive::default() }
 }
 
 /// No two SIGINT are the same keystroke.
@@ -158,8 +164,8 @@ fn lists_of_the_report_are_bounded_to_the_entry() {
     for _ in 0..MOST_LISTED + 3 {
         program.stop(Reason::Requested(None));
     }
-    program.add_stragglers(vec![straggler(); MOST_LISTED - 1], 10);
-    program.add_stragglers(vec![straggler(); 4], 20);
+    program.add_stragglers(alive(MOST_LISTED - 1, 10));
+    program.add_stragglers(alive(4, 20));
     for name in 0..MOST_NAMES + 3 {
         let totals = Totals { spawned: 1, ..Totals::default() };
         program.lock().report.add_totals(&format!("scope {name}"), &totals);
@@ -190,12 +196,12 @@ fn an_executor_is_overdue_unless_something_else_was() {
         (
             |program| {
                 program.stop(Reason::Requested(None));
-                program.add_stragglers(vec![straggler()], 0);
+                program.add_stragglers(alive(1, 0));
             },
             true,
         ),
         // Of a scope that was stopped alone.
-        (|program| program.add_stragglers(vec![straggler()], 0), true),
+        (|program| program.add_stragglers(alive(1, 0)), true),
         (|program| _ = program.hook_begins("on_stop", Location::caller(), &program.root()), true),
         (|program| program.lock().hurried = true, true),
     ];
@@ -261,8 +267,7 @@ fn a_peek_counts_what_is_alive_as_abandoned_and_lists_it_once() {
         report
     };
     assert_eq!(peek().stragglers[0].state, StragglerState::NeverPolled);
-    let (stragglers, omitted) = root.cut_off();
-    program.add_stragglers(stragglers, omitted);
+    program.add_stragglers(root.cut_off());
     peek();
 
     let state = program.lock();
@@ -475,7 +480,7 @@ fn a_straggler_has_the_age_of_its_first_yield() {
     while program.now() < start + SOON / 1_000 {
         std::hint::spin_loop();
     }
-    let (stragglers, omitted) = root.cut_off();
+    let (stragglers, omitted, _) = root.cut_off().stragglers();
     let [yielded, unpolled] = &stragglers[..] else { panic!("{stragglers:?}") };
     assert_eq!(
         (yielded.state, unpolled.state),
@@ -564,5 +569,54 @@ fn hooks_of_a_scope_wait_for_a_task_that_came_before_them() {
     Node::deregister(task, Outcome::Finished);
     program.drive(perform);
     assert!(!node.lock().has_hooks());
+    program.conclude();
+}
+
+#[test]
+fn the_oldest_of_many_are_listed_and_all_are_counted_by_their_line() {
+    let program = program(false);
+    program.stop(Reason::Requested(None));
+    let secs = Duration::from_secs;
+    for scope in 0..3_u64 {
+        let mut alive = alive(MOST_LISTED - 1, 10);
+        for (age, (task, _)) in (0_u64..).zip(&mut alive.listed) {
+            task.age = Some(secs(age * 3 + scope));
+        }
+        let site = |place: &str| Site {
+            kind: TaskKind::Plain,
+            scope: "root".to_owned(),
+            spawned_at: place.to_owned(),
+            count: 54,
+            oldest: Some(secs(scope)),
+        };
+        alive.sites = vec![site("here"), site(&format!("there {scope}"))];
+        program.add_stragglers(alive);
+    }
+    let report = program.conclude();
+    assert_eq!((report.stragglers.len(), report.stragglers_omitted), (MOST_LISTED, 30 + 197));
+    let mut ages: Vec<_> = report.stragglers.iter().map(|task| task.age.unwrap()).collect();
+    ages.sort_unstable();
+    let eldest: Vec<_> = (197..297).map(secs).collect();
+    assert_eq!(ages, eldest);
+    let sites: Vec<_> =
+        report.straggler_sites.iter().map(|site| (&*site.spawned_at, site.count)).collect();
+    assert_eq!(sites, [("here", 162), ("there 0", 54), ("there 1", 54), ("there 2", 54)]);
+    assert_eq!(report.straggler_sites[0].oldest, Some(secs(2)));
+}
+
+#[test]
+fn the_oldest_tasks_of_a_scope_are_listed_one_by_one() {
+    let program = program(false);
+    let root = program.root();
+    let tasks: Vec<_> = (0..250).map(|_| spawn(&root, TaskKind::Plain)).collect();
+    // Only the last have been polled.
+    for task in &tasks[200..] {
+        _ = Node::store_waker(task, Waker::noop().clone(), true);
+    }
+    let alive = root.lock().survey(&root, program.now(), |_| true);
+    let polled = alive.listed.iter().filter(|(task, _)| task.age.is_some()).count();
+    assert_eq!((alive.listed.len(), polled, alive.omitted), (MOST_LISTED, 50, 150));
+    assert_eq!(alive.sites.iter().map(|site| site.count).collect::<Vec<_>>(), [250]);
+    tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Finished));
     program.conclude();
 }

@@ -24,7 +24,7 @@ use std::mem;
 use std::sync::{Arc, PoisonError};
 
 use crate::contract::hook::Hook;
-use crate::contract::report::{Straggler, TaskKind};
+use crate::contract::report::TaskKind;
 use crate::contract::rt::AnyBackend;
 use crate::phase::ScopeId;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -34,7 +34,7 @@ use crate::track::context;
 use crate::track::table::{Chunk, Slots, flag};
 use crate::track::wakes::Wakes;
 
-pub(crate) use self::listing::Late;
+pub(crate) use self::listing::{Alive, Late};
 use self::tasks::Tasks;
 pub(crate) use self::tracking::Spawn;
 pub(crate) use self::waiters::{Awaited, CleanupId, Ticket};
@@ -192,13 +192,13 @@ impl Node {
         });
     }
 
-    /// The cut-off has come: returns the first tasks that are alive and how many more there are,
-    /// and has all of them dropped at their next yield, held or not.
-    pub(crate) fn cut_off(self: &Arc<Node>) -> (Vec<Straggler>, u64) {
+    /// The cut-off has come: returns what is alive, and has all of that dropped at its next yield, held
+    /// or not.
+    pub(crate) fn cut_off(self: &Arc<Node>) -> Alive {
         let mut wakes = Wakes::default();
         let now = self.above.now();
         let mut tasks = self.lock();
-        let (stragglers, omitted) = tasks.stragglers(self, now);
+        let alive = tasks.survey(self, now, |_| true);
         tasks.narrow(Gate::Shielded); // hooks that run after this may spawn what they wait for
         for chunk in &tasks.chunks {
             let mut slots = chunk.lock();
@@ -211,7 +211,7 @@ impl Node {
         self.sweep(chunks, wakes, |chunk, slots, wakes| {
             slots.take_wakers(chunk, wakes, flag::FORCE);
         });
-        (stragglers, omitted)
+        alive
     }
 
     /// Has `take` take the wakers of each chunk and wakes them before it goes on to the next: what it

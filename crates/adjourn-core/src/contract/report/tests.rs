@@ -330,3 +330,52 @@ fn an_exit_hands_on_its_code_and_the_signal_to_raise() {
     let code = std::process::Termination::report(Exit::code(3));
     assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::from(3)));
 }
+
+#[test]
+fn crowds_are_told_by_their_line_and_the_slowest_of_them_by_name() {
+    let worker = |name: u64, age| {
+        let mut worker = straggler(TaskKind::Plain, StragglerState::Pending, Some(age));
+        worker.task.name = Some(format!("worker {name}"));
+        worker
+    };
+    let lone = straggler(TaskKind::Blocking, StragglerState::Queued, None);
+    let site = |of: &Straggler, count, oldest| Site {
+        kind: of.task.kind,
+        scope: of.task.scope.clone(),
+        spawned_at: of.task.spawned_at.clone(),
+        count,
+        oldest,
+    };
+    let mut stragglers: Vec<_> =
+        (1..=9).map(|n| worker(n, Duration::from_secs(n * 7 % 10))).collect();
+    let crowd = site(&stragglers[0], 1_204, Some(Duration::from_secs(9)));
+    stragglers.push(lone.clone());
+    let mut report = Report {
+        stragglers,
+        stragglers_omitted: 1_195,
+        straggler_sites: vec![crowd, site(&lone, 1, None)],
+        ..Report::default()
+    };
+    let lines = |report: &Report| -> Vec<String> {
+        let text = report.to_string();
+        text.lines().skip(1).map(|line| line.trim().to_owned()).collect()
+    };
+    assert_eq!(
+        lines(&report),
+        [
+            "stuck    1204 x task of root/mail, spawned at src/main.rs:1:2, oldest 9.0 s",
+            "task \"worker 7\" of root/mail, spawned at src/main.rs:1:2: pending, 9.0 s old",
+            "task \"worker 4\" of root/mail, spawned at src/main.rs:1:2: pending, 8.0 s old",
+            "task \"worker 1\" of root/mail, spawned at src/main.rs:1:2: pending, 7.0 s old",
+            "stuck    blocking job \"mailer\" of root/mail, spawned at src/main.rs:1:2: queued for a \
+             blocking thread",
+        ]
+    );
+    // What is of no crowd and not listed is counted.
+    report.stragglers_omitted += 7;
+    assert_eq!(lines(&report).last().unwrap(), "stuck    and 7 more");
+    // Four are no crowd.
+    report.stragglers.truncate(4);
+    (report.stragglers_omitted, report.straggler_sites[0].count) = (0, 4);
+    assert_eq!(lines(&report).len(), 4);
+}

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    At, Failure, FailureKind, Outcome, OverdueTask, PhaseSpan, Reason, Report, Straggler,
+    At, Failure, FailureKind, Outcome, OverdueTask, PhaseSpan, Reason, Report, Site, Straggler,
     StragglerState, TaskKind, TaskLabel, TaskReport, Totals,
 };
 use crate::phase::Phase;
@@ -165,6 +165,57 @@ impl fmt::Display for OverdueTask {
     }
 }
 
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Site { kind, scope, spawned_at, count, oldest } = self;
+        write!(f, "{count} x {kind} of {scope}, spawned at {spawned_at}")?;
+        if let Some(oldest) = oldest {
+            write!(f, ", oldest {:.1} s", oldest.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+/// So many of one line are told by their number, and then the slowest of them one by one.
+const CROWD: u64 = 5;
+/// How many of a crowd are told one by one.
+const SLOWEST: usize = 3;
+
+/// Writes what was alive at a limit: crowds by their line, the rest one by one.
+fn crowd<'a>(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    sites: &[Site],
+    tasks: impl Iterator<Item = (&'a Straggler, String)>,
+    omitted: u64,
+) -> fmt::Result {
+    let is_of = |site: &Site, task: &TaskLabel| {
+        (site.kind, &site.scope, &site.spawned_at) == (task.kind, &task.scope, &task.spawned_at)
+    };
+    let mut tasks: Vec<_> = tasks.collect();
+    let total = tasks.len() as u64 + omitted;
+    let mut told = 0;
+    for site in sites.iter().filter(|site| site.count >= CROWD) {
+        write!(f, "\n  {what:<8} {site}")?;
+        told += site.count;
+        let (mut of_it, rest) =
+            tasks.into_iter().partition::<Vec<_>, _>(|(task, _)| is_of(site, &task.task));
+        tasks = rest;
+        of_it.sort_by_key(|(task, _)| std::cmp::Reverse(task.age));
+        for (_, text) in of_it.iter().take(SLOWEST) {
+            write!(f, "\n  {:<8}   {text}", "")?;
+        }
+    }
+    for (_, text) in &tasks {
+        write!(f, "\n  {what:<8} {text}")?;
+    }
+    let more = total.saturating_sub(told + tasks.len() as u64);
+    if more > 0 {
+        write!(f, "\n  {what:<8} and {more} more")?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let code = self.exit_code();
@@ -208,25 +259,15 @@ impl fmt::Display for Report {
         if self.stuck {
             f.write_str("\n  stuck    the thread that called `run`, past the deadline")?;
         }
-        for straggler in &self.stragglers {
-            write!(f, "\n  stuck    {straggler}")?;
-        }
-        if self.stragglers_omitted > 0 {
-            write!(f, "\n  stuck    and {} more", self.stragglers_omitted)?;
-        }
-        for overdue in &self.overdue {
-            let limit = overdue.limit.saturating_sub(start).as_secs_f64();
-            write!(f, "\n  overdue  {overdue}; cut off at its limit, {limit:.3} s")?;
-        }
-        if self.overdue_omitted > 0 {
-            write!(f, "\n  overdue  and {} more", self.overdue_omitted)?;
-        }
-        for beside in &self.beside_overdue {
-            write!(f, "\n  beside   {beside}")?;
-        }
-        if self.beside_overdue_omitted > 0 {
-            write!(f, "\n  beside   and {} more", self.beside_overdue_omitted)?;
-        }
+        let stragglers = self.stragglers.iter().map(|task| (task, task.to_string()));
+        crowd(f, "stuck", &self.straggler_sites, stragglers, self.stragglers_omitted)?;
+        let overdue = self.overdue.iter().map(|work| {
+            let limit = work.limit.saturating_sub(start).as_secs_f64();
+            (&work.task, format!("{work}; cut off at its limit, {limit:.3} s"))
+        });
+        crowd(f, "overdue", &self.overdue_sites, overdue, self.overdue_omitted)?;
+        let beside = self.beside_overdue.iter().map(|task| (task, task.to_string()));
+        crowd(f, "beside", &self.beside_overdue_sites, beside, self.beside_overdue_omitted)?;
         for failure in &self.failures {
             write!(f, "\n  failure  {failure}")?;
         }

@@ -1,38 +1,62 @@
 //! What a report tells of the tasks of a scope that are alive.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::Node;
 use super::tasks::Tasks;
+use crate::contract::error::Place;
 use crate::contract::report::{
-    MOST_LISTED, Straggler, StragglerState, TaskKind, TaskLabel, Totals,
+    MOST_LISTED, Site, Straggler, StragglerState, TaskKind, TaskLabel, Totals,
 };
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::context;
-use crate::track::table::{Entry, Slots, TaskRef, flag};
+use crate::track::table::{Entry, Slots, TaskRef, Word, flag};
 use crate::track::wakes::WakerId;
 
-/// The first tasks that are alive, as the report tells of them.
-struct Listing {
-    now: Duration,
-    polling: Vec<usize>,
-    stragglers: Vec<Straggler>,
+/// What of a scope is alive at a limit: the oldest tasks one by one, and all of them by the line that
+/// spawned them.
+#[derive(Default)]
+pub(crate) struct Alive {
+    /// With the waker that each is woken by.
+    pub(crate) listed: Vec<(Straggler, WakerId)>,
+    pub(crate) omitted: u64,
+    pub(crate) sites: Vec<Site>,
 }
 
-impl Listing {
-    fn new(node: &Node, now: Duration) -> Listing {
+/// What a scope's drain limit finds alive.
+pub(crate) struct Late {
+    pub(crate) graceful: Alive,
+    pub(crate) plain: Alive,
+}
+
+impl Alive {
+    pub(crate) fn stragglers(self) -> (Vec<Straggler>, u64, Vec<Site>) {
+        let listed = self.listed.into_iter().map(|(straggler, _)| straggler).collect();
+        (listed, self.omitted, self.sites)
+    }
+}
+
+/// Looks at tasks one by one, for the report.
+struct Look {
+    now: Duration,
+    polling: Vec<usize>,
+}
+
+impl Look {
+    fn new(node: &Node, now: Duration) -> Look {
         // By the clock that ages are counted with: `age_now`.
         let now = if node.above.is_hosted() { now } else { process_time() };
-        Listing { now, polling: context::polling(), stragglers: Vec::new() }
+        Look { now, polling: context::polling() }
     }
 
-    /// Adds a task; false once no more are wanted.
-    fn add(&mut self, node: &Node, task: TaskRef, slots: &mut Slots) -> bool {
-        if self.stragglers.len() == MOST_LISTED {
-            return false;
-        }
+    fn age(&self, entry: &Entry) -> Option<Duration> {
+        entry.born().map(|born| self.now.saturating_sub(born))
+    }
+
+    fn describe(&self, node: &Node, task: TaskRef, slots: &mut Slots) -> Straggler {
         let entry = slots.at(&task);
         let state = match (entry.kind, entry.born()) {
             (TaskKind::Blocking, Some(_)) => StragglerState::Blocking,
@@ -42,25 +66,8 @@ impl Listing {
             _ if task.word().is_held() => StragglerState::Shielded,
             _ => StragglerState::Pending,
         };
-        let age = entry.born().map(|born| self.now.saturating_sub(born));
-        self.stragglers.push(Straggler { task: node.label(entry), age, state });
-        true
+        Straggler { task: node.label(entry), age: self.age(entry), state }
     }
-
-    fn end(self, live: u64) -> (Vec<Straggler>, u64) {
-        let omitted = live.saturating_sub(self.stragglers.len() as u64);
-        (self.stragglers, omitted)
-    }
-}
-
-/// What a scope's drain limit finds alive.
-pub(crate) struct Late {
-    /// The graceful tasks, and by which waker each is woken.
-    pub(crate) graceful: Vec<(Straggler, WakerId)>,
-    pub(crate) graceful_omitted: u64,
-    /// The plain tasks.
-    pub(crate) plain: Vec<Straggler>,
-    pub(crate) plain_omitted: u64,
 }
 
 impl Node {
@@ -70,29 +77,13 @@ impl Node {
         if self.graceful.load(SeqCst) == 0 {
             return None;
         }
-        let (mut graceful, mut plain) = (Listing::new(self, now), Listing::new(self, now));
-        let (mut wakers, mut omitted) = (Vec::new(), [0; 2]);
-        self.lock().each(|task, slots| {
-            let word = task.word();
-            if word.has(flag::SHIELDED | flag::CANCEL) {
-                return true;
-            }
-            let asked = word.has(flag::ASKED);
-            let listing = if asked { &mut graceful } else { &mut plain };
-            if !listing.add(self, task, slots) {
-                omitted[usize::from(asked)] += 1;
-            } else if asked {
-                wakers.push(slots.at(&task).waker_ids()[0]);
-            }
-            true
-        });
-        let listed = graceful.stragglers.into_iter().zip(wakers);
-        Some(Late {
-            graceful: listed.collect(),
-            graceful_omitted: omitted[1],
-            plain: plain.stragglers,
-            plain_omitted: omitted[0],
-        })
+        let tasks = self.lock();
+        let alive = |graceful: bool| {
+            tasks.survey(self, now, |word| {
+                !word.has(flag::SHIELDED | flag::CANCEL) && word.has(flag::ASKED) == graceful
+            })
+        };
+        Some(Late { graceful: alive(true), plain: alive(false) })
     }
 
     /// Calls `found` for each live task of the scope whose handle is awaited, with the waker that
@@ -127,23 +118,73 @@ impl Node {
 }
 
 impl Tasks {
-    /// Returns the first tasks that are alive, and how many more there are.
-    pub(crate) fn stragglers(&mut self, node: &Node, now: Duration) -> (Vec<Straggler>, u64) {
-        let mut listing = Listing::new(node, now);
-        self.each(|task, slots| listing.add(node, task, slots));
-        listing.end(self.totals().live)
+    /// Returns the tasks that are alive, as far as `which` says.
+    pub(crate) fn survey(&self, node: &Node, now: Duration, which: impl Fn(Word) -> bool) -> Alive {
+        let look = Look::new(node, now);
+        let mut ages = Vec::new();
+        let mut sites: BTreeMap<(usize, TaskKind), (Place, u64, Option<Duration>)> =
+            BTreeMap::new();
+        self.each(|task, slots| {
+            if which(task.word()) {
+                let entry = slots.at(&task);
+                let (place, age) = (entry.place(), look.age(entry));
+                let key = (std::ptr::from_ref(place).addr(), entry.kind);
+                let (_, count, oldest) = sites.entry(key).or_insert((place, 0, None));
+                *count += 1;
+                *oldest = (*oldest).max(age);
+                ages.push(age);
+            }
+            true
+        });
+        // The oldest are listed one by one; of those that are as old, the first.
+        let live = ages.len() as u64;
+        let eldest = match ages.len().checked_sub(MOST_LISTED) {
+            Some(younger) if younger > 0 => *ages.select_nth_unstable(younger).1,
+            _ => None,
+        };
+        let older = ages.iter().filter(|age| **age > eldest).count();
+        let mut as_old = MOST_LISTED.saturating_sub(older);
+        let mut listed = Vec::new();
+        self.each(|task, slots| {
+            let age = look.age(slots.at(&task));
+            let fits = age > eldest || age == eldest && as_old > 0;
+            if fits && which(task.word()) {
+                as_old -= usize::from(age == eldest);
+                let straggler = look.describe(node, task, slots);
+                listed.push((straggler, slots.at(&task).waker_ids()[0]));
+            }
+            listed.len() < MOST_LISTED
+        });
+        let scope = node.path();
+        let sites = sites.into_iter().map(|((_, kind), (place, count, oldest))| Site {
+            kind,
+            scope: scope.clone(),
+            spawned_at: place.to_string(),
+            count,
+            oldest,
+        });
+        let omitted = live.saturating_sub(listed.len() as u64);
+        Alive { listed, omitted, sites: sites.collect() }
     }
 
-    /// The same, and the totals, without waiting for a lock: what is locked is left out.
+    /// Returns the first tasks that are alive, how many more there are, and the totals, without
+    /// waiting for a lock: what is locked is left out.
     pub(crate) fn peek(&self, node: &Node, now: Duration) -> (Vec<Straggler>, u64, Totals) {
-        let mut listing = Listing::new(node, now);
+        let look = Look::new(node, now);
+        let mut stragglers = Vec::new();
         let mut totals = self.totals;
         for chunk in &self.chunks {
             let Some(mut slots) = chunk.try_lock() else { continue };
             totals.add(&slots.totals);
-            slots.each(chunk, |task, slots| listing.add(node, task, slots));
+            slots.each(chunk, |task, slots| {
+                let room = stragglers.len() < MOST_LISTED;
+                if room {
+                    stragglers.push(look.describe(node, task, slots));
+                }
+                room
+            });
         }
-        let (stragglers, omitted) = listing.end(totals.live);
+        let omitted = totals.live.saturating_sub(stragglers.len() as u64);
         (stragglers, omitted, totals)
     }
 
