@@ -286,14 +286,10 @@ pub(crate) fn is_own_waker(waker: &Waker) -> bool {
     HOT.with(|hot| hot.waker.get() == std::ptr::from_ref(waker).addr())
 }
 
-/// Returns the chunk of the task that is polled, unless `in_scope` gives another scope.
+/// Returns where the task is that is polled, unless `in_scope` gives another scope.
 #[inline]
-pub(crate) fn own_chunk() -> Option<&'static Chunk> {
-    HOT.with(|hot| {
-        let state = hot.state.get();
-        let own = state.has(State::INSIDE) && !state.has(State::FURNISHED);
-        if own { hot.chunk.get() } else { None }
-    })
+pub(crate) fn own_place() -> Option<(&'static Mark, &'static Chunk)> {
+    HOT.with(|hot| if hot.state.get().has(State::FURNISHED) { None } else { hot.place() })
 }
 
 /// Whether there is a shield around what is polled.

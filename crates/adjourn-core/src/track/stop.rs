@@ -19,7 +19,7 @@ use crate::contract::report::Reason;
 use crate::track::bell::Bell;
 use crate::track::context;
 use crate::track::node::{Awaited, Node, Ticket};
-use crate::track::table::{Chunk, TaskRef, flag};
+use crate::track::table::{Chunk, Mark, TaskRef, flag};
 
 /// Says whether a scope has been asked to stop.
 ///
@@ -208,6 +208,17 @@ impl Future for Requested {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         match context::place() {
+            // The task's own scope, and mostly its own waker: nothing is registered.
+            Some((mark, chunk)) if chunk.belongs_to(this.node.uid) => {
+                ask_own(mark, chunk);
+                // Set before it is looked at again: the stop fires first and collects then.
+                if chunk.is_fired() || watch(mark, cx) && chunk.is_fired() {
+                    return Poll::Ready(());
+                }
+                if context::is_own_waker(cx.waker()) {
+                    return Poll::Pending;
+                }
+            }
             Some(_) => ask(&this.node),
             None => ask_for(this.maker, &this.node),
         }
@@ -217,7 +228,8 @@ impl Future for Requested {
 
 /// Whether the scope has been asked to stop; if not, the task that is polled is woken when it is.
 fn is_told(node: &Arc<Node>, ticket: &mut Option<Ticket>, cx: &Context<'_>) -> bool {
-    if watch(|chunk| chunk.belongs_to(node.uid), cx) {
+    let own = context::place().filter(|(_, chunk)| chunk.belongs_to(node.uid));
+    if own.is_some_and(|(mark, _)| watch(mark, cx)) {
         // Set before it is looked at again: the stop fires first and collects then.
         return node.is_fired();
     }
@@ -234,13 +246,18 @@ fn ask(node: &Arc<Node>) {
     }
 }
 
-/// The running code asks about the stop of its own scope.
+/// The running code, of the task that is at this place, asks about the stop of its own scope.
 #[inline]
-pub(super) fn ask_own() {
-    if let Some((mark, chunk)) = context::asker() {
-        if !mark.load().has(flag::PAST_ASKING) {
-            Node::asked(&TaskRef::running(mark, chunk));
-        }
+pub(super) fn ask_own(mark: &'static Mark, chunk: &'static Chunk) {
+    if !mark.load().has(flag::PAST_ASKING) {
+        ask_own_first(mark, chunk);
+    }
+}
+
+#[cold]
+fn ask_own_first(mark: &'static Mark, chunk: &'static Chunk) {
+    if context::asker().is_some() {
+        Node::asked(&TaskRef::running(mark, chunk));
     }
 }
 
@@ -279,16 +296,15 @@ fn is_own_fired(node: &Arc<Node>) -> bool {
     told && context::task_node().is_some_and(|own| own.is_within(node))
 }
 
-/// Notes on the task that is polled, if `which` names its chunk and the waker is its own, that it is to be
-/// woken when its scope is asked to stop. Returns whether it is noted.
+/// Notes on the task that is polled, if the waker is its own, that it is to be woken when its scope is
+/// asked to stop. Returns whether it is noted.
 #[inline]
-pub(super) fn watch(which: impl FnOnce(&Chunk) -> bool, cx: &Context<'_>) -> bool {
-    let Some((mark, chunk)) = context::place() else { return false };
-    let watched = which(chunk) && context::is_own_waker(cx.waker());
-    if watched {
+pub(super) fn watch(mark: &Mark, cx: &Context<'_>) -> bool {
+    let own = context::is_own_waker(cx.waker());
+    if own {
         mark.note(flag::WATCH);
     }
-    watched
+    own
 }
 
 impl Drop for Requested {

@@ -48,10 +48,10 @@ impl<T> UntilStop<T> {
     ) -> Poll<Option<R>> {
         let mut this = self.project();
         // The scope of the task that is polled needs no token, and the task no second waker.
-        let own = if this.stop.is_none() { context::own_chunk() } else { None };
+        let own = if this.stop.is_none() { context::own_place() } else { None };
         let stopped = match own {
-            Some(chunk) => {
-                ask_own();
+            Some((mark, chunk)) => {
+                ask_own(mark, chunk);
                 chunk.is_fired()
             }
             None => poll_stop(this.stop, cx),
@@ -61,10 +61,9 @@ impl<T> UntilStop<T> {
             if let Poll::Ready(output) = poll(inner, cx) {
                 return Poll::Ready(Some(output));
             }
-            let Some(chunk) = own else { return Poll::Pending };
+            let Some((mark, chunk)) = own else { return Poll::Pending };
             // Noted before it is looked at again: the stop fires first and collects then.
-            let stopped =
-                if watch(|_| true, cx) { chunk.is_fired() } else { poll_stop(this.stop, cx) };
+            let stopped = if watch(mark, cx) { chunk.is_fired() } else { poll_stop(this.stop, cx) };
             if !stopped {
                 return Poll::Pending;
             }
@@ -152,9 +151,9 @@ impl<I: Iterator> FusedIterator for UntilStop<I> {}
 
 /// Asks whether the current scope is to stop. Outside of a program nobody can ask it to.
 fn is_stopped() -> bool {
-    match context::own_chunk() {
-        Some(chunk) => {
-            ask_own();
+    match context::own_place() {
+        Some((mark, chunk)) => {
+            ask_own(mark, chunk);
             chunk.is_fired()
         }
         None => StopToken::try_current().is_ok_and(|token| token.is_requested()),

@@ -121,7 +121,9 @@ where
 {
     let mut spawn = Spawn::new(TaskKind::Plain, Location::caller());
     // Beside the task that spawns it there is mostly room.
-    if let Some((task, node)) = context::own_chunk().and_then(|own| own.insert_beside(&mut spawn)) {
+    if let Some((task, node)) =
+        context::own_place().and_then(|(_, own)| own.insert_beside(&mut spawn))
+    {
         return JoinHandle::of(task, node.backend.spawn(Tracked::new(task, future)));
     }
     let node = current();
