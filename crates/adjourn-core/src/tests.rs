@@ -1,5 +1,7 @@
 //! Tests of the inside that belong to no one file, and what they run on.
 
+#[cfg(not(loom))]
+mod ends;
 #[cfg(loom)]
 mod interleavings;
 pub(crate) mod nowhere;
