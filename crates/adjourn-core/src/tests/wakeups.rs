@@ -26,7 +26,12 @@ impl Wakeups {
 
     #[cfg(loom)]
     pub(crate) fn are_there(&self) -> bool {
-        self.0.load(SeqCst) > 0
+        self.count() > 0
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(SeqCst)
     }
 
     /// Returns how many there were since the last call.

@@ -4,10 +4,11 @@
 //! a few moves and is there to the thread's very end; the rest is rarely set.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
+use crate::sync::StaticUsize;
+use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use crate::track::node::{CleanupId, Node};
 use crate::track::table::{Chunk, Mark, TaskRef, flag};
 
@@ -19,7 +20,7 @@ struct Hot {
     chunk: Cell<Option<&'static Chunk>>,
     /// Where the task's own waker is for the time of the poll; no other is there meanwhile.
     waker: Cell<usize>,
-    seat: Cell<Option<&'static AtomicUsize>>,
+    seat: Cell<Option<&'static StaticUsize>>,
     /// The chunk that this thread spawned into last, and the number of its scope.
     roomy: Cell<Option<&'static Chunk>>,
     roomy_of: Cell<u64>,
@@ -102,10 +103,10 @@ const _: () = assert!(!std::mem::needs_drop::<Hot>());
 
 /// Where a thread says which task it polls, for the report; 0 for none. Used again by other
 /// threads once this one has ended.
-struct Seat(&'static AtomicUsize);
+struct Seat(&'static StaticUsize);
 
 /// All seats, and those that no thread has.
-static SEATS: Mutex<(Vec<&'static AtomicUsize>, Vec<&'static AtomicUsize>)> =
+static SEATS: Mutex<(Vec<&'static StaticUsize>, Vec<&'static StaticUsize>)> =
     Mutex::new((Vec::new(), Vec::new()));
 
 impl Seat {
@@ -113,7 +114,7 @@ impl Seat {
         let mut seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, free) = &mut *seats;
         Seat(free.pop().unwrap_or_else(|| {
-            let seat: &'static AtomicUsize = Box::leak(Box::default());
+            let seat: &'static StaticUsize = Box::leak(Box::default());
             all.push(seat);
             seat
         }))
@@ -121,7 +122,7 @@ impl Seat {
 
     /// Gives this thread one, unless it is at its end.
     #[cold]
-    fn take() -> Option<&'static AtomicUsize> {
+    fn take() -> Option<&'static StaticUsize> {
         let seat = COLD.try_with(|cold| cold.seat.get_or_init(Seat::new).0).ok();
         HOT.with(|hot| hot.seat.set(seat));
         seat

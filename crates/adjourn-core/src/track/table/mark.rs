@@ -11,6 +11,7 @@
 
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Release, SeqCst};
+use crate::sync::read_word_in_order;
 
 /// The state that a task shares with those who stop it: serial (32), flags (12), holds (20).
 pub(crate) struct Mark(pub(super) AtomicU64);
@@ -96,7 +97,7 @@ impl Word {
 impl Mark {
     #[inline]
     pub(crate) fn load(&self) -> Word {
-        Word(self.0.load(SeqCst))
+        Word(read_word_in_order(&self.0))
     }
 
     /// Sets a flag, from the task's own poll.
