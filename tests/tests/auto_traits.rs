@@ -21,6 +21,7 @@ trait HasNot {
     const SEND: bool = false;
     const SYNC: bool = false;
     const UNPIN: bool = false;
+    const LOCAL: bool = false;
 }
 
 impl<T> HasNot for Has<T> {}
@@ -32,6 +33,9 @@ impl<T: Sync> Has<T> {
 }
 impl<T: Unpin> Has<T> {
     const UNPIN: bool = true;
+}
+impl<T: adjourn::SpawnLocal> Has<T> {
+    const LOCAL: bool = true;
 }
 
 /// Each type has those traits that are named behind it, and none of the others.
@@ -78,6 +82,37 @@ fn scopes_tasks_and_stops() {
         Stopper: Send Sync Unpin;
         Requested: Send Sync Unpin;
     }
+}
+
+/// A handle of a local task goes where its executor's does. The task itself stays.
+#[test]
+fn local_tasks() {
+    use adjourn::{LocalJoinHandle, smol::SmolLocal, tokio::TokioLocal};
+    exactly! {
+        LocalJoinHandle<(), TokioLocal>: Send Sync Unpin;
+        LocalJoinHandle<Local, TokioLocal>: Unpin;
+        LocalJoinHandle<Pinned, TokioLocal>: Send Sync Unpin;
+        LocalJoinHandle<(), SmolLocal>: Send Sync Unpin;
+        LocalJoinHandle<Local, SmolLocal>: Sync Unpin;
+    }
+}
+
+/// Which backends have tasks that are not `Send`: on the others `spawn_local` does not compile.
+#[test]
+fn who_spawns_locally() {
+    let local = [
+        Has::<adjourn::tokio::TokioLocal>::LOCAL,
+        Has::<adjourn::smol::SmolLocal>::LOCAL,
+        Has::<adjourn_sim::SimBackend>::LOCAL,
+    ];
+    let not = [
+        Has::<adjourn::AnyBackend>::LOCAL,
+        Has::<adjourn::tokio::Tokio>::LOCAL,
+        Has::<adjourn::smol::Smol>::LOCAL,
+        Has::<adjourn::async_std::AsyncStd>::LOCAL,
+        Has::<adjourn_sim::tokio::Paused>::LOCAL,
+    ];
+    assert_eq!((local, not), ([true; 3], [false; 5]));
 }
 
 /// What wraps a future has what the future has.
@@ -204,6 +239,7 @@ fn tokio() {
         TokioHandle<Moves>: Send Sync Unpin;
         TokioHandle<Pinned>: Send Sync Unpin;
         TokioLocal: Send Sync Unpin;
+        TokioLocalExecutor: Unpin;
         TokioExecutor: Send Sync Unpin;
     }
     #[cfg(unix)]
@@ -255,7 +291,6 @@ fn simulator() {
         SimHandle<Local>: Sync Unpin;
         SimHandle<Moves>: Send Sync Unpin;
         SimHandle<Pinned>: Send Sync Unpin;
-        SimLocal: Unpin;
         SimSleep: Send Sync Unpin;
         SimExecutor: Send Sync Unpin;
         StopEverywhere: Send Sync Unpin;

@@ -15,6 +15,8 @@ mod blocking;
 mod cleanup;
 #[path = "semantics/hooks.rs"]
 mod hooks;
+#[path = "semantics/local.rs"]
+mod local;
 #[path = "semantics/order.rs"]
 mod order;
 #[path = "semantics/programs.rs"]

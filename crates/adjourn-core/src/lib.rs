@@ -41,7 +41,7 @@ pub use track::scope::{InScope, Scope, ScopeStop, scope};
 pub use track::shield::{OnCancel, Shield, on_cancel_with, shield};
 pub use track::stop::{Interruptible, Requested, StopToken};
 pub use track::task::{
-    JoinHandle, Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
+    JoinHandle, LocalJoinHandle, Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
 #[cfg(feature = "stream")]
 pub use track::until_stop::StreamUntilStop;

@@ -2,9 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -106,23 +104,14 @@ impl fmt::Debug for SimBackend {
     }
 }
 
-/// Spawns futures that are not `Send` on a simulated executor, from the thread that runs it.
-#[derive(Clone)]
-pub struct SimLocal {
-    world: Arc<World>,
-    /// It stays on its thread.
-    here: PhantomData<Rc<()>>,
-}
-
-impl SimLocal {
-    /// Returns the spawner of the simulation that polls on this thread; `None` elsewhere.
-    pub fn current() -> Option<SimLocal> {
-        World::current().map(|world| SimLocal { world, here: PhantomData })
-    }
-}
-
-impl SpawnLocal for SimLocal {
+/// What is not `Send` is spawned from inside the simulation: from `main`, or from any of its tasks.
+/// All of them are on its thread.
+impl SpawnLocal for SimBackend {
     type LocalHandle<T: 'static> = SimHandle<T>;
+
+    fn is_here(&self) -> bool {
+        World::current().is_some_and(|world| Arc::ptr_eq(&world, &self.world))
+    }
 
     fn spawn_local<F>(&self, future: F) -> SimHandle<F::Output>
     where
@@ -130,12 +119,6 @@ impl SpawnLocal for SimLocal {
         F::Output: 'static,
     {
         SimHandle(self.world.spawn_local(future))
-    }
-}
-
-impl fmt::Debug for SimLocal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimLocal").finish_non_exhaustive()
     }
 }
 
@@ -169,11 +152,6 @@ impl SimExecutor {
             ));
         }
         Ok(SimExecutor { world: World::new(observer, settings) })
-    }
-
-    /// Returns what spawns futures that are not `Send` on it.
-    pub fn local(&self) -> SimLocal {
-        SimLocal { world: self.world.clone(), here: PhantomData }
     }
 }
 

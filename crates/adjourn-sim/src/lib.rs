@@ -66,7 +66,7 @@ pub mod tokio;
 mod world;
 
 pub use everywhere::{Coverage, StopEverywhere, stop_everywhere};
-pub use executor::{SimBackend, SimExecutor, SimHandle, SimLocal};
+pub use executor::{SimBackend, SimExecutor, SimHandle};
 pub use fault::{Fault, Injected};
 pub use inside::{elapse, fault_point};
 pub use invariants::violations;

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use adjourn_core::rt::{BlockOn, Executor, SpawnLocal, Spawner, Timer};
+use adjourn_core::rt::{BlockOn, Executor, Spawner, Timer};
 use adjourn_core::{
     FailureKind, FutureExt, Phase, Report, ResultFutureExt, Scope, Signal, SignalSource, StopToken,
     Until, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
-use adjourn_sim::{Fault, Runner, Sim, SimLocal, elapse, fault_point, violations};
+use adjourn_sim::{Fault, Runner, Sim, SimBackend, elapse, fault_point, violations};
 use futures_lite::future::{pending, yield_now};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -187,7 +187,7 @@ fn a_blocking_job_runs_and_may_take_long() {
 #[test]
 fn futures_that_are_not_send_run_beside_the_others() {
     let value = Sim::new().run(Runner::new(), async {
-        let local = SimLocal::current().expect("inside a simulation");
+        let local = Scope::current().typed::<SimBackend>().expect("inside a simulation");
         let shared = std::rc::Rc::new(std::cell::Cell::new(1));
         let inner = shared.clone();
         let handle = local.spawn_local(async move {

@@ -2,9 +2,13 @@
 //!
 //! [`Tokio`] spawns on a runtime; [`TokioExecutor`] is a runtime that `run` owns, multi-threaded
 //! unless [`current_thread`](adjourn_core::Runner::current_thread) is asked for.
+//!
+//! [`TokioLocal`] also spawns what is not `Send`, on a `LocalSet`; [`TokioLocalExecutor`] is a runtime
+//! with one.
 
 #![forbid(unsafe_code)]
 
+mod local;
 #[cfg(all(feature = "signal", unix))]
 mod signals;
 
@@ -14,13 +18,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use adjourn_core::rt::{
-    AnyBackend, Backend, BlockOn, Executor, Inside, Shutdown, SpawnBlocking, SpawnLocal, Spawner,
-    Threads, Timer, Unfinished,
+    AnyBackend, Backend, BlockOn, Executor, Inside, Shutdown, SpawnBlocking, Spawner, Threads,
+    Timer, Unfinished,
 };
 use adjourn_core::{ExecutorGone, StartError};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
+pub use local::{TokioLocal, TokioLocalExecutor};
 #[cfg(all(feature = "signal", unix))]
 pub use signals::Signals;
 
@@ -60,14 +65,15 @@ impl From<Handle> for Tokio {
 
 /// Resolves to what a future spawned on [`Tokio`] returns. Dropped, it detaches.
 #[derive(Debug)]
-pub struct TokioHandle<T>(JoinHandle<T>);
+pub struct TokioHandle<T>(Option<JoinHandle<T>>);
 
 impl<T> Future for TokioHandle<T> {
     type Output = Result<T, ExecutorGone>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(task) = self.0.as_mut() else { return Poll::Ready(Err(ExecutorGone)) };
         // What is spawned here never panics: the error is always the runtime's end.
-        Pin::new(&mut self.0).poll(cx).map_err(|_| ExecutorGone)
+        Pin::new(task).poll(cx).map_err(|_| ExecutorGone)
     }
 }
 
@@ -79,7 +85,7 @@ impl Spawner for Tokio {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        TokioHandle(self.handle.spawn(future))
+        TokioHandle(Some(self.handle.spawn(future)))
     }
 }
 
@@ -89,7 +95,7 @@ impl SpawnBlocking for Tokio {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        TokioHandle(self.handle.spawn_blocking(job))
+        TokioHandle(Some(self.handle.spawn_blocking(job)))
     }
 }
 
@@ -120,26 +126,6 @@ fn is_at_threads_end() -> bool {
 impl Backend for Tokio {
     fn erase(&self) -> AnyBackend {
         AnyBackend::with_blocking(NAME, self.clone())
-    }
-}
-
-/// Spawns futures that are not `Send` on the current `tokio::task::LocalSet`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TokioLocal;
-
-impl SpawnLocal for TokioLocal {
-    type LocalHandle<T: 'static> = TokioHandle<T>;
-
-    /// # Panics
-    ///
-    /// Outside of a `LocalSet`, as `tokio::task::spawn_local` does.
-    #[track_caller]
-    fn spawn_local<F>(&self, future: F) -> TokioHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        TokioHandle(tokio::task::spawn_local(future))
     }
 }
 

@@ -54,6 +54,7 @@
 //! | set options | [`Runner`](adjourn_core::Runner) |
 //! | run inside an executor that is there already | [`attach`](adjourn_core::Runner::attach), [`attach_to`](adjourn_core::Runner::attach_to) |
 //! | spawn | [`spawn`], [`spawn_graceful`], [`spawn_shielded`], [`spawn_blocking`], [`task`] for names |
+//! | spawn what is not `Send` | [`Scope::spawn_local`] |
 //! | be told of the stop | [`StopToken`], [`until_stop`](FutureExt::until_stop) on futures, streams and [iterators](IteratorUntilStop) |
 //! | limit a time, do something each period | [`Scope::timeout`], [`Scope::interval`] |
 //! | keep a section from being cancelled | [`shield`], [`on_cancel`](FutureExt::on_cancel), [`on_cancel_with`] |
@@ -105,13 +106,13 @@ pub use adjourn_core::signal;
 pub use adjourn_core::{
     AnyBackend, At, Backend, Elapsed, ExecutorGone, Exit, Failure, FailureKind, FutureExt,
     HookOutput, InScope, Interruptible, IntoHook, IteratorUntilStop, JoinError, JoinHandle,
-    MainOutput, NoScope, OnCancel, OrReport, Outcome, Overdue, OverdueTask, Payload, Phase,
-    PhaseSpan, Reason, Report, Reported, Requested, Reraise, ResultFutureExt, Scope, ScopeStop,
-    SecondInterrupt, Shield, Shutdown, Signal, SignalSource, Site, SpawnBlocking, SpawnLocal,
-    Spawner, StartError, StopError, StopRequested, StopToken, Stopper, Straggler, StragglerState,
-    Task, TaskKind, TaskLabel, TaskReport, Timer, Totals, Unsupported, Until, UntilStop, is_ready,
-    on_cancel_with, ready, scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded,
-    task,
+    LocalJoinHandle, MainOutput, NoScope, OnCancel, OrReport, Outcome, Overdue, OverdueTask,
+    Payload, Phase, PhaseSpan, Reason, Report, Reported, Requested, Reraise, ResultFutureExt,
+    Scope, ScopeStop, SecondInterrupt, Shield, Shutdown, Signal, SignalSource, Site, SpawnBlocking,
+    SpawnLocal, Spawner, StartError, StopError, StopRequested, StopToken, Stopper, Straggler,
+    StragglerState, Task, TaskKind, TaskLabel, TaskReport, Timer, Totals, Unsupported, Until,
+    UntilStop, is_ready, on_cancel_with, ready, scope, shield, spawn, spawn_blocking,
+    spawn_graceful, spawn_shielded, task,
 };
 
 #[cfg(feature = "stream")]
@@ -123,6 +124,15 @@ pub mod tokio {
     pub use adjourn_tokio::*;
 
     backend!(TokioExecutor, "Tokio");
+
+    /// Adjourn on Tokio with a `LocalSet`, for tasks that are not `Send`:
+    /// [`Scope::spawn_local`](adjourn_core::Scope::spawn_local) on
+    /// `Scope::current().typed::<TokioLocal>()`.
+    pub mod local {
+        use adjourn_tokio::TokioLocalExecutor;
+
+        backend!(TokioLocalExecutor, "Tokio with a `LocalSet`");
+    }
 }
 
 /// Adjourn on smol.

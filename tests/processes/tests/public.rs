@@ -17,7 +17,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("adjourn-core", &["futures_core::Stream", "serde_core::Serialize", "serde_core::Serializer"]),
     ("adjourn", &[]),
     // What a program attaches to, and the sleep of the runtime's own clock.
-    ("adjourn-tokio", &["tokio::Handle", "tokio::Sleep"]),
+    ("adjourn-tokio", &["tokio::Handle", "tokio::LocalSet", "tokio::Sleep"]),
     // `smol::Executor` and `smol::LocalExecutor`: what a program attaches to.
     ("adjourn-smol", &["async_executor::Executor", "async_executor::LocalExecutor"]),
     ("adjourn-async-std", &[]),

@@ -29,6 +29,7 @@ enum JoinErrorKind {
     ExecutorGone,
     Refused,
     Unsupported(Unsupported),
+    OffThread,
 }
 
 impl JoinError {
@@ -58,13 +59,18 @@ impl JoinError {
         JoinError::new(JoinErrorKind::Unsupported(unsupported))
     }
 
+    /// What is not `Send` was to be spawned from another thread than the one that would run it.
+    pub(crate) fn off_thread() -> JoinError {
+        JoinError::new(JoinErrorKind::OffThread)
+    }
+
     pub(crate) fn refused() -> JoinError {
         JoinError::new(JoinErrorKind::Refused)
     }
 
     /// Whether the stop refused the task, or cancelled it.
     pub(crate) fn is_by_stop(&self) -> bool {
-        self.kind.is_none() || self.is_refused()
+        matches!(self.kind.as_deref(), None | Some(JoinErrorKind::Refused))
     }
 
     /// Returns whether the task ended without its value because something stopped it.
@@ -91,10 +97,10 @@ impl JoinError {
     }
 
     /// Returns whether it never ran: the scope took no more tasks of its kind when it was spawned,
-    /// or the backend lacks what it needs.
+    /// the backend lacks what it needs, or a local task was spawned from another thread than its own.
     pub fn is_refused(&self) -> bool {
-        let kind = self.kind.as_deref();
-        matches!(kind, Some(JoinErrorKind::Refused | JoinErrorKind::Unsupported(_)))
+        use JoinErrorKind::{OffThread, Refused, Unsupported};
+        matches!(self.kind.as_deref(), Some(Refused | Unsupported(_) | OffThread))
     }
 
     /// Returns the panic's payload.
@@ -139,6 +145,11 @@ impl fmt::Display for JoinError {
                 f.write_str("task was refused: its scope is ending and takes no more of its kind")
             }
             JoinErrorKind::Unsupported(unsupported) => unsupported.fmt(f),
+            JoinErrorKind::OffThread => f.write_str(
+                "task was refused: it need not be `Send`, and this is not the thread that would run \
+                 it. Spawn it from there (the thread that called `run`: from `main` or another \
+                 local task), or spawn one that is `Send` with `spawn`",
+            ),
         }
     }
 }

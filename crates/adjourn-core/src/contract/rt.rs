@@ -123,12 +123,22 @@ pub trait SpawnBlocking: Spawner {
         T: Send + 'static;
 }
 
-/// Starts futures that are not `Send`, on the thread that calls.
+/// Starts futures that are not `Send`, on one thread: the only one on which they are polled and
+/// dropped.
 pub trait SpawnLocal: Clone + 'static {
     /// Resolves to the future's output. Dropped, it detaches.
     type LocalHandle<T: 'static>: Future<Output = Result<T, ExecutorGone>> + Unpin + 'static;
 
-    /// Starts `future` on the calling thread.
+    /// Returns whether the calling thread is the one that runs what is spawned here. Where it is not,
+    /// [`Scope::spawn_local`](crate::Scope::spawn_local) gives an error and nothing is spawned.
+    ///
+    /// Default: true, which is right for a type that is not `Send`: it never leaves its thread.
+    fn is_here(&self) -> bool {
+        true
+    }
+
+    /// Starts `future` on the calling thread; it goes on whether or not its handle is kept. Called
+    /// only where [`is_here`](SpawnLocal::is_here) is true.
     fn spawn_local<F>(&self, future: F) -> Self::LocalHandle<F::Output>
     where
         F: Future + 'static,

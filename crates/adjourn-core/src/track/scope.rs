@@ -287,6 +287,13 @@ impl<B: Clone> Scope<B> {
     }
 }
 
+impl<B: Clone> Scope<B> {
+    /// Names a task before it is spawned: `scope.task("mailer").spawn(..)`.
+    pub fn task(&self, name: impl Into<Cow<'static, str>>) -> Task<B> {
+        Task::new(self.clone(), name.into())
+    }
+}
+
 impl<B: Spawner> Scope<B> {
     /// Spawns a plain task: dropped at its next yield once the scope is cancelling. From its first ask
     /// about the stop on it is graceful: [who asks](StopToken#who-asks-is-graceful).
@@ -322,11 +329,6 @@ impl<B: Spawner> Scope<B> {
     {
         let spawn = Spawn::new(TaskKind::Shielded, Location::caller());
         task::start(&self.node, &self.backend, spawn, future)
-    }
-
-    /// Names a task before it is spawned: `scope.task("mailer").spawn(..)`.
-    pub fn task(&self, name: impl Into<Cow<'static, str>>) -> Task<B> {
-        Task::new(self.clone(), name.into())
     }
 }
 

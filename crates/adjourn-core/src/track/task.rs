@@ -1,6 +1,7 @@
 //! Tasks: the future that tracks a user's, its handle, and the ways to spawn.
 
 mod handle;
+mod local;
 mod spawn;
 
 use std::any::Any;
@@ -21,6 +22,7 @@ use crate::track::table::{TaskRef, flag};
 use crate::track::wakes::WakerId;
 
 pub use self::handle::JoinHandle;
+pub use self::local::LocalJoinHandle;
 pub use self::spawn::{Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task};
 
 pin_project! {

@@ -55,6 +55,14 @@ fn a_join_error_is_of_one_kind_and_says_which() {
             "task was refused: its scope is ending and takes no more of its kind",
         ),
         (
+            JoinError::off_thread(),
+            [false, false, false, true],
+            false,
+            "task was refused: it need not be `Send`, and this is not the thread that would run it. \
+             Spawn it from there (the thread that called `run`: from `main` or another local task), \
+             or spawn one that is `Send` with `spawn`",
+        ),
+        (
             JoinError::unsupported(unsupported),
             [false, false, false, true],
             false,

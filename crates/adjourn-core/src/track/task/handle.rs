@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Given;
-use crate::contract::error::JoinError;
+use crate::contract::error::{ExecutorGone, JoinError};
 use crate::contract::rt::{AnyBackend, Spawner};
 use crate::track::context;
 use crate::track::node::Node;
@@ -30,7 +30,49 @@ use crate::track::table::{TaskRef, flag};
 ///
 /// Awaiting it by reference (`&mut handle`) loses nothing when the await is dropped.
 pub struct JoinHandle<T: Send + 'static, B: Spawner = AnyBackend> {
-    state: State<B::Handle<Given<T>>>,
+    join: Join<B::Handle<Given<T>>>,
+}
+
+impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
+    pub(super) fn of(task: TaskRef, handle: B::Handle<Given<T>>) -> JoinHandle<T, B> {
+        JoinHandle { join: Join::of(task, handle) }
+    }
+
+    pub(super) fn refused(refusal: JoinError) -> JoinHandle<T, B> {
+        JoinHandle { join: Join::refused(refusal) }
+    }
+
+    /// Asks the task to end: it is dropped at its next yield, once no shield holds it.
+    ///
+    /// Before its first poll its body is never entered; once it is finished its value stays. A
+    /// shielded task is not cancelled by this, a blocking job only while it is queued.
+    pub fn abort(&self) {
+        self.join.abort();
+    }
+
+    /// Returns whether the task is over, so that awaiting it takes no time worth naming.
+    pub fn is_finished(&self) -> bool {
+        self.join.is_finished()
+    }
+}
+
+impl<T: Send + 'static, B: Spawner> Future for JoinHandle<T, B> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.join.poll(cx)
+    }
+}
+
+impl<T: Send + 'static, B: Spawner> fmt::Debug for JoinHandle<T, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("is_finished", &self.is_finished()).finish()
+    }
+}
+
+/// What is in a handle, over the executor's own.
+pub(super) struct Join<H> {
+    state: State<H>,
 }
 
 enum State<H> {
@@ -45,36 +87,31 @@ enum State<H> {
     Over,
 }
 
-impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
-    pub(super) fn of(task: TaskRef, handle: B::Handle<Given<T>>) -> JoinHandle<T, B> {
-        JoinHandle { state: State::Spawned { handle, task, joining: false } }
+impl<H> Join<H> {
+    pub(super) fn of(task: TaskRef, handle: H) -> Join<H> {
+        Join { state: State::Spawned { handle, task, joining: false } }
     }
 
-    pub(super) fn refused(refusal: JoinError) -> JoinHandle<T, B> {
-        JoinHandle { state: State::Failed(refusal) }
+    pub(super) fn refused(refusal: JoinError) -> Join<H> {
+        Join { state: State::Failed(refusal) }
     }
 
-    /// Asks the task to end: it is dropped at its next yield, once no shield holds it.
-    ///
-    /// Before its first poll its body is never entered; once it is finished its value stays. A
-    /// shielded task is not cancelled by this, a blocking job only while it is queued.
-    pub fn abort(&self) {
+    pub(super) fn abort(&self) {
         if let State::Spawned { task, .. } = &self.state {
             Node::abort(task);
         }
     }
 
-    /// Returns whether the task is over, so that awaiting it takes no time worth naming.
-    pub fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         let State::Spawned { task, .. } = &self.state else { return true };
         task.live_word().is_none_or(|word| word.has(flag::ABANDONED))
     }
-}
 
-impl<T: Send + 'static, B: Spawner> Future for JoinHandle<T, B> {
-    type Output = Result<T, JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    #[inline]
+    pub(super) fn poll<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>
+    where
+        H: Future<Output = Result<Given<T>, ExecutorGone>> + Unpin,
+    {
         let result = match &mut self.state {
             State::Spawned { handle, task, joining } => match Pin::new(handle).poll(cx) {
                 Poll::Ready(Ok(given)) => given.take(),
@@ -111,16 +148,10 @@ impl<T: Send + 'static, B: Spawner> Future for JoinHandle<T, B> {
     }
 }
 
-impl<T: Send + 'static, B: Spawner> Drop for JoinHandle<T, B> {
+impl<H> Drop for Join<H> {
     fn drop(&mut self) {
         if let State::Spawned { task, joining: true, .. } = &self.state {
             task.forget_join_waker();
         }
-    }
-}
-
-impl<T: Send + 'static, B: Spawner> fmt::Debug for JoinHandle<T, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("is_finished", &self.is_finished()).finish()
     }
 }

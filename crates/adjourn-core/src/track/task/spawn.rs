@@ -20,7 +20,7 @@ use crate::track::stop::StopToken;
 #[derive(Debug)]
 #[must_use = "it does nothing until one of its spawn methods is called"]
 pub struct Task<B = AnyBackend> {
-    scope: Scope<B>,
+    pub(super) scope: Scope<B>,
     name: Cow<'static, str>,
     background: bool,
 }
@@ -36,7 +36,7 @@ impl<B> Task<B> {
         self
     }
 
-    fn describe(&self, kind: TaskKind, place: &'static Location<'static>) -> Spawn {
+    pub(super) fn describe(&self, kind: TaskKind, place: &'static Location<'static>) -> Spawn {
         let mut spawn = Spawn::new(kind, place);
         spawn.name = Some(Box::new(self.name.clone()));
         spawn.background = self.background;
