@@ -281,6 +281,14 @@ on_every_backend! {
     ten_thousand_parked_tasks_end
 }
 
+#[test]
+fn a_local_task_that_keeps_the_calling_thread_holds_up_no_hook() {
+    let _busy = busy();
+    let ended = Probe::start(&["tokio-local", "wedge", "3000"]).until("ready").send(SIGTERM).end();
+    ended.code(124).said("the hook ran").complained("task \"local\"").complained("inside a poll");
+    assert!(ended.took < Duration::from_secs(20), "{:?}", ended.took);
+}
+
 fn a_source_of_signals_stops(backend: &str) {
     for (signal, name) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT")] {
         let probe = Probe::start(&[backend, "attached"]).until("ready").send(signal);

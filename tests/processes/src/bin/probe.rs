@@ -63,6 +63,7 @@ fn main() {
     let go = || match backend.as_str() {
         "tokio-source" => attached_to_tokio(),
         "smol-source" => attached_to_smol(),
+        "tokio-local" => wedged_by_a_local_task(Duration::from_millis(arg)),
         "tokio-current" => scene(runner!(tokio, Some(0)), &scenario, arg),
         "tokio-1" => scene(runner!(tokio, Some(1)), &scenario, arg),
         "tokio-n" => scene(runner!(tokio, Some(3)), &scenario, arg),
@@ -125,6 +126,19 @@ fn attached_to_smol() -> Exit {
     let runner = adjourn::smol::Runner::new().signal_source(signals.expect("not forbidden"));
     let backend = adjourn::smol::Smol::from(&executor);
     async_io::block_on(executor.run(runner.attach_to(&backend, attached())))
+}
+
+/// On workers, with a local task that keeps the calling thread.
+fn wedged_by_a_local_task(timeout: Duration) -> Exit {
+    let runner = adjourn::tokio::local::Runner::new().worker_threads(2).timeout(timeout);
+    runner.on_stopped(|| say("the hook ran")).run(async {
+        let scope = Scope::current().typed::<adjourn::tokio::TokioLocal>().expect("its backend");
+        scope.task("local").spawn_local(async {
+            say("ready");
+            spin()
+        });
+        forever().await;
+    })
 }
 
 fn scene<E: Executor>(runner: adjourn_core::Runner<E>, scenario: &str, arg: u64) -> Exit {
