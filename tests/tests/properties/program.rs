@@ -63,6 +63,8 @@ struct Lab {
     spec: Arc<Spec>,
     events: Arc<Mutex<Vec<Event>>>,
     problems: Arc<Mutex<Vec<String>>>,
+    /// The same, unless it was cut off, which waits for nothing.
+    untold: Arc<Mutex<Vec<String>>>,
     handles: Arc<Mutex<Handles>>,
     scopes: Arc<Mutex<Vec<Scope>>>,
     /// The root's token.
@@ -116,11 +118,25 @@ impl Drop for Probe {
     }
 }
 
-/// A future that knows when it must not be polled any more.
+/// A future that knows when it must not be polled any more, and that is told before it is cancelled.
 struct Polled<F> {
     future: Pin<Box<F>>,
     over: bool,
+    task: Task,
+    token: StopToken,
+    /// It was graceful before it was told.
+    graceful: bool,
+    /// It was polled once it was told.
+    told: bool,
     lab: Lab,
+}
+
+impl<F> Polled<F> {
+    fn new(lab: Lab, scope: &Scope, task: Task, future: F) -> Polled<F> {
+        let token = scope.stop_token();
+        let graceful = task.kind() == Kind::Graceful;
+        Polled { future: Box::pin(future), over: false, task, token, graceful, told: false, lab }
+    }
 }
 
 impl<F: Future> Future for Polled<F> {
@@ -130,9 +146,23 @@ impl<F: Future> Future for Polled<F> {
         if self.over {
             self.lab.wrong("polled after it was ready");
         }
+        self.told |= self.token.peek();
         let polled = self.future.as_mut().poll(cx);
         self.over = polled.is_ready();
+        // Its first poll asks.
+        self.graceful |= self.task.asks() && !self.token.peek();
         polled
+    }
+}
+
+impl<F> Drop for Polled<F> {
+    fn drop(&mut self) {
+        let cancelling =
+            Scope::try_current().is_ok_and(|scope| scope.phase() == adjourn::Phase::Cancelling);
+        if cancelling && self.graceful && !self.over && !self.told && !thread::panicking() {
+            let what = format!("{:?} was cancelled before it was told", self.task);
+            self.lab.untold.lock().unwrap().push(what);
+        }
     }
 }
 
@@ -162,6 +192,7 @@ where
         spec: Arc::new(spec.clone()),
         events: Arc::default(),
         problems: Arc::default(),
+        untold: Arc::default(),
         handles: Arc::default(),
         scopes: Arc::default(),
         root: Arc::default(),
@@ -182,7 +213,11 @@ where
     lab.scopes.lock().unwrap().clear();
     *lab.root.lock().unwrap() = None;
     let events = lab.events.lock().unwrap().clone();
-    let problems = lab.problems.lock().unwrap().clone();
+    let mut problems = lab.problems.lock().unwrap().clone();
+    let report = exit.report();
+    if report.forced.is_none() && report.stragglers.is_empty() {
+        problems.append(&mut lab.untold.lock().unwrap());
+    }
     let mut ran = Ran { exit, problems, joined, events };
     check_order(spec, &mut ran);
     ran.problems.extend(adjourn_sim::violations(ran.exit.report()));
@@ -374,15 +409,15 @@ fn start(
         }),
         Kind::Plain => {
             let future = plain(lab.clone(), (index, number), task, here);
-            described.spawn(Polled { future: Box::pin(future), over: false, lab: inner })
+            described.spawn(Polled::new(inner, scope, task, future))
         }
         Kind::Graceful => described.spawn_graceful(|stop| {
             let future = graceful(inner.clone(), index, task, here, stop);
-            Polled { future: Box::pin(future), over: false, lab: inner }
+            Polled::new(inner, scope, task, future)
         }),
         Kind::Shielded => {
             let future = shielded(lab.clone(), (index, number), task, here);
-            described.spawn_shielded(Polled { future: Box::pin(future), over: false, lab: inner })
+            described.spawn_shielded(Polled::new(inner, scope, task, future))
         }
     }
 }
