@@ -141,7 +141,8 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
     for (index, scope) in spec.scopes.iter().enumerate() {
         let name = if index == 0 { "root".to_owned() } else { format!("s{index}") };
         let sums = totals.entry(name).or_default();
-        let mut count = |outcome: &Outcome| {
+        let mut below = [0; 7];
+        let count = |sums: &mut [u64; 7], outcome: &Outcome| {
             sums[0] += 1;
             sums[match outcome {
                 Outcome::Finished => 1,
@@ -154,7 +155,7 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
         let mut handles = Vec::new();
         for (number, &task) in scope.tasks.iter().enumerate() {
             let (outcome, handle, failure) = fate(task);
-            count(&outcome);
+            count(sums, &outcome);
             if let Some((kind, said, fatal)) = failure {
                 failures.push((format!("{kind:?}"), said.to_owned(), fatal));
             }
@@ -177,17 +178,22 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
             }
             handles.push((!task.is_early()).then_some(handle));
             match task {
-                Task::StaysCleanupSpawns => count(&Outcome::Finished),
+                Task::StaysCleanupSpawns => count(sums, &Outcome::Finished),
                 Task::LeavesSpawning => {
-                    count(&Outcome::Finished);
-                    count(&Outcome::Finished);
+                    count(sums, &Outcome::Finished);
+                    count(sums, &Outcome::Finished);
                 }
-                Task::LeavesJoining => count(&Outcome::Finished),
-                Task::StaysJoining | Task::AsksAndJoins | Task::Lingers => {
-                    count(&Outcome::Cancelled);
+                Task::LeavesJoining => count(sums, &Outcome::Finished),
+                Task::AsksAndJoins | Task::Lingers | Task::StaysJoining => {
+                    let mut scope = path(index);
+                    if task == Task::StaysJoining {
+                        scope += "/inner";
+                        count(&mut below, &Outcome::Cancelled);
+                    } else {
+                        count(sums, &Outcome::Cancelled);
+                    }
                     let outcome = Outcome::Cancelled.to_string();
-                    let name = format!("of t{number}");
-                    tasks.push((name, path(index), TaskKind::Plain, outcome));
+                    tasks.push((format!("of t{number}"), scope, TaskKind::Plain, outcome));
                 }
                 _ => {}
             }
@@ -196,12 +202,16 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
             match hook {
                 Hook::Fails => failures.push(("HookError".to_owned(), "hook".to_owned(), true)),
                 Hook::Panics => failures.push(("HookPanic".to_owned(), "hook".to_owned(), true)),
-                Hook::Spawns => count(&Outcome::Finished),
+                Hook::Spawns => count(sums, &Outcome::Finished),
                 _ => {}
             }
         }
         let refused = scope.tasks.iter().filter(|task| **task == Task::StaysCleanupSpawns).count();
         sums[6] += refused as u64;
+        let inner = totals.entry("inner".to_owned()).or_default();
+        for (sum, more) in inner.iter_mut().zip(below) {
+            *sum += more;
+        }
         joined.push(handles);
     }
     let requested = Reason::Requested(None);

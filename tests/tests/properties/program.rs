@@ -11,7 +11,7 @@ use std::time::Duration;
 use adjourn::rt::Executor;
 use adjourn::{
     Exit, FutureExt, JoinHandle, ResultFutureExt, Scope, StopToken, Totals, shield, spawn,
-    spawn_blocking, spawn_shielded, task,
+    spawn_blocking, spawn_shielded,
 };
 use futures_lite::StreamExt;
 use futures_lite::future::yield_now;
@@ -482,13 +482,14 @@ async fn until_told(lab: &Lab, ask: Ask, here: async_channel::Sender<()>) {
     }
 }
 
-/// Spawns a plain task beside the running one, which is `t{number}`.
+/// Spawns a plain task for the running one, which is `t{number}`.
 fn spawn_child(
     lab: &Lab,
+    scope: &Scope,
     number: usize,
     future: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
-    let mut child = task(format!("of t{number}"));
+    let mut child = scope.task(format!("of t{number}"));
     if lab.spec.end == End::Idle {
         child = child.background();
     }
@@ -583,12 +584,14 @@ async fn plain(
         Task::AsksAndJoins => {
             StopToken::current().is_requested();
             // Who asked gets the error of what the stop refused, and handles it.
-            _ = spawn_child(&lab, number, arrive_and_stay(here)).await;
+            _ = spawn_child(&lab, &Scope::current(), number, arrive_and_stay(here)).await;
             pending().await
         }
-        Task::StaysJoining => spawn_child(&lab, number, arrive_and_stay(here))
-            .await
-            .expect("nobody is left to be told"),
+        Task::StaysJoining => {
+            // Below, so that it is cancelled first.
+            let inner = Scope::current().scope("inner");
+            spawn_child(&lab, &inner, number, arrive_and_stay(here)).await.expect("no news");
+        }
         Task::StaysQuiet(quiet) => stay_quiet(quiet, here).await,
         task => early(task).await,
     }
@@ -649,7 +652,7 @@ async fn shielded(
     if task == Task::Lingers {
         // Until plain tasks are cancelled. To look again and again would take a poll each time.
         let (kept, gone) = async_channel::bounded::<()>(1);
-        spawn_child(&lab, number, async move {
+        spawn_child(&lab, &Scope::current(), number, async move {
             let _kept = kept;
             pending().await
         });
