@@ -9,16 +9,24 @@
 #[path = "semantics/harness.rs"]
 mod harness;
 
+#[path = "semantics/accepting.rs"]
+mod accepting;
+#[path = "semantics/asking.rs"]
+mod asking;
 #[path = "semantics/blocking.rs"]
 mod blocking;
 #[path = "semantics/cleanup.rs"]
 mod cleanup;
 #[path = "semantics/hooks.rs"]
 mod hooks;
+#[path = "semantics/joining.rs"]
+mod joining;
 #[path = "semantics/local.rs"]
 mod local;
 #[path = "semantics/order.rs"]
 mod order;
+#[path = "semantics/overdue.rs"]
+mod overdue;
 #[path = "semantics/programs.rs"]
 mod programs;
 #[path = "semantics/report.rs"]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use adjourn::smol::Smol;
 use adjourn::{
-    Exit, Failure, FailureKind, IntoHook, MainOutput, Report, Scope, Signal, SignalSource,
+    Exit, Failure, FailureKind, IntoHook, MainOutput, Overdue, Report, Scope, Signal, SignalSource,
     StopToken, Stopper, Straggler, Totals, Until,
 };
 use async_executor::Executor;
@@ -153,6 +153,10 @@ impl Program {
 
     pub fn lame_duck(self, span: Duration) -> Program {
         each!(self, runner => runner.lame_duck(span))
+    }
+
+    pub fn overdue(self, overdue: Overdue) -> Program {
+        each!(self, runner => runner.overdue(overdue))
     }
 
     pub fn until(self, until: Until) -> Program {

@@ -1,0 +1,234 @@
+//! What is over does not come back: awaiting the handle of what the stop refused or cancelled.
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use adjourn::{
+    FutureExt, JoinHandle, Outcome, StopToken, scope, shield, spawn, spawn_graceful, spawn_shielded,
+};
+
+use crate::harness::*;
+
+scenarios![
+    a_plain_task_does_not_come_back_from_what_the_stop_cancelled,
+    a_loop_that_awaits_what_it_spawns_ends_in_order,
+    the_error_is_kept_for_who_polls_next,
+    who_asked_gets_the_error,
+    who_is_not_to_be_cancelled_gets_the_error,
+    a_stop_of_another_scope_is_news,
+    an_abort_while_the_program_drains_is_told_apart,
+];
+
+fn a_plain_task_does_not_come_back_from_what_the_stop_cancelled(config: Config) {
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        let (below, there) = (scope("below"), Gate::new());
+        let begins = there.clone();
+        let handle = below.spawn(async move {
+            begins.open();
+            pending::<()>().await;
+        });
+        there.wait().await;
+        stopper.stop();
+        // The child scope's task is cancelled first, main with the root's tasks.
+        handle.await.unwrap();
+    });
+    clean(&exit);
+    assert_eq!(exit.report().main, Some(Outcome::Cancelled));
+}
+
+fn a_loop_that_awaits_what_it_spawns_ends_in_order(config: Config) {
+    for round in 0..20 {
+        let program = Program::new(config);
+        let stopper = program.stopper();
+        let exit = program.run(async move {
+            for turn in 0_u64.. {
+                if turn == round {
+                    let stopper = stopper.clone();
+                    thread::spawn(move || stopper.stop());
+                }
+                // As a task does that computes.
+                thread::sleep(millis(1));
+                match turn % 3 {
+                    0 => spawn(async {}).await.unwrap(),
+                    1 => spawn_shielded(async {}).await.unwrap(),
+                    _ => spawn_graceful(|_| async {}).await.unwrap(),
+                }
+            }
+        });
+        clean(&exit);
+        assert_eq!(exit.report().main, Some(Outcome::Cancelled));
+    }
+}
+
+fn the_error_is_kept_for_who_polls_next(config: Config) {
+    let kept: Arc<Mutex<Option<JoinHandle<()>>>> = Arc::default();
+    let program = Program::new(config);
+    let (stopper, keeps) = (program.stopper(), kept.clone());
+    let exit = program.run(async move {
+        let there = Gate::new();
+        let begins = there.clone();
+        let handle = scope("below").spawn(async move {
+            begins.open();
+            pending::<()>().await;
+        });
+        there.wait().await;
+        *keeps.lock().unwrap() = Some(handle);
+        stopper.stop();
+        let come_back: Result<(), adjourn::JoinError> = std::future::poll_fn(|cx| {
+            let mut handle = keeps.lock().unwrap();
+            pin!(handle.as_mut().unwrap()).poll(cx)
+        })
+        .await;
+        panic!("{come_back:?} is news to nobody");
+    });
+    clean(&exit);
+    let handle = kept.lock().unwrap().take().unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    // On async-std the executor goes on, and tells the handle when it comes to it.
+    let mut handle = pin!(handle);
+    let error = loop {
+        match handle.as_mut().poll(&mut cx) {
+            Poll::Ready(result) => break result.unwrap_err(),
+            Poll::Pending => thread::sleep(millis(1)),
+        }
+    };
+    assert!(error.is_cancelled() && !error.is_refused(), "{error}");
+    assert!(handle.as_mut().poll(&mut cx).is_pending(), "it is told once");
+}
+
+fn who_asked_gets_the_error(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        assert!(!StopToken::current().is_requested());
+        let (below, there) = (scope("below"), Gate::new());
+        let begins = there.clone();
+        let handle = below.spawn(async move {
+            begins.open();
+            pending::<()>().await;
+        });
+        there.wait().await;
+        stopper.stop();
+        let error = handle.await.unwrap_err();
+        assert!(error.is_cancelled() && !error.is_refused(), "{error}");
+        // It is over by now, and takes no more.
+        _ = below.stop().await;
+        let error = below.spawn(async {}).await.unwrap_err();
+        assert!(error.is_refused(), "{error}");
+        said.say("handled");
+    });
+    clean(&exit);
+    log.is(&["handled"]);
+    assert_eq!(exit.report().main, Some(Outcome::Finished));
+}
+
+fn who_is_not_to_be_cancelled_gets_the_error(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let [in_shield, in_task, in_cleanup, in_hook] = [(); 4].map(|()| log.clone());
+    let exit = program
+        .on_stopped(async move || {
+            let error = spawn(async {}).await.unwrap_err();
+            assert!(error.is_refused(), "{error}");
+            in_hook.say("hook");
+        })
+        .run(async move {
+            let (below, gates) = (scope("below"), [(); 3].map(|()| Gate::new()));
+            let stays = |there: &Gate| {
+                let there = there.clone();
+                below.spawn(async move {
+                    there.open();
+                    pending::<()>().await;
+                })
+            };
+            let [first, second, third] = [0, 1, 2].map(|which: usize| stays(&gates[which]));
+            spawn(async move {
+                shield(async {
+                    assert!(first.await.unwrap_err().is_cancelled());
+                    in_shield.say("shield");
+                })
+                .await;
+                pending::<()>().await;
+            });
+            spawn_shielded(async move {
+                assert!(second.await.unwrap_err().is_cancelled());
+                in_task.say("task");
+            });
+            let begun = Gate::new();
+            let begins = begun.clone();
+            let work = async move {
+                begins.open();
+                pending::<()>().await;
+            };
+            spawn(work.on_cancel(async move {
+                assert!(third.await.unwrap_err().is_cancelled());
+                in_cleanup.say("cleanup");
+            }));
+            begun.wait().await;
+            for there in gates {
+                there.wait().await;
+            }
+            yields(3).await;
+            stopper.stop();
+            pending::<()>().await;
+        });
+    succeeded(&exit);
+    for who in ["shield", "task", "cleanup", "hook"] {
+        log.at(who);
+    }
+}
+
+fn a_stop_of_another_scope_is_news(config: Config) {
+    let exit = Program::new(config).run(async {
+        let (other, there) = (scope("other"), Gate::new());
+        let begins = there.clone();
+        let handle = other.spawn(async move {
+            begins.open();
+            pending::<()>().await;
+        });
+        there.wait().await;
+        _ = other.stop().await;
+        // Main is plain and has not been told of a stop.
+        assert!(handle.await.unwrap_err().is_cancelled());
+        assert!(other.spawn(async {}).await.unwrap_err().is_refused());
+    });
+    clean(&exit);
+    assert_eq!(exit.report().main, Some(Outcome::Finished));
+}
+
+fn an_abort_while_the_program_drains_is_told_apart(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let (there, told, back) = (Gate::new(), Gate::new(), Gate::new());
+        let (begins, tells, waits) = (there.clone(), told.clone(), back.clone());
+        spawn_graceful(|stop| async move {
+            begins.open();
+            stop.requested().await;
+            tells.open();
+            waits.wait().await; // so long nobody is cancelled by the stop
+        });
+        spawn(async move {
+            told.wait().await;
+            let aborted = spawn(pending::<()>());
+            aborted.abort();
+            // Plain, and told; yet this is not the stop's doing.
+            assert!(aborted.await.unwrap_err().is_cancelled());
+            said.say("came back");
+            back.open();
+        });
+        there.wait().await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["came back"]);
+}
