@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use adjourn::{JoinHandle, StopToken, scope, spawn, spawn_graceful};
+use adjourn::{JoinHandle, Phase, Scope, StopToken, scope, spawn, spawn_graceful};
 
 use crate::harness::*;
 
@@ -15,6 +15,8 @@ scenarios![
     a_graceful_task_is_refused_or_told,
     a_graceful_task_that_is_aborted_unpolled_is_not_entered,
     a_new_scope_takes_work_while_its_parent_does,
+    an_empty_scope_takes_work_while_its_parent_does,
+    an_empty_scope_holds_up_nobody,
     what_depends_on_a_scope_that_stops_takes_no_more,
 ];
 
@@ -114,6 +116,61 @@ fn a_new_scope_takes_work_while_its_parent_does(config: Config) {
     clean(&exit);
     assert_eq!(done.load(SeqCst), 2_000);
     assert_eq!(exit.report().totals["short"].finished, 2_000);
+}
+
+fn an_empty_scope_takes_work_while_its_parent_does(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let empty = scope("empty");
+        spawn_graceful(|stop| async move {
+            stop.requested().await;
+            while empty.phase() == Phase::Running {
+                yields(1).await;
+            }
+            yields(10).await;
+            let work = empty.spawn_graceful(|stop| async move {
+                stop.requested().await;
+                yields(10).await;
+                7
+            });
+            assert_eq!(work.await.unwrap(), 7);
+            assert_eq!(empty.spawn(async { 8 }).await.unwrap(), 8);
+            // Not awaited here: with a task in it, the scope is waited for again.
+            empty.spawn_graceful(|_| async move {
+                yields(50).await;
+                said.say("waited for");
+            });
+        });
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["waited for"]);
+    assert_eq!(exit.report().totals["empty"].finished, 3);
+}
+
+fn an_empty_scope_holds_up_nobody(config: Config) {
+    let kept: Arc<Mutex<Vec<Scope>>> = Arc::default();
+    let program = Program::new(config);
+    let (stopper, keeps) = (program.stopper(), kept.clone());
+    let exit = program.run(async move {
+        let outer = scope("outer");
+        keeps.lock().unwrap().extend([outer.scope("inner"), outer]);
+        spawn_graceful(move |stop| async move {
+            stop.requested().await;
+            keeps.lock().unwrap().push(scope("late"));
+        });
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    let draining = exit.report().phases.iter().find(|span| span.phase == Phase::Draining).unwrap();
+    assert!(draining.left < draining.limit, "{}", exit.report());
+    for scope in kept.lock().unwrap().drain(..) {
+        assert!(join(scope.spawn(async {})).unwrap_err().is_refused());
+    }
 }
 
 fn what_depends_on_a_scope_that_stops_takes_no_more(config: Config) {
