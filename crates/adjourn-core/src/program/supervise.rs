@@ -7,13 +7,14 @@
 //! 2. It waits for no lock but [`Watch`]'s, which is held for the copying of a few words and for
 //!    system calls that do not wait. Whoever holds it takes no other lock of the program.
 //! 3. It arms before it does anything else: the deadline counts from the signal itself.
-//! 4. It allocates nothing, but for the start of the teller, once it has armed. That is the one foreign
+//! 4. It allocates nothing, but for the start of its successor, once it has armed. That is the one foreign
 //!    lock: an allocator that another thread holds up for ever holds up the warden too.
 //! 5. At the deadline it writes what was rendered beforehand, else a short text from its stack.
 //!
-//! What runs foreign code is another thread's work: the **teller**, which the warden starts with the
-//! first signal, limit or stall. It may be held up for ever by what it runs; then the program is not
-//! told, and ends by the warden. What it runs, and why that is safe:
+//! What runs foreign code is another thread's work: the **teller**. With the first signal, limit or
+//! stall the warden arms, starts a second warden in its place, and is the teller from there on: it is
+//! awake, while a new thread may have to wait for its first turn. It may be held up for ever by what it
+//! runs; then the program is not told, and ends by the warden. What it runs, and why that is safe:
 //!
 //! | foreign code | where it comes from | what is certain before it runs |
 //! |---|---|---|
@@ -27,12 +28,13 @@
 //! The same code runs on the calling thread and on the executor's threads too, and there it is not
 //! the warden's concern either. `on_report` runs on the calling thread while the deadline is kept.
 //!
-//! Where the teller cannot be started, the warden does its work: late help is better than none, and
+//! Where no successor can be started, the warden does the teller's work: late help is better than none, and
 //! it has armed by then. Should that hold it up, nobody ends the process.
 //!
 //! Where the backend brings a [`Host`](crate::contract::rt::Host) there is no thread. The machine's
 //! limits, the hard ones too, are then kept by the driver alone, on the backend's clock.
 
+mod echo;
 mod last_words;
 mod teller;
 mod warden;
@@ -40,7 +42,7 @@ mod watch;
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::contract::error::drop_quietly;
@@ -59,8 +61,6 @@ const GRACE: Duration = Duration::from_millis(75);
 const MARGIN: Duration = Duration::from_millis(50);
 /// How long actions and reactions may lie undone before the teller comes to do them.
 const STALL: Duration = Duration::from_millis(5);
-/// How long after `run` a signal that was heard in the stop is still taken for a repetition.
-const ECHO: Duration = Duration::from_millis(250);
 
 /// When `run` gives up on what it cut off, from the stop request: a little before the deadline.
 pub(crate) fn near_deadline(limits: &Limits) -> Duration {
@@ -89,11 +89,10 @@ impl Supervision {
             let watch = Arc::new(Watch::new(limits, rules));
             return Ok(Supervision { watch, warden: None, program: None });
         };
-        let parker = listener.parker();
+        let parker = Arc::new(listener.parker());
         let watch = Arc::new(Watch::kept(limits, rules, listener, exits));
-        let thread = thread::Builder::new().name("adjourn-warden".to_owned());
         let kept = watch.clone();
-        let warden = thread.spawn(move || warden::keep(&kept, &parker))?;
+        let warden = warden::start(move || warden::keep(&kept, &parker))?;
         Ok(Supervision { watch, warden: Some(warden), program: None })
     }
 
@@ -158,13 +157,16 @@ impl Supervision {
 impl Drop for Supervision {
     fn drop(&mut self) {
         self.part();
-        if self.watch.finish() {
-            // It goes on for a while, to swallow repetitions.
-            drop(self.warden.take());
-        }
-        if let Some(warden) = self.warden.take() {
-            _ = warden.join();
-        }
+        let stays = self.watch.finish();
+        let first = self.warden.take();
+        let (second, told) = self.watch.threads();
+        let (warden, teller) = match second {
+            Some(second) => (Some(second), first),
+            None => (first, None),
+        };
+        // A warden that stays swallows repetitions; a teller that is held up may be so for ever.
+        let over = [warden.filter(|_| !stays), teller.filter(|_| told)];
+        over.into_iter().flatten().for_each(|thread| _ = thread.join());
     }
 }
 

@@ -2,22 +2,24 @@
 //!
 //! See the invariants of [`supervise`](super).
 
+use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::last_words::{Facts, Fixed};
 use super::watch::{Inner, Teller, Watch};
-use super::{STALL, is_due, teller};
+use super::{STALL, echo, is_due, teller};
 use crate::process::last;
 use crate::process::signal::{self, Parker};
 
 /// How long the last words may take.
 const WRITE: Duration = Duration::from_secs(1);
 
-/// Hears and keeps the time until `run` returns, and a little longer where a repetition may come.
-pub(super) fn keep(watch: &Arc<Watch>, parker: &Parker) {
+/// Hears and keeps the time until `run` returns, and a little longer where a repetition may come; or
+/// until there is something to tell. Then another thread is the warden, and this one the teller.
+pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
     let mut inner = watch.lock();
     if let Some(listener) = &inner.listener {
         listener.unblock();
@@ -43,60 +45,50 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Parker) {
             inner.stalled |= inner.program.as_ref().is_some_and(|program| program.is_left_alone());
         }
         inner.waits_for = next;
-        drop(hand_over(watch, inner));
+        if inner.has_work() {
+            match inner.teller {
+                Teller::Waiting => watch.bell.notify_all(),
+                Teller::Busy => {}
+                Teller::Absent => {
+                    inner.teller = Teller::Busy;
+                    drop(inner);
+                    if succeed(watch, parker) {
+                        return teller::run(watch);
+                    }
+                    // Late help is better than none.
+                    teller::tell(watch);
+                    inner = watch.lock();
+                    inner.teller = Teller::Absent;
+                    continue;
+                }
+            }
+        }
+        drop(inner);
         parker.park(next.map(|next| next.saturating_duration_since(Instant::now())));
         inner = watch.lock();
         inner.note_pause();
     }
+    let echoes = inner.echoes;
+    let listener = inner.listener.take();
     drop(inner);
-    swallow(watch, parker);
+    if let Some(listener) = listener {
+        echo::swallow(listener, parker, echoes);
+    }
 }
 
-/// Sees to it that the teller does what there is to do; where there can be none, does it here.
-fn hand_over<'a>(
-    watch: &'a Arc<Watch>,
-    mut inner: std::sync::MutexGuard<'a, Inner>,
-) -> std::sync::MutexGuard<'a, Inner> {
-    if !inner.has_work() {
-        return inner;
-    }
-    match inner.teller {
-        Teller::Waiting => watch.bell.notify_all(),
-        Teller::Busy => {}
-        Teller::Absent => {
-            inner.teller = Teller::Busy;
-            drop(inner);
-            let thread = thread::Builder::new().name("adjourn-teller".to_owned());
-            let told = watch.clone();
-            let started = thread.spawn(move || teller::run(&told)).is_ok();
-            if !started {
-                teller::tell(watch);
-            }
-            inner = watch.lock();
-            if !started {
-                inner.teller = Teller::Absent;
-            }
-        }
-    }
-    inner
+/// Starts another warden, so that this thread can tell: it is awake, and a new one may have to wait for
+/// its first turn. Until there is one, this thread runs nothing but its start.
+fn succeed(watch: &Arc<Watch>, parker: &Arc<Parker>) -> bool {
+    let (kept, parks) = (watch.clone(), parker.clone());
+    let successor = start(move || keep(&kept, &parks));
+    let there = successor.is_ok();
+    watch.lock().successor = successor.ok();
+    there
 }
 
-/// Listens for a while to the signals that were heard in the stop, and does nothing with them.
-fn swallow(watch: &Watch, parker: &Parker) {
-    let mut listener = watch.lock().listener.take();
-    let Some(end) = Instant::now().checked_add(watch.echo()).filter(|_| listener.is_some()) else {
-        return;
-    };
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return; // dropping the listener gives the signals back
-        }
-        parker.park(Some(left));
-        if let Some(listener) = &mut listener {
-            listener.take(|_, _| ());
-        }
-    }
+/// Starts a warden.
+pub(super) fn start(keeps: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("adjourn-warden".to_owned()).spawn(keeps)
 }
 
 /// Ends the process with the report's code and, unless that is clean, the report on standard error.

@@ -5,9 +5,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{ECHO, GRACE, LastWords, MARGIN, near_deadline};
+use super::{GRACE, LastWords, MARGIN, near_deadline};
 use crate::contract::options::{Options, Reraise, SecondInterrupt};
 use crate::contract::report::Report;
 use crate::phase::Limits;
@@ -118,7 +119,7 @@ pub(super) struct Inner {
     /// How many signals came.
     pub(super) signals: u64,
     /// Those that came since the stop began.
-    echoes: u64,
+    pub(super) echoes: u64,
     /// Which limits the teller has yet to tell: cut-off, near the deadline, deadline.
     pub(super) due: [bool; 3],
     /// Which the warden has seen come.
@@ -130,6 +131,8 @@ pub(super) struct Inner {
     pub(super) taken_over: Option<Signal>,
     looked: bool,
     pub(super) teller: Teller,
+    /// The second warden. The first one is the teller then.
+    pub(super) successor: Option<JoinHandle<()>>,
     /// What the warden waits for.
     pub(super) waits_for: Option<Instant>,
     /// How long the process did not run, in its stop.
@@ -175,6 +178,7 @@ impl Watch {
                 taken_over: None,
                 looked: false,
                 teller: Teller::Absent,
+                successor: None,
                 waits_for: None,
                 paused: Duration::ZERO,
                 resumed: None,
@@ -393,9 +397,10 @@ impl Watch {
         stays
     }
 
-    /// How long the warden stays after `run`.
-    pub(super) fn echo(&self) -> Duration {
-        ECHO
+    /// Returns the second warden, if there is one, and whether the teller has ended.
+    pub(super) fn threads(&self) -> (Option<JoinHandle<()>>, bool) {
+        let mut inner = self.lock();
+        (inner.successor.take(), inner.teller == Teller::Absent)
     }
 }
 
