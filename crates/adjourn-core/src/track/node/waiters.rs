@@ -107,12 +107,14 @@ impl Waiters {
 
     /// Takes those who wait for the token.
     pub(super) fn take_stop(&mut self, wakes: &mut Wakes) {
-        wakes.0.extend(mem::take(&mut self.stop).into_values());
+        add_all(&mut self.stop, wakes);
     }
 
     /// Takes those who wait for the cancellation of any task.
     pub(super) fn take_cancel(&mut self, wakes: &mut Wakes) {
-        add_in_order(mem::take(&mut self.cancel).into_values().collect(), wakes);
+        if !self.cancel.is_empty() {
+            add_in_order(mem::take(&mut self.cancel).into_values().collect(), wakes);
+        }
     }
 
     /// Takes those who wait for the cancellation of one task.
@@ -130,7 +132,7 @@ impl Waiters {
     pub(super) fn take_all(&mut self, wakes: &mut Wakes) {
         self.take_stop(wakes);
         self.take_cancel(wakes);
-        wakes.0.extend(mem::take(&mut self.end).into_values());
+        add_all(&mut self.end, wakes);
     }
 }
 
@@ -140,6 +142,13 @@ impl Tasks {
     pub(crate) fn waiting(&self) -> usize {
         let Waiters { stop, end, cancel, .. } = &self.waiters;
         stop.len() + end.len() + cancel.len()
+    }
+}
+
+/// Adds all wakers. There is none nearly always: then it costs no more than a look.
+fn add_all(from: &mut BTreeMap<Ticket, Waker>, wakes: &mut Wakes) {
+    if !from.is_empty() {
+        wakes.0.extend(mem::take(from).into_values());
     }
 }
 
