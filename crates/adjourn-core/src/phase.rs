@@ -459,10 +459,12 @@ impl Machine {
         }
     }
 
-    /// Before anything follows from it: a scope with a task in it is waited for.
+    /// Before anything follows from it: a scope that is not idle any more is waited for.
     fn wait_if(&mut self, alive: bool, id: ScopeId) {
         if let Some(index) = self.tree.find(id).filter(|_| alive) {
-            self.wait_again(index);
+            if !self.may_be_open(index) {
+                self.wait_again(index);
+            }
         }
     }
 

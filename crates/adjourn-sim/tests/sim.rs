@@ -407,7 +407,10 @@ fn each_type_says_what_it_is() {
                 format!("{:?}", async { Err::<(), _>("no") }.or_stop()),
                 "OrReport { stop: true, .. }",
             ),
-            (format!("{:?}", scope.stop()), "ScopeStop { node: Node(\"root/http\"), key: None }"),
+            (
+                format!("{:?}", scope.stop()),
+                "ScopeStop { node: Node(\"root/http\"), ticket: None }",
+            ),
             (
                 format!("{:?}", adjourn_core::rt::Threads::default()),
                 "Threads { workers: None, blocking: None, .. }",

@@ -99,6 +99,10 @@ fn run(plans: &[ScopePlan], runner: Runner, seed: u64) -> (Exit, Vec<(usize, usi
     let inner = log.clone();
     let kept = Arc::new(Mutex::new(Vec::new()));
     let keep = kept.clone();
+    // Kept until the stop, so that no scope ends by itself, and no longer: one that is empty in a stop
+    // and has a handle has no times of its own.
+    let drops = kept.clone();
+    let runner = runner.on_stop(move || drop(drops.lock().unwrap().drain(..)));
     let exit = Sim::new().seed(seed).run(runner, async move {
         let root = Scope::current();
         START.with(|start| start.set(Some(root.backend().now())));

@@ -3,7 +3,8 @@
 //! A scope that has been told, has no task and still has a handle is **open** for as long as what it
 //! follows takes work: its parent, once that has been told, or a scope that it depends on and that has
 //! yet to be told. It holds up nobody: an open scope is left out of its parent's `busy` and of its
-//! needs' `blockers`. With a task in it, it is waited for again, with its parent's limits.
+//! needs' `blockers`. With a graceful task in it, it is waited for again, with its parent's limits; a
+//! plain one is cancelled when its parent's are.
 //!
 //! When its parent cancels, it cancels: it takes what the parent takes. (One whose own tasks were
 //! cancelled in its turn, before its parent's, ends with them.) Before its parent closes, and
@@ -24,17 +25,18 @@ impl Machine {
         self.tree[index].open
     }
 
-    fn may_be_open(&self, index: u32) -> bool {
+    pub(super) fn may_be_open(&self, index: u32) -> bool {
         let node = &self.tree[index];
-        let empty = node.live == Some(false)
-            && match node.phase {
-                Phase::Draining => node.graceful == Some(false),
-                // It takes no more than its parent does; one that was cancelled in its own turn ends.
-                Phase::Cancelling => self.tree[node.parent].phase >= Phase::Cancelling,
-                _ => false,
-            };
+        let empty = node.live == Some(false);
+        let idle = match node.phase {
+            // Plain tasks that came into it are its parent's: they hold up nobody either.
+            Phase::Draining => node.graceful == Some(false) && (empty || node.was_open),
+            // It takes no more than its parent does; one that was cancelled in its own turn ends.
+            Phase::Cancelling => empty && self.tree[node.parent].phase >= Phase::Cancelling,
+            _ => false,
+        };
         let kept = !node.left && !node.shown_out && !node.released && !node.cut;
-        index != ROOT && empty && kept && node.busy == 0 && self.follows(index)
+        index != ROOT && idle && kept && node.busy == 0 && self.follows(index)
     }
 
     /// Whether there is something above that the scope takes work for.

@@ -111,6 +111,7 @@ impl Machine {
             let parent = self.tree[self.tree[index].parent].phase;
             if self.tree[index].phase == Phase::Draining && parent >= Phase::Cancelling {
                 self.cancel(index);
+                self.work.push_back(index);
             }
             return;
         }

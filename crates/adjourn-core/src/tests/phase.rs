@@ -997,11 +997,13 @@ fn a_scope_opened_into_a_draining_parent_fires_at_once_and_is_waited_for() {
     assert_eq!(told(&mut m, 1_000, child, true, true), []);
     // The parent waits although nothing graceful of its own is alive.
     assert_eq!(tell(&mut m, 2_000, Event::Graceful(root, false)), []);
-    assert_eq!(told(&mut m, 3_000, child, false, true), [Action::Cancel(child)]);
-    assert_eq!(told(&mut m, 4_000, child, false, false), [Action::Close(child)]);
+    // What is left in it is plain, and goes with the parent's.
+    assert_eq!(told(&mut m, 3_000, child, false, true), [root, child].map(Action::Cancel));
+    assert_eq!(told(&mut m, 4_000, child, false, false), []);
+    assert_eq!(tell(&mut m, 5_000, Event::Live(root, false)), [Action::Close(child)]);
     assert_eq!(
-        tell(&mut m, 5_000, Event::Closed(child)),
-        [Action::End(child), Action::Cancel(root)]
+        tell(&mut m, 6_000, Event::Closed(child)),
+        [Action::End(child), Action::Close(root)]
     );
 }
 
@@ -1701,4 +1703,19 @@ fn depending_on_many_scopes_one_by_one_is_linear() {
     tell(&mut m, 0, Event::Graceful(all, false));
     tell(&mut m, 0, Event::Live(all, false));
     assert_eq!(tell(&mut m, 0, Event::Closed(all)).len(), 1 + needs.len());
+}
+
+#[test]
+fn a_plain_task_in_a_scope_that_was_empty_is_cancelled_with_its_parents() {
+    let (mut m, root) = machine();
+    let pool = open(&mut m, root, &[]);
+    tell(&mut m, 0, Event::Stop(root));
+    told(&mut m, 0, root, true, true);
+    assert_eq!(told(&mut m, 0, pool, false, false), []);
+    assert_eq!(told(&mut m, 1, pool, false, true), [], "the parent's graceful work may need it");
+    assert_eq!(m.phase(pool), Phase::Draining);
+    let cancelled = tell(&mut m, 2, Event::Graceful(root, false));
+    assert_eq!(cancelled, [root, pool].map(Action::Cancel));
+    assert_eq!(tell(&mut m, 3, Event::Live(root, false)), [], "its task is waited for");
+    assert_eq!(told(&mut m, 4, pool, false, false), [Action::Close(pool)]);
 }

@@ -53,6 +53,8 @@ pub struct Seen {
     pub closed: bool,
     pub end: Option<Duration>,
     pub left: bool,
+    /// It had no task once it was told, and a handle.
+    pub was_open: bool,
     /// Opened into a parent that was Cancelling or Closing.
     pub late: bool,
     pub phase: Phase,
@@ -135,6 +137,7 @@ impl Sim {
             closed: false,
             end: None,
             left: false,
+            was_open: false,
             late: false,
             phase: Phase::Running,
             drain_limit: None,
@@ -182,7 +185,9 @@ impl Sim {
 
     /// Says what is alive in a scope, all at once as a driver does.
     fn say_tasks(&mut self, index: usize) {
-        let scope = &self.scopes[index];
+        let open = !self.scopes[index].live && self.is_open(&self.scopes[index]);
+        let scope = &mut self.scopes[index];
+        scope.was_open |= open;
         let id = scope.id;
         let left = !scope.live && !scope.load.kept && scope.parent.is_some();
         let tasks = [Event::Graceful(id, scope.graceful), Event::Live(id, scope.live)];
@@ -249,8 +254,9 @@ impl Sim {
     fn is_open(&self, scope: &Seen) -> bool {
         let index = self.by_id[&scope.id];
         let mut inside = self.scopes.iter().filter(|other| other.parent == Some(index));
-        let empty = scope.load.kept && !scope.left && !scope.live && scope.fire.is_some();
-        empty && inside.all(|inner| self.went(inner) || self.is_open(inner))
+        let kept = scope.load.kept && !scope.left && scope.fire.is_some();
+        let idle = !scope.live || scope.was_open && !scope.graceful && scope.cancel.is_none();
+        kept && idle && inside.all(|inner| self.went(inner) || self.is_open(inner))
     }
 
     pub fn cut_off_came(&self) -> bool {
@@ -476,7 +482,8 @@ pub enum Step {
     Wait(u64),
     Stop(usize),
     Left(usize),
-    /// A graceful task of so many milliseconds comes into a scope that takes one.
+    /// A graceful task of so many milliseconds comes into a scope that takes one; every third is a
+    /// plain one.
     Spawn(usize, u64),
     Open(Plan),
     CutOff,
@@ -526,7 +533,16 @@ impl Sim {
         if !takes || self.machine.phase(scope.id) > Phase::Draining {
             return;
         }
-        (scope.graceful, scope.live) = (true, true);
+        scope.live = true;
+        if millis % 3 == 0 {
+            scope.load.plain = true;
+            if scope.fire.is_some() {
+                self.say_tasks(index);
+                self.act();
+            }
+            return;
+        }
+        scope.graceful = true;
         if scope.fire.is_none() {
             scope.load.graceful = millis.max(1);
             return;
