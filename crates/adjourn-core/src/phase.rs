@@ -302,7 +302,8 @@ impl Machine {
             return false;
         };
         let (node, other) = (&self.tree[index], &self.tree[need]);
-        let fits = node.stop.is_none() && other.stop.is_none() && other.born < node.born;
+        let runs = |node: &Node| node.stop.is_none() && node.phase <= Phase::LameDuck;
+        let fits = runs(node) && runs(other) && other.born < node.born;
         if fits && !self.tree.is_ancestor(need, index) {
             self.tree.link(index, need);
         }

@@ -97,12 +97,6 @@ fn spawn(scope: &Scope, task: Task, ends: Ends) {
 fn run(plans: &[ScopePlan], runner: Runner, seed: u64) -> (Exit, Vec<(usize, usize, u64)>) {
     let log = Log::default();
     let inner = log.clone();
-    let kept = Arc::new(Mutex::new(Vec::new()));
-    let keep = kept.clone();
-    // Kept until the stop, so that no scope ends by itself, and no longer: one that is empty in a stop
-    // and has a handle has no times of its own.
-    let drops = kept.clone();
-    let runner = runner.on_stop(move || drop(drops.lock().unwrap().drain(..)));
     let exit = Sim::new().seed(seed).run(runner, async move {
         let root = Scope::current();
         START.with(|start| start.set(Some(root.backend().now())));
@@ -126,12 +120,19 @@ fn run(plans: &[ScopePlan], runner: Runner, seed: u64) -> (Exit, Vec<(usize, usi
                 spawn(&scopes[index], task, Ends(inner.clone(), index, number));
             }
         }
-        keep.lock().unwrap().extend(scopes);
+        // A plain task keeps the handle of each scope, so that none ends by itself before the stop, and
+        // none has a handle without a task in it: such a scope has no times of its own.
+        for scope in scopes.drain(1..) {
+            let keeps = scope.clone();
+            scope.spawn(async move {
+                let _keeps = keeps;
+                pending::<()>().await;
+            });
+        }
         sleep(T0).await;
         drop(root.stop());
         pending::<()>().await;
     });
-    kept.lock().unwrap().clear();
     let mut log = log.lock().unwrap().clone();
     log.sort_unstable();
     (exit, log)

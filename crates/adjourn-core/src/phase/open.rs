@@ -78,8 +78,10 @@ impl Machine {
 
     /// Lets an open scope close.
     pub(super) fn show_out(&mut self, index: u32) {
-        self.tree[index].shown_out = true;
-        self.work.push_back(index);
+        // Once: a deep chain would be shown out level by level, each time by all above.
+        if !std::mem::replace(&mut self.tree[index].shown_out, true) {
+            self.work.push_back(index);
+        }
     }
 
     /// The same for all that follow the scope and are open. Returns whether there were any.

@@ -79,6 +79,13 @@ impl Program {
     /// Returns for each task the one whose handle it awaits with its own waker, if there is one.
     fn awaited_by(&self, tasks: &[(Straggler, WakerId)]) -> Vec<Option<TaskLabel>> {
         let mut awaited = vec![None; tasks.len()];
+        // No more than the report has room for: many scopes, each with overdue work, would look at all
+        // the others.
+        let room = MOST_LISTED.saturating_sub(self.lock().report.overdue.len());
+        let tasks = &tasks[..tasks.len().min(room)];
+        if tasks.is_empty() {
+            return awaited;
+        }
         for node in self.nodes() {
             node.each_awaited(|waits, label| {
                 for (place, _) in

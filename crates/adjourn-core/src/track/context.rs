@@ -269,6 +269,12 @@ pub(crate) fn asker() -> Option<(&'static Mark, &'static Chunk)> {
     })
 }
 
+/// Whether what is asked about the stop changes nothing here: inside a shield, a cleanup, a hook, an
+/// `interruptible` future or a destructor.
+pub(crate) fn is_quiet() -> bool {
+    HOT.with(|hot| hot.state.get().0 & !(State::INSIDE | State::FURNISHED) != 0)
+}
+
 /// Whether the code that is running now does not come back from an await whose result the stop has
 /// taken away.
 #[cold]

@@ -280,6 +280,9 @@ impl<B: Clone> Scope<B> {
     /// one. On the root it does nothing: the root ends last as it is.
     #[must_use = "it is the returned scope that depends"]
     pub fn depends_on<C>(self, dependency: &Scope<C>) -> Scope<B> {
+        if !Arc::ptr_eq(&self.node.above, &dependency.node.above) {
+            return self; // another program's: there is no order between programs
+        }
         match self.node.above.depend(&self.node, dependency.node.id) {
             Some(node) => Scope::first(node, self.backend.clone()),
             None => self,
@@ -317,7 +320,12 @@ impl<B: Spawner> Scope<B> {
         Fut::Output: Send + 'static,
     {
         let spawn = Spawn::new(TaskKind::Graceful, Location::caller());
-        task::start(&self.node, &self.backend, spawn, task(self.stop_token()))
+        task::start(
+            &self.node,
+            &self.backend,
+            spawn,
+            task(StopToken::for_graceful(self.node.clone())),
+        )
     }
 
     /// Spawns a shielded task: never cancelled, waited for until the cut-off.

@@ -47,13 +47,38 @@ use crate::track::table::{Chunk, Mark, TaskRef, flag};
 #[derive(Clone)]
 pub struct StopToken {
     node: Arc<Node>,
-    /// The task that took it, for what is waited for outside of tasks.
-    taker: Option<TaskRef>,
+    /// For whom it counts what is waited for outside of tasks, where no task called `requested`.
+    taker: Counts,
+}
+
+/// For whom it counts what is waited for outside of tasks.
+#[derive(Clone, Copy)]
+enum Counts {
+    /// For `main`.
+    Main,
+    /// For this task; the scope that was around it then was one that it may ask about, or not.
+    Task(TaskRef, bool),
+    /// For nobody: the token was given to a task that is graceful already, by this one.
+    Given(Option<TaskRef>),
+}
+
+impl Counts {
+    /// For the task that runs now, if there is one.
+    fn here(node: &Arc<Node>) -> Option<Counts> {
+        let given = || context::scope().is_some_and(|given| given.is_within(node));
+        context::task().map(|task| Counts::Task(task, context::is_in_scope() && given()))
+    }
 }
 
 impl StopToken {
     pub(crate) fn new(node: Arc<Node>) -> StopToken {
-        StopToken { node, taker: context::task() }
+        let taker = Counts::here(&node).unwrap_or(Counts::Main);
+        StopToken { node, taker }
+    }
+
+    /// The token that a graceful task is given when it is spawned.
+    pub(crate) fn for_graceful(node: Arc<Node>) -> StopToken {
+        StopToken { node, taker: Counts::Given(context::task()) }
     }
 
     /// Returns the token of the current scope.
@@ -102,7 +127,10 @@ impl StopToken {
     ///
     /// Dropping it loses nothing: another one resolves at once.
     pub fn requested(&self) -> Requested {
-        let maker = context::task().or(self.taker);
+        // In the closure that makes a graceful task its spawner runs.
+        let giver = matches!(self.taker, Counts::Given(giver) if giver == context::task());
+        let here = if giver { None } else { Counts::here(&self.node) };
+        let maker = here.unwrap_or(self.taker);
         Requested { node: self.node.clone(), ticket: None, own: None, maker }
     }
 
@@ -157,8 +185,8 @@ pub struct Requested {
     ticket: Option<Ticket>,
     /// The scope of the task that polls it, where that is below `node`.
     own: Option<Own>,
-    /// The task for which it counts where no task polls it.
-    maker: Option<TaskRef>,
+    /// For whom it counts where no task polls it.
+    maker: Counts,
 }
 
 /// The scope of the task that polls a token of a scope above.
@@ -175,7 +203,9 @@ impl Requested {
         if chunk.belongs_to(known) {
             return;
         }
-        let own = context::task_node().filter(|own| own.is_within(&self.node));
+        // Or where `in_scope` gives the token's scope: there the task may ask too, so it is told.
+        let given = context::is_in_scope();
+        let own = context::task_node().filter(|own| given || own.is_within(&self.node));
         self.forget_own();
         self.own = own.map(|node| Own { node, ticket: None });
     }
@@ -220,6 +250,7 @@ impl Future for Requested {
                 }
             }
             Some(_) => ask(&this.node),
+            None if context::is_quiet() => {}
             None => ask_for(this.maker, &this.node),
         }
         if this.is_told(cx) { Poll::Ready(()) } else { Poll::Pending }
@@ -273,11 +304,11 @@ fn ask_first(task: TaskRef, node: &Arc<Node>) {
 /// Something that was spawned past Adjourn waits for the stop: it counts for the task that had it
 /// wait, or for `main`.
 #[cold]
-fn ask_for(maker: Option<TaskRef>, node: &Arc<Node>) {
+fn ask_for(maker: Counts, node: &Arc<Node>) {
     match maker {
-        Some(task) if concerns(&task, node) => Node::asked(&task),
-        Some(_) => {}
-        None => {
+        Counts::Task(task, given) if given || concerns(&task, node) => Node::asked(&task),
+        Counts::Task(..) | Counts::Given(_) => {}
+        Counts::Main => {
             if let Some(main) = node.above.main() {
                 Node::asked(&main);
             }

@@ -80,7 +80,7 @@ impl<B: SpawnLocal> Scope<B> {
         Fut::Output: 'static,
     {
         let spawn = Spawn::new(TaskKind::Graceful, Location::caller());
-        start(self, spawn, task(self.stop_token()))
+        start(self, spawn, task(StopToken::for_graceful(self.node().clone())))
     }
 
     /// Spawns a shielded task that need not be `Send`, on this thread: never cancelled, waited for
@@ -115,7 +115,7 @@ impl<B: SpawnLocal> Task<B> {
         Fut::Output: 'static,
     {
         let what = self.describe(TaskKind::Graceful, Location::caller());
-        start(&self.scope, what, task(self.scope.stop_token()))
+        start(&self.scope, what, task(StopToken::for_graceful(self.scope.node().clone())))
     }
 
     /// Spawns it shielded, on this thread: [`Scope::spawn_local_shielded`].

@@ -65,7 +65,7 @@ impl<B: Spawner> Task<B> {
         Fut::Output: Send + 'static,
     {
         let what = self.describe(TaskKind::Graceful, Location::caller());
-        let future = task(self.scope.stop_token());
+        let future = task(StopToken::for_graceful(self.scope.node().clone()));
         start(self.scope.node(), self.scope.backend(), what, future)
     }
 
@@ -148,7 +148,7 @@ where
 {
     let node = current();
     let spawn = Spawn::new(TaskKind::Graceful, Location::caller());
-    start(&node, &node.backend, spawn, task(StopToken::new(node.clone())))
+    start(&node, &node.backend, spawn, task(StopToken::for_graceful(node.clone())))
 }
 
 /// Spawns a shielded task into the current scope: eager, independent of its caller, never
