@@ -128,6 +128,10 @@ fn wrapped_futures() {
         UntilStop<Local>: Unpin;
         UntilStop<Moves>: Send Unpin;
         UntilStop<Pinned>: Send Sync;
+        Interruptible<()>: Send Sync Unpin;
+        Interruptible<Local>: Unpin;
+        Interruptible<Moves>: Send Unpin;
+        Interruptible<Pinned>: Send Sync;
         rt::Timeout<(), ()>: Send Sync Unpin;
         rt::Timeout<Local, ()>: Unpin;
         rt::Timeout<(), Local>: Unpin;

@@ -356,7 +356,7 @@ impl Program {
             return;
         }
         if state.report.reasons.len() < MOST_LISTED {
-            state.report.reasons.push(At { at: now, what: reason });
+            state.report.reasons.push(At { at: now, what: reason.bounded() });
         } else {
             state.report.reasons_omitted += 1;
         }

@@ -15,6 +15,7 @@ scenarios![
     stragglers_have_their_name_and_line,
     tasks_alive_at_the_stop_are_listed_with_their_outcome,
     lists_are_bounded_and_count_what_they_leave_out,
+    texts_are_bounded_and_say_what_they_leave_out,
     the_exit_code_is_the_most_severe,
     failures_after_the_stop_count_and_before_it_do_not,
     the_report_is_given_before_the_exit,
@@ -50,6 +51,34 @@ fn totals_add_up_whatever_happens(config: Config) {
     check(&exit);
     assert_eq!(exit.report().totals["busy"].spawned, 42);
     assert_eq!(exit.report().total().spawned, 43);
+}
+
+fn texts_are_bounded_and_say_what_they_leave_out(config: Config) {
+    let long = |letter: &str| letter.repeat(10_000);
+    let cut =
+        |letter: &str, most| format!("{}… ({} bytes more)", letter.repeat(most), 10_000 - most);
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        let crowd = scope(long("s"));
+        let panics = crowd.task(long("n")).spawn(async move { panic!("{}", long("p")) });
+        assert!(panics.await.unwrap_err().is_panic());
+        let fails = async move { Err::<(), _>(long("e")) }.or_report();
+        assert!(crowd.task("short").spawn(fails).await.unwrap().is_err());
+        crowd.task(long("w")).spawn(pending::<()>());
+        stopper.stop_because(long("r"));
+        pending::<()>().await;
+    });
+    check(&exit);
+    let report = exit.report();
+    assert_eq!(report.reason(), Some(&Reason::Requested(Some(cut("r", 4096)))));
+    let [panic, error] = &report.failures[..] else { panic!("{report}") };
+    assert_eq!((&panic.messages, &error.messages), (&vec![cut("p", 4096)], &vec![cut("e", 4096)]));
+    assert!(panic.origin.contains(&cut("n", 256)), "{}", panic.origin);
+    let waits = report.tasks.iter().find(|task| task.task.name == Some(cut("w", 256)));
+    let path = &waits.expect("it is listed").task.scope;
+    assert!(path.starts_with("root/sss") && path.ends_with("s… (8981 bytes more)"), "{path}");
+    assert_eq!(report.totals[&cut("s", 256)].spawned, 3);
 }
 
 fn stragglers_have_their_name_and_line(config: Config) {

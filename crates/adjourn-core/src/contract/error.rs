@@ -416,13 +416,19 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
 pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> (Vec<String>, bool) {
     let mut texts = Vec::new();
     let mut stop = false;
+    let mut more = 0_u64;
     let mut next = Some(error);
     while let Some(error) = next {
         stop |= error.is::<StopRequested>();
         if texts.len() < 32 {
             texts.push(error.to_string());
+        } else {
+            more += 1;
         }
         next = error.source();
+    }
+    if more > 0 {
+        texts.push(format!("… ({more} causes more)"));
     }
     (texts, stop)
 }

@@ -1,5 +1,6 @@
 //! What happened: the report of a program, and its exit code.
 
+pub(crate) mod bound;
 mod exit;
 mod text;
 
@@ -318,6 +319,9 @@ pub enum StragglerState {
 }
 
 /// What happened, structured and bounded.
+///
+/// Lists have at most 100 entries, totals 256 names. A name has at most 256 bytes, a path 1 KiB, what
+/// says who failed 2 KiB, a message 4 KiB. What is left out is counted: `… (120 bytes more)`.
 ///
 /// [`Display`](std::fmt::Display) is made for a terminal; feature `serde` serialises it.
 #[derive(Clone, Debug, Default)]

@@ -70,7 +70,8 @@ impl Program {
         let kind = FailureKind::CutOff;
         let mut state = self.lock();
         for origin in lines {
-            let failure = Failure { at, kind, origin, messages: Vec::new(), fatal: false };
+            let failure =
+                Failure { at, kind, origin, messages: Vec::new(), fatal: false }.bounded();
             state.report.add_failure(failure);
         }
         state.report.failures_omitted += omitted;

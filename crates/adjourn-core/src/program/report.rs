@@ -8,7 +8,9 @@ use slab::Slab;
 
 use super::{Program, Rest};
 use crate::contract::error::forget_payload;
-use crate::contract::report::{Failure, FailureKind, MOST_LISTED, Outcome, Reason, Report, Totals};
+use crate::contract::report::{
+    Failure, FailureKind, MOST_LISTED, Outcome, Reason, Report, Totals, bound,
+};
 
 /// The most scope names that a report tells apart.
 pub(super) const MOST_NAMES: usize = 256;
@@ -52,7 +54,7 @@ impl Program {
         let at = self.now();
         let mut state = self.lock();
         let fatal = fatal || state.machine.is_stopping();
-        let failure = Failure { at, kind, origin, messages, fatal };
+        let failure = Failure { at, kind, origin, messages, fatal }.bounded();
         state.report.add_failure(failure.clone());
         drop(state);
         failure
@@ -191,7 +193,7 @@ impl Report {
         for (_, origin) in hooks {
             let messages = vec!["it was cut off before it was over".to_owned()];
             let (kind, origin) = (FailureKind::HookOverdue, origin.clone());
-            self.add_failure(Failure { at, kind, origin, messages, fatal: true });
+            self.add_failure(Failure { at, kind, origin, messages, fatal: true }.bounded());
         }
     }
 
@@ -204,8 +206,9 @@ impl Report {
     }
 
     pub(super) fn add_totals(&mut self, name: &str, totals: &Totals) {
-        let known = self.totals.len() < MOST_NAMES || self.totals.contains_key(name);
-        let name = if known { name } else { OTHER };
+        let name = bound::cut(name, bound::NAME);
+        let known = self.totals.len() < MOST_NAMES || self.totals.contains_key(&*name);
+        let name = if known { &*name } else { OTHER };
         match self.totals.get_mut(name) {
             Some(sum) => sum.add(totals),
             None => {

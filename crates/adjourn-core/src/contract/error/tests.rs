@@ -146,7 +146,9 @@ fn a_chain_is_bounded_and_a_stop_request_is_found_past_that() {
     for _ in 0..40 {
         error = Link(Some(Box::new(error)));
     }
-    assert_eq!(error_chain(&error), (vec!["a link".to_owned(); 32], true));
+    let (texts, stop) = error_chain(&error);
+    assert_eq!((&texts[..32], stop), (&vec!["a link".to_owned(); 32][..], true));
+    assert_eq!(texts[32..], ["… (10 causes more)"]);
     let error = Link(Some("the cause".into()));
     assert_eq!(error_chain(&error), (vec!["a link".to_owned(), "the cause".to_owned()], false));
 }

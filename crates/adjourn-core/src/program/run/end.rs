@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::contract::error::{Payload, StartError, drop_quietly, error_chain, take_message};
-use crate::contract::report::{Exit, Failure, FailureKind, Reason, Report};
+use crate::contract::report::{Exit, Failure, FailureKind, Reason, Report, bound};
 use crate::phase::Event;
 use crate::program::Program;
 use crate::program::supervise::Supervision;
@@ -88,7 +88,9 @@ pub(super) fn deliver(
             (report, raise, Some(ended))
         }
         Err(error) => {
-            let start_error = Some(error_chain(&error).0.join(": "));
+            let mut start_error = error_chain(&error).0.join(": ");
+            bound::shorten(&mut start_error, bound::MESSAGE);
+            let start_error = Some(start_error);
             (Report { backend: name, start_error, ..Report::default() }, None, None)
         }
     };
@@ -103,13 +105,9 @@ pub(super) fn deliver(
         };
         if let Err(payload) = given {
             let at = report.phases.last().map(|span| span.entered).unwrap_or_default();
-            report.failures.push(Failure {
-                at,
-                kind: FailureKind::HookPanic,
-                origin: "on_report".to_owned(),
-                messages: vec![take_message(payload)],
-                fatal: true,
-            });
+            let (kind, origin) = (FailureKind::HookPanic, "on_report".to_owned());
+            let messages = vec![take_message(payload)];
+            report.failures.push(Failure { at, kind, origin, messages, fatal: true }.bounded());
         }
         if let (Some(supervision), Some(ended)) = (&supervision, &ended) {
             supervision.give_signals_back();

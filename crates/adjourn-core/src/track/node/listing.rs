@@ -9,7 +9,7 @@ use super::Node;
 use super::tasks::Tasks;
 use crate::contract::error::Place;
 use crate::contract::report::{
-    MOST_LISTED, Site, Straggler, StragglerState, TaskKind, TaskLabel, Totals,
+    MOST_LISTED, Site, Straggler, StragglerState, TaskKind, TaskLabel, Totals, bound,
 };
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::context;
@@ -101,8 +101,8 @@ impl Node {
 
     fn label(&self, entry: &Entry) -> TaskLabel {
         TaskLabel {
-            name: entry.name.as_ref().map(|name| name.to_string()),
-            scope: self.path(),
+            name: entry.name.as_ref().map(|name| bound::cut(name, bound::NAME).into_owned()),
+            scope: bound::cut(&self.path(), bound::PATH).into_owned(),
             kind: entry.kind,
             spawned_at: entry.place().to_string(),
         }
@@ -155,7 +155,7 @@ impl Tasks {
             }
             listed.len() < MOST_LISTED
         });
-        let scope = node.path();
+        let scope = bound::cut(&node.path(), bound::PATH).into_owned();
         let sites = sites.into_iter().map(|((_, kind), (place, count, oldest))| Site {
             kind,
             scope: scope.clone(),
