@@ -54,6 +54,7 @@ impl Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::report::FailureKind;
 
     #[test]
     fn a_text_is_cut_between_two_characters_and_says_what_is_missing() {
@@ -63,5 +64,17 @@ mod tests {
         assert_eq!(cut("häßlich", 2), "h… (8 bytes more)", "ä has two bytes");
         assert_eq!(cut("häßlich", 3), "hä… (6 bytes more)");
         assert_eq!(cut("ä", 0), "… (2 bytes more)");
+    }
+
+    #[test]
+    fn who_failed_is_cut_too() {
+        let failure = Failure {
+            at: std::time::Duration::ZERO,
+            kind: FailureKind::HookError,
+            origin: "o".repeat(ORIGIN + 1),
+            messages: Vec::new(),
+            fatal: false,
+        };
+        assert!(failure.bounded().origin.ends_with("o… (1 bytes more)"));
     }
 }
