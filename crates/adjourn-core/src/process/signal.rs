@@ -217,6 +217,12 @@ impl Listener {
         self.0.take(received)
     }
 
+    /// As [`take`](Listener::take), for another thread than the one that parks: that one is woken all
+    /// the same, by what this takes and by every nudge.
+    pub(crate) fn look(&mut self, received: impl FnMut(Signal, u64)) {
+        self.0.look(received);
+    }
+
     /// Unblocks the signals in the calling thread: a parent may have left them blocked, and the
     /// mask is inherited.
     pub(crate) fn unblock(&self) {

@@ -137,7 +137,7 @@ impl Supervision {
     /// Tells the program of every signal that came until now, as far as its report goes.
     pub(crate) fn tell_rest(&self) {
         if let Some(program) = &self.program {
-            self.watch.take_signals();
+            self.watch.look_for_signals();
             while program.take_heard().is_some() {}
         }
         if let Some(signal) = self.watch.look_for_others() {

@@ -61,6 +61,8 @@ impl Listener {
         std::mem::take(&mut *self.0.nudged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(super) fn look(&mut self, _: impl FnMut(Signal, u64)) {}
+
     pub(super) fn unblock(&self) {}
 
     pub(super) fn keep_only(&mut self, _: u64) {}

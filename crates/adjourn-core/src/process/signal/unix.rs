@@ -396,23 +396,29 @@ impl Listener {
 
     /// Gives what came since the last call, oldest first, and says whether there was a nudge. Neither
     /// waits nor allocates.
-    pub(super) fn take(&mut self, mut received: impl FnMut(Signal, u64)) -> bool {
-        let ours = self.parking.is_ours();
+    pub(super) fn take(&mut self, received: impl FnMut(Signal, u64)) -> bool {
         // The pipe first, then what it announces: invariant 3.
-        if ours {
+        if self.parking.is_ours() {
             self.parking.pipe.drain();
         }
         let nudged = self.parking.nudged.swap(false, SeqCst);
-        if ours {
-            self.take_unread();
+        self.look(received);
+        nudged
+    }
+
+    /// The same for a thread that is not the one which waits: that one is still woken, by what this
+    /// takes and by every nudge.
+    pub(super) fn look(&mut self, mut received: impl FnMut(Signal, u64)) {
+        if !self.parking.is_ours() {
+            return;
         }
+        self.take_unread();
         self.give(&mut received);
-        if ours && !self.unread.is_empty() {
+        if !self.unread.is_empty() {
             // It came too late to be put in order; whatever is before it is seen now.
             self.take_unread();
             self.give(&mut received);
         }
-        nudged
     }
 
     /// Moves what the handler counted from the slot to `unread`.
@@ -602,6 +608,25 @@ mod tests {
         assert_eq!((taken, readable.unwrap()), (1, libc::POLLIN));
         listener.take(|_, count| taken += count);
         assert_eq!(taken, 2);
+        slot.fd.store(-1, SeqCst);
+    }
+
+    #[test]
+    fn who_only_looks_leaves_the_wakes_to_who_waits() {
+        let number = Registry::lock().take_slot().unwrap();
+        let (slot, signal) = (&TABLE[number], Signal::USER1);
+        let pipe = Pipe::new().unwrap();
+        slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
+        let mut listener = Listener::over(pipe, vec![signal], Some(number));
+        listener.nudger().nudge();
+        slot.count(signal, SEQUENCE.load(SeqCst).wrapping_sub(1));
+        let mut taken = 0;
+        listener.look(|_, count| taken += count);
+        let own = listener.parking.pipe.read.as_raw_fd();
+        let readable = sys::poll(own, libc::POLLIN, Some(Duration::ZERO));
+        assert_eq!((taken, readable.unwrap()), (1, libc::POLLIN));
+        assert!(listener.take(|_, count| taken += count), "the nudge is kept");
+        assert_eq!(taken, 1);
         slot.fd.store(-1, SeqCst);
     }
 

@@ -286,8 +286,8 @@ impl Watch {
     }
 
     /// Takes over what came since the warden last looked.
-    pub(super) fn take_signals(&self) {
-        self.lock().take_signals(self);
+    pub(super) fn look_for_signals(&self) {
+        self.lock().look_for_signals(self);
     }
 
     /// Has the service manager told, once it can take that.
@@ -363,13 +363,13 @@ impl Watch {
 
     pub(super) fn give_back(&self) {
         let mut inner = self.lock();
-        inner.take_signals(self);
+        inner.look_for_signals(self);
         let echoes = inner.echoes;
         if let Some(listener) = &mut inner.listener {
             listener.keep_only(echoes);
         }
         // What came between the two.
-        inner.take_signals(self);
+        inner.look_for_signals(self);
     }
 
     /// `run` returns. Gives the signals back, and returns whether the warden stays for a while to
@@ -451,20 +451,32 @@ impl Inner {
         }
     }
 
-    /// Hears what came since the last time.
+    /// Hears what came since the last time: the warden, which parks.
     pub(super) fn take_signals(&mut self, watch: &Watch) {
         let Some(mut listener) = self.listener.take() else { return };
         let mut any = false;
         listener.take(|signal, count| {
-            let heard = self.hear(&watch.rules, watch.epoch.elapsed(), signal, count);
-            self.act_on(heard);
-            self.note(heard);
+            self.receive(watch, signal, count);
             any = true;
         });
         self.listener = Some(listener);
         if any {
             self.look_for_others();
         }
+    }
+
+    /// The same by another thread. The warden is not to miss a nudge for that: it may not know of the
+    /// deadline yet.
+    fn look_for_signals(&mut self, watch: &Watch) {
+        let Some(mut listener) = self.listener.take() else { return };
+        listener.look(|signal, count| self.receive(watch, signal, count));
+        self.listener = Some(listener);
+    }
+
+    fn receive(&mut self, watch: &Watch, signal: Signal, count: u64) {
+        let heard = self.hear(&watch.rules, watch.epoch.elapsed(), signal, count);
+        self.act_on(heard);
+        self.note(heard);
     }
 
     /// Keeps what was heard for the teller. Past so many turns what is of one kind is put together,
@@ -562,6 +574,16 @@ mod tests {
         assert_eq!(watch.left(), Some(Duration::ZERO));
         let end = watch.lock().end(&limits()).unwrap();
         assert!(end <= Instant::now() + GRACE && end >= before + GRACE);
+    }
+
+    #[test]
+    fn who_only_looks_for_signals_takes_no_nudge_from_the_warden() {
+        let watch = kept(false);
+        watch.arm();
+        watch.look_for_signals();
+        watch.give_back();
+        let mut listener = watch.lock().listener.take().expect("it is there");
+        assert!(listener.take(|_, _| ()), "the warden has yet to hear of the deadline");
     }
 
     #[test]
