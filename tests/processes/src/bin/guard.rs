@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use adjourn::rt::{Executor, Threads};
-use adjourn::{Exit, Reraise, Scope, Signal, Stopper, spawn, spawn_blocking};
+use adjourn::{Exit, Reraise, Scope, Signal, Stopper, spawn, spawn_blocking, spawn_shielded};
 use adjourn_core::Runner;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -135,7 +135,7 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
                 }
             }
             let blocks = Blocks;
-            runner.on_failure(move |_| _ = &blocks).run(async {})
+            runner.on_signal(move |_, _: &Stopper| _ = &blocks).run(async {})
         }
         "stderr-locked" => runner.run(async {
             spawn_blocking(|| {
@@ -231,7 +231,7 @@ fn contexts<E: Executor>(runner: Runner<E>) -> Exit {
     runner
         .on_signal(|_, stopper: &Stopper| {
             here("on_signal");
-            spawn(async { here("its task") });
+            spawn_shielded(async { here("its task") }); // the stop is next
             stopper.stop();
         })
         .on_stop(|| here("on_stop"))
