@@ -126,6 +126,15 @@ macro_rules! __scenarios {
                      stop, end to end)";
                 drain_waits_for_graceful:
                     "plain tasks go on until graceful ones have finished (guide, Phases)";
+                who_asks_is_told:
+                    "a plain task that waits for the stop is told, and has until the drain limit \
+                     (StopToken, Who asks is graceful)";
+                asked_past_adjourn_counts_for_main:
+                    "what the executor polls outside of every task asks about the stop for main \
+                     (StopToken::requested)";
+                accepted_is_told_or_refused:
+                    "a graceful task is refused, or polled and told before it is cancelled \
+                     (docs/design.md, Where it deviates)";
                 spawn_in_each_phase:
                     "plain and graceful tasks are refused once their scope is cancelling, \
                      shielded ones and jobs are still taken from shielded work (guide, Kinds of \

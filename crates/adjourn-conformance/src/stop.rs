@@ -1,5 +1,6 @@
 //! Stopping: what asks for it, who is told, what is waited for, and in which order.
 
+mod asking;
 mod scopes;
 
 use std::future::{Future, pending};
@@ -23,6 +24,7 @@ use crate::tools::{
     Gate, Log, Wakes, eventually, millis, poll_once, resolves, sleep, until_phase, yields,
 };
 
+pub(crate) use asking::*;
 pub(crate) use scopes::*;
 
 pub(crate) fn idempotent(case: &Case) {
