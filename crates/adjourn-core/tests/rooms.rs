@@ -62,6 +62,13 @@ fn used(code: &str) -> Vec<String> {
     names
 }
 
+/// Whether a chain of `super` leads out of the room of a file: there is no telling where to.
+fn leaves_by_super(path: &str, code: &str) -> bool {
+    let depth = path.split('/').count();
+    let out = "super::".repeat(depth);
+    code.contains(&out)
+}
+
 /// Says what is wrong with an arrow from a file of `from` to `to`, if anything is.
 fn fault(from: &str, to: &str) -> Option<String> {
     if from == to {
@@ -85,7 +92,11 @@ fn arrows_lead_downwards_only() {
     for file in files {
         let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
         let Some(from) = room(&path) else { continue };
-        for to in used(&code(&fs::read_to_string(&file).unwrap())) {
+        let code = code(&fs::read_to_string(&file).unwrap());
+        if leaves_by_super(&path, &code) {
+            faults.push(format!("{path}: a chain of `super` leaves the room: write `crate::`"));
+        }
+        for to in used(&code) {
             let allowed = ALLOWED.iter().any(|(file, room, _)| *file == path && *room == to);
             arrows += 1;
             if let Some(fault) = fault(from, &to).filter(|_| !allowed) {
@@ -102,6 +113,9 @@ fn an_arrow_that_leads_up_or_sideways_is_seen() {
     let text = "use crate::{program::Program, sync};\nfn f() { crate::process::end() } // crate::x\n\
                 #[cfg(test)]\nmod tests {\n    use crate::program::Program;\n}\n";
     assert_eq!(used(&code(text)), ["program", "sync", "process"]);
+    assert!(leaves_by_super("track/node/waiters.rs", "use super::super::super::program::X;"));
+    assert!(leaves_by_super("track.rs", "use super::program::X;"));
+    assert!(!leaves_by_super("track/node/waiters.rs", "use super::super::table::X;"));
     assert!(fault("track", "program").is_some(), "up");
     assert!(fault("phase", "process").is_some(), "sideways");
     assert!(fault("track", "Scope").is_some(), "through a re-export");

@@ -38,7 +38,7 @@ use crate::track::table::{Chunk, Mark, TaskRef, flag};
 ///
 /// It is not asking to take, clone, hand on or print a token, to [`peek`](StopToken::peek), or to read
 /// the [`reason`](StopToken::reason). Nothing changes by what is asked inside a shield, a cleanup, a
-/// hook, a destructor or an [`interruptible`](crate::FutureExt::interruptible) future, by shielded
+/// hook or an [`interruptible`](crate::FutureExt::interruptible) future, by shielded
 /// tasks and blocking jobs, or once it is decided that the task is cancelled: the answer is true, and
 /// there is no more time.
 ///

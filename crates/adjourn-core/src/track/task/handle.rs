@@ -50,7 +50,8 @@ impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
         self.join.abort();
     }
 
-    /// Returns whether the task is over, so that awaiting it takes no time worth naming.
+    /// Returns whether the task is over. Awaiting it takes no time then, unless the stop took it away
+    /// from code that is over too: see above.
     pub fn is_finished(&self) -> bool {
         self.join.is_finished()
     }
