@@ -22,19 +22,41 @@ scenarios![
     an_abort_while_the_program_drains_is_told_apart,
 ];
 
+/// A task that stays, in a scope below the current one. Once the stop has cancelled it, another goes on
+/// for a while, so that nothing of the current scope is cancelled yet.
+async fn cancelled_first() -> JoinHandle<()> {
+    let (there, told, gone) = (Gate::new(), Gate::new(), Gate::new());
+    let (begins, waits, ends) = (there.clone(), told.clone(), gone.clone());
+    scope("beside").spawn_graceful(|stop| async move {
+        waits.open();
+        stop.requested().await;
+        ends.wait().await;
+        yields(200).await;
+    });
+    let handle = scope("below").spawn(async move {
+        let _open = OpenOnDrop(gone);
+        begins.open();
+        pending::<()>().await;
+    });
+    there.wait().await;
+    told.wait().await;
+    handle
+}
+
+struct OpenOnDrop(Gate);
+
+impl Drop for OpenOnDrop {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
 fn a_plain_task_does_not_come_back_from_what_the_stop_cancelled(config: Config) {
     let program = Program::new(config);
     let stopper = program.stopper();
     let exit = program.run(async move {
-        let (below, there) = (scope("below"), Gate::new());
-        let begins = there.clone();
-        let handle = below.spawn(async move {
-            begins.open();
-            pending::<()>().await;
-        });
-        there.wait().await;
+        let handle = cancelled_first().await;
         stopper.stop();
-        // The child scope's task is cancelled first, main with the root's tasks.
         handle.await.unwrap();
     });
     clean(&exit);
@@ -70,13 +92,7 @@ fn the_error_is_kept_for_who_polls_next(config: Config) {
     let program = Program::new(config);
     let (stopper, keeps) = (program.stopper(), kept.clone());
     let exit = program.run(async move {
-        let there = Gate::new();
-        let begins = there.clone();
-        let handle = scope("below").spawn(async move {
-            begins.open();
-            pending::<()>().await;
-        });
-        there.wait().await;
+        let handle = cancelled_first().await;
         *keeps.lock().unwrap() = Some(handle);
         stopper.stop();
         let come_back: Result<(), adjourn::JoinError> = std::future::poll_fn(|cx| {
