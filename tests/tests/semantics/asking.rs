@@ -26,6 +26,9 @@ scenarios![
     all_of_many_act,
     what_is_spawned_past_adjourn_asks_for_main,
     what_is_spawned_past_adjourn_asks_for_the_task_that_made_it,
+    what_is_spawned_past_adjourn_in_a_nursery_asks_for_its_task,
+    who_spawns_graceful_work_that_waits_past_adjourn_asks_nothing,
+    hooks_ask_for_nobody,
     a_task_that_holds_the_token_of_a_scope_above_is_told_of_its_own_stop,
     a_queue_finishes_the_job_in_hand,
     a_first_ask_while_another_drains_gives_time,
@@ -427,6 +430,65 @@ fn what_is_spawned_past_adjourn_asks_for_the_task_that_made_it(config: Config) {
     clean(&exit);
     assert!(acted.is_open());
     assert_eq!(end_of(&exit, "t"), (TaskKind::Graceful, Outcome::Finished));
+    assert_eq!(end_of(&exit, "main"), (TaskKind::Plain, Outcome::Cancelled));
+}
+
+fn what_is_spawned_past_adjourn_in_a_nursery_asks_for_its_task(config: Config) {
+    let acted = Gate::new();
+    let program = Program::new(config);
+    let (stopper, acts) = (program.stopper(), acted.clone());
+    let exit = program.run(async move {
+        let nursery = async move {
+            let signal = StopToken::current().requested();
+            serve(stopper, Box::pin(signal), acts).await;
+        };
+        scope("nursery").run(nursery).await;
+    });
+    clean(&exit);
+    assert!(acted.is_open());
+    assert_eq!(end_of(&exit, "main"), (TaskKind::Graceful, Outcome::Finished));
+}
+
+fn who_spawns_graceful_work_that_waits_past_adjourn_asks_nothing(config: Config) {
+    for made_in_the_closure in [true, false] {
+        let acted = Gate::new();
+        let program = Program::new(config);
+        let (stopper, acts) = (program.stopper(), acted.clone());
+        let exit = program.run(async move {
+            task("t").spawn_graceful(move |token| {
+                let signal: Moved = if made_in_the_closure {
+                    Box::pin(token.requested())
+                } else {
+                    Box::pin(async move { token.requested().await })
+                };
+                serve(stopper, signal, acts)
+            });
+            pending::<()>().await;
+        });
+        clean(&exit);
+        assert!(acted.is_open(), "made in the closure: {made_in_the_closure}");
+        assert_eq!(end_of(&exit, "t"), (TaskKind::Graceful, Outcome::Finished));
+        assert_eq!(end_of(&exit, "main"), (TaskKind::Plain, Outcome::Cancelled));
+    }
+}
+
+fn hooks_ask_for_nobody(config: Config) {
+    let asked = Gate::new();
+    let program = Program::new(config);
+    let (stopper, asks) = (program.stopper(), asked.clone());
+    let exit = program.run(async move {
+        let db = scope("db");
+        db.on_stopped(async move {
+            _ = pending::<()>().until_stop().await;
+            StopToken::current().requested().await;
+            asks.open();
+        });
+        db.stop().await.expect("main is not inside");
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    assert!(asked.is_open());
     assert_eq!(end_of(&exit, "main"), (TaskKind::Plain, Outcome::Cancelled));
 }
 

@@ -272,7 +272,8 @@ pub struct Site {
     pub oldest: Option<Duration>,
 }
 
-/// Graceful work that was still alive at its drain limit, and was cut off there.
+/// Graceful work that was still alive at its drain limit. It is cancelled there: dropped at its next
+/// yield, or, where it is inside a shield, after that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -370,13 +371,13 @@ pub struct Report {
     pub straggler_sites: Vec<Site>,
     /// How many stragglers more there were.
     pub stragglers_omitted: u64,
-    /// Graceful work that was cut off at its drain limit; the oldest 100.
+    /// Graceful work that was still alive at its drain limit; the oldest 100.
     pub overdue: Vec<OverdueTask>,
     /// All of it by the line that spawned it; at most 100 lines, the first of each scope.
     pub overdue_sites: Vec<Site>,
     /// How much more of it there was.
     pub overdue_omitted: u64,
-    /// The plain tasks that were alive when work was cut off at its drain limit: it may have waited
+    /// The plain tasks that were alive at such a limit: the work may have waited
     /// for what they held. The oldest 100.
     pub beside_overdue: Vec<Straggler>,
     /// All of them by the line that spawned them; at most 100 lines, the first of each scope.

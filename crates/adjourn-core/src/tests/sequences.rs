@@ -190,3 +190,18 @@ fn a_scope_is_typed_as_erased_too() {
     _ = program.conclude();
     assert!(typed);
 }
+
+#[test]
+fn a_scope_of_another_program_is_no_dependency() {
+    let [own, other] = [(); 2].map(|()| nowhere::program(false));
+    let open = |program: &Arc<crate::program::Program>, name: &'static str| {
+        Scope::from_node(program.root(), program.backend.clone()).scope(name)
+    };
+    let (first, foreign) = (open(&own, "first"), open(&other, "foreign"));
+    let second = open(&own, "second").depends_on(&foreign);
+    // Its number is that of a scope here.
+    assert_eq!(foreign.node().id, first.node().id);
+    assert_eq!(own.lock().machine.dependencies(second.node().id), []);
+    drop((first, second, foreign));
+    _ = (own.conclude(), other.conclude());
+}

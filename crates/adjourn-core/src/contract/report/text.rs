@@ -263,7 +263,7 @@ impl fmt::Display for Report {
         crowd(f, "stuck", &self.straggler_sites, stragglers, self.stragglers_omitted)?;
         let overdue = self.overdue.iter().map(|work| {
             let limit = work.limit.saturating_sub(start).as_secs_f64();
-            (&work.task, format!("{work}; cut off at its limit, {limit:.3} s"))
+            (&work.task, format!("{work}; past its limit, {limit:.3} s"))
         });
         crowd(f, "overdue", &self.overdue_sites, overdue, self.overdue_omitted)?;
         let beside = self.beside_overdue.iter().map(|task| (task, task.to_string()));
