@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 const CHILD: &str = "ADJOURN_SIGNAL_CHILD";
 const INHERITS: &str = "ADJOURN_SIGNAL_INHERITS";
-/// Never the proof of anything: it only keeps a broken test from hanging.
+/// Never the proof of anything: it only keeps a broken test from hanging. A process hangs when it has
+/// used no processor time for so long, or when it has used so much of it: on a busy machine a test takes
+/// its time.
 const WATCHDOG: Duration = Duration::from_secs(60);
 
 fn again(name: &str) -> Command {
@@ -42,25 +44,43 @@ fn is_child(name: &str) -> bool {
     is_child
 }
 
-/// Lets the system end this process, should the one that waits for it be gone.
+/// Lets the system end this process when it loops for ever, or should the one that waits for it be
+/// gone.
 fn watch_over_myself() {
-    // SAFETY: alarm has no precondition.
-    unsafe { libc::alarm(2 * WATCHDOG.as_secs() as u32) };
+    let limit = libc::rlimit { rlim_cur: WATCHDOG.as_secs(), rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is valid; alarm has no precondition.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CPU, &limit);
+        libc::alarm(10 * WATCHDOG.as_secs() as u32);
+    }
 }
 
 fn end(mut child: Child) -> ExitStatus {
-    let watchdog = Instant::now() + WATCHDOG;
+    let (mut used, mut since) = (processor_time(&child), Instant::now());
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
         }
-        if Instant::now() > watchdog {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("the process of the test hangs");
+        if since.elapsed() > WATCHDOG {
+            let now = processor_time(&child);
+            if now.is_none() || now == used {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("the process of the test hangs");
+            }
+            (used, since) = (now, Instant::now());
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// How much processor time a child has used, in the system's ticks; `None` where that is not told.
+fn processor_time(child: &Child) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
+    // Behind the name, which may have spaces in it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some(ticks()? + ticks()?)
 }
 
 /// A test whose whole body runs in a process of its own.
@@ -1267,7 +1287,9 @@ isolated! {
         install(USR1, plain as *const () as usize, 0);
         thread::scope(|scope| {
             scope.spawn(|| {
-                for _ in 0..2_000 {
+                // On a busy machine each turn may take long: as many as there is time for.
+                let end = Instant::now() + Duration::from_secs(10);
+                for _ in (0..2_000).take_while(|_| Instant::now() < end) {
                     let below = install(USR1, numbered::<1> as *const () as usize, 0);
                     thread::yield_now();
                     action(USR1, Some(&below));
