@@ -533,6 +533,10 @@ impl Sim {
         if !takes || self.machine.phase(scope.id) > Phase::Draining {
             return;
         }
+        // It may have come to be open since it was told: by the end of what was below it.
+        let open = !self.scopes[index].live && self.is_open(&self.scopes[index]);
+        let scope = &mut self.scopes[index];
+        scope.was_open |= open;
         scope.live = true;
         if millis % 3 == 0 {
             scope.load.plain = true;
