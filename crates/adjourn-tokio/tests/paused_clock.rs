@@ -19,7 +19,7 @@ async fn an_overdue_graceful_task_is_cancelled_after_hours_that_take_no_time() {
             stopper.stop();
         })
         .await;
-    assert_eq!(exit.exit_code(), 0, "{}", exit.report());
+    assert_eq!(exit.exit_code(), 124, "{}", exit.report());
     let root = exit.report().total();
     assert_eq!((root.spawned, root.cancelled, root.finished), (2, 1, 1));
     let drained = exit.report().tasks.iter().find(|task| task.outcome == Outcome::Cancelled);

@@ -8,6 +8,8 @@ use crate::process::signal::{self, Signal};
 
 /// How long printing and raising may take.
 const MOST: Duration = Duration::from_secs(1);
+/// How long of it writing may take: raising, and what std has yet to flush, come after it.
+const WRITING: Duration = Duration::from_millis(750);
 
 /// Writes `text` to standard error and raises the signal again; returns the exit code.
 ///
@@ -30,7 +32,7 @@ pub(crate) fn say(text: &str, code: u8, raise: Option<Signal>) -> u8 {
         }
     });
     // A closed or full standard error must not turn the exit code into a panic.
-    signal::write_stderr(text.as_bytes(), MOST);
+    signal::write_stderr(text.as_bytes(), WRITING);
     if let Some(signal) = raise {
         signal::raise_default(signal);
     }

@@ -224,9 +224,19 @@ impl Listener {
     }
 
     /// Unblocks the signals in the calling thread: a parent may have left them blocked, and the
-    /// mask is inherited.
-    pub(crate) fn unblock(&self) {
-        self.0.unblock();
+    /// mask is inherited. Returns the set of those that were blocked.
+    pub(crate) fn unblock(&self) -> u64 {
+        self.0.unblock()
+    }
+
+    /// Whether it still listens to any signal.
+    pub(crate) fn hears_any(&self) -> bool {
+        self.0.hears_any()
+    }
+
+    /// A handler that was installed over ours finds nothing below it once this one is dropped.
+    pub(crate) fn pass_over(&self) {
+        self.0.pass_over();
     }
 
     /// Gives all signals back but those in this set of [`bit`](Signal::bit)s.
@@ -243,6 +253,11 @@ impl Listener {
     }
 }
 
+/// Blocks the signals of this set in the calling thread.
+pub(crate) fn block(set: u64) {
+    imp::block(set);
+}
+
 /// Waits for what a [`Listener`] is woken by. From [`Listener::parker`].
 ///
 /// On Linux it sees too to signals that the system gave to a thread that does not run.
@@ -254,6 +269,11 @@ impl Parker {
     /// return for no cause.
     pub(crate) fn park(&self, timeout: Option<Duration>) {
         self.0.park(timeout);
+    }
+
+    /// Sees to no more signals than these.
+    pub(crate) fn keep_only(&self, kept: u64) {
+        self.0.keep_only(kept);
     }
 }
 

@@ -51,7 +51,9 @@ pub(crate) fn taken_over(signal: Signal) {
          `run`, or use `Runner::on_signal` in its place\n"
     );
     #[cfg(feature = "tracing")]
-    if tracing::enabled!(target: "adjourn", tracing::Level::WARN) {
+    if std::panic::catch_unwind(|| tracing::enabled!(target: "adjourn", tracing::Level::WARN))
+        .unwrap_or_default()
+    {
         return quietly(|| tracing::warn!(target: "adjourn", "{}", text.trim_end()));
     }
     crate::process::signal::write_stderr(text.as_bytes(), std::time::Duration::from_millis(20));

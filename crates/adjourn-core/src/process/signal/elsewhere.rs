@@ -63,7 +63,15 @@ impl Listener {
 
     pub(super) fn look(&mut self, _: impl FnMut(Signal, u64)) {}
 
-    pub(super) fn unblock(&self) {}
+    pub(super) fn unblock(&self) -> u64 {
+        0
+    }
+
+    pub(super) fn hears_any(&self) -> bool {
+        false
+    }
+
+    pub(super) fn pass_over(&self) {}
 
     pub(super) fn keep_only(&mut self, _: u64) {}
 
@@ -76,6 +84,8 @@ impl Listener {
 pub(super) struct Parker(Arc<Parking>);
 
 impl Parker {
+    pub(super) fn keep_only(&self, _: u64) {}
+
     pub(super) fn park(&self, timeout: Option<Duration>) {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut nudged = self.0.nudged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,6 +116,8 @@ impl Nudger {
 pub(super) fn ignored(_: Signal) -> bool {
     false
 }
+
+pub(super) fn block(_: u64) {}
 
 pub(super) fn raise_default(_: Signal) {}
 

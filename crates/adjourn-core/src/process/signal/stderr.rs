@@ -47,13 +47,15 @@ fn write_within<'a>(
     true
 }
 
-/// Standard error through a file description of our own, if it is a pipe: this one can be
+/// Standard error through a file description of our own, if it is a pipe or a terminal (which poll(2)
+/// calls writable as soon as one byte fits, and which then takes all or waits): this one can be
 /// non-blocking without changing the one that is shared, so that no other writer makes us wait.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn private_stderr() -> Option<File> {
     use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
     const STDERR: &str = "/proc/self/fd/2";
-    if !std::fs::metadata(STDERR).ok()?.file_type().is_fifo() {
+    let kind = std::fs::metadata(STDERR).ok()?.file_type();
+    if !kind.is_fifo() && !kind.is_char_device() {
         return None;
     }
     File::options().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(STDERR).ok()

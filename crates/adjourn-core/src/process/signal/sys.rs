@@ -213,7 +213,8 @@ fn deliver(level: usize, number: c_int, info: *mut siginfo_t, context: *mut c_vo
     match edge.address.load(SeqCst) {
         libc::SIG_IGN | UNUSED => {}
         libc::SIG_DFL => {
-            if !heard && !default_is_nothing(signal) && !is_late(signal) {
+            let passed = || super::imp::is_passed(signal, level);
+            if !heard && !default_is_nothing(signal) && !is_late(signal) && !passed() {
                 raise_default(signal);
             }
         }
@@ -266,17 +267,22 @@ pub(super) fn raise_default(signal: Signal) {
     }
 }
 
-/// Lets the calling thread take these signals.
-pub(super) fn unblock(signals: &[Signal]) {
+/// Lets the calling thread take these signals, or not. Returns those that it did not take until now.
+pub(super) fn block(block: bool, signals: impl Iterator<Item = Signal> + Clone) -> u64 {
+    let how = if block { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut old = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset fills in the set before it is read, and the pointers are valid for the
     // calls. To unblock a signal is to let happen what its disposition says.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        for signal in signals {
+        libc::sigemptyset(old.as_mut_ptr());
+        for signal in signals.clone() {
             libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
         }
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+        libc::pthread_sigmask(how, set.as_ptr(), old.as_mut_ptr());
+        let blocked = |signal: &Signal| libc::sigismember(old.as_ptr(), signal.as_raw()) == 1;
+        signals.filter(blocked).fold(0, |set, signal| set | signal.bit())
     }
 }
 
@@ -333,6 +339,23 @@ pub(super) fn pending(signals: &[Signal]) -> Option<OwnedFd> {
         (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
     }
 }
+
+/// Has such a descriptor be about no more than these signals.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn keep_pending(pending: &OwnedFd, signals: impl Iterator<Item = Signal>) {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: as in `pending`; the descriptor is open.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
+        }
+        libc::signalfd(pending.as_raw_fd(), set.as_ptr(), 0);
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn keep_pending(_: &OwnedFd, _: impl Iterator<Item = Signal>) {}
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn pending(_: &[Signal]) -> Option<OwnedFd> {

@@ -81,6 +81,10 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 /// back yet. One that comes in between is the listener's, unheard; it has no default action.
 static LEAVING: AtomicU64 = AtomicU64::new(0);
 
+/// The signals that somebody took over while their last listener did no more than swallow: for them it
+/// was gone already, so that there is no default action below their handler.
+static PASSED: AtomicU64 = AtomicU64::new(0);
+
 /// Numbers the signals in the order in which their handlers began.
 static SEQUENCE: AtomicU32 = AtomicU32::new(0);
 
@@ -117,6 +121,22 @@ impl Slot {
         });
         let _ = sys::write(self.fd.load(SeqCst), &[0]);
     }
+}
+
+/// Whether the handler of this level was called by somebody for whom there was nothing below.
+pub(super) fn is_passed(signal: Signal, level: usize) -> bool {
+    let on_top = || sys::current(signal).map(|action| action.disposition());
+    PASSED.load(SeqCst) & signal.bit() != 0
+        && !matches!(on_top(), Ok(Disposition::Ours(top)) if top == level)
+}
+
+/// Has the calling thread take the signals of this set no more.
+pub(super) fn block(set: u64) {
+    sys::block(true, set_of(set));
+}
+
+fn set_of(set: u64) -> impl Iterator<Item = Signal> + Clone {
+    (1..=Signal::HIGHEST).map(Signal).filter(move |signal| set & signal.bit() != 0)
 }
 
 fn index(signal: Signal) -> usize {
@@ -455,9 +475,25 @@ impl Listener {
         self.unread.retain(|unread| !unread.ordered);
     }
 
-    /// Lets the calling thread take the signals, whatever mask it inherited.
-    pub(super) fn unblock(&self) {
-        sys::unblock(&self.signals);
+    /// Lets the calling thread take the signals, whatever mask it inherited. Returns those that it
+    /// did not take.
+    pub(super) fn unblock(&self) -> u64 {
+        sys::block(false, self.signals.iter().copied())
+    }
+
+    /// Whether it still listens to any.
+    pub(super) fn hears_any(&self) -> bool {
+        !self.signals.is_empty()
+    }
+
+    /// Whoever has installed a handler over ours meanwhile keeps it: what is below does nothing.
+    pub(super) fn pass_over(&self) {
+        for signal in self.signals.iter().filter(|_| self.parking.is_ours()) {
+            let now = sys::current(*signal).map(|action| action.disposition());
+            if matches!(now, Ok(Disposition::Foreign { .. })) {
+                PASSED.fetch_or(signal.bit(), SeqCst);
+            }
+        }
     }
 
     /// Gives all signals back but those in this set.
@@ -514,6 +550,12 @@ pub(super) struct Parker {
 }
 
 impl Parker {
+    pub(super) fn keep_only(&self, kept: u64) {
+        if let Some(pending) = &self.pending {
+            sys::keep_pending(pending, set_of(kept));
+        }
+    }
+
     /// The system chooses one thread for a signal, the first of the process where it can, and no
     /// other takes it: not even if that thread does not come to run, in an uninterruptible sleep
     /// (vfork(2), a file system that is gone). After a while this one takes it.

@@ -46,6 +46,7 @@ pub(super) fn swallow(mut listener: Listener, parker: &Parker, signals: u64) {
         listener.take(|_, _| ());
     }
     ALL.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, &own));
+    listener.pass_over();
     drop(listener); // gives the signals back
 }
 

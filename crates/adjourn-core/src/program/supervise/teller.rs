@@ -15,7 +15,7 @@ use crate::program::driver::perform;
 use crate::program::{Program, log};
 
 /// How long until the service manager is told again.
-const AGAIN: Duration = Duration::from_millis(50);
+pub(super) const AGAIN: Duration = Duration::from_millis(50);
 
 enum Work {
     Heard,
@@ -82,12 +82,13 @@ pub(super) fn run(watch: &Arc<Watch>) {
     watch.bell.notify_all();
 }
 
-/// Does what there is to do now, once: for the warden where there is no teller.
-pub(super) fn tell(watch: &Arc<Watch>) {
+/// Does what there is to do now, once: for the warden where there is no teller. Returns false where
+/// some of it has to be tried again.
+pub(super) fn tell(watch: &Arc<Watch>) -> bool {
     loop {
-        let Some((work, program)) = watch.lock().next_work() else { return };
+        let Some((work, program)) = watch.lock().next_work() else { return true };
         if !guarded(watch, &program, &work) {
-            return;
+            return false;
         }
     }
 }

@@ -22,10 +22,13 @@ const WRITE: Duration = Duration::from_secs(1);
 pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
     let mut inner = watch.lock();
     if let Some(listener) = &inner.listener {
-        listener.unblock();
+        inner.blocked |= listener.unblock();
     }
     let mut stall = None;
     while !inner.over {
+        if inner.given_back {
+            leave_to_others(parker, inner.echoes);
+        }
         inner.take_signals(watch);
         let now = Instant::now();
         let mut next = None;
@@ -53,12 +56,16 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
                     inner.teller = Teller::Busy;
                     drop(inner);
                     if succeed(watch, parker) {
+                        signal::block(watch.lock().blocked);
                         return teller::run(watch);
                     }
                     // Late help is better than none.
-                    teller::tell(watch);
+                    if !teller::tell(watch) {
+                        parker.park(Some(teller::AGAIN));
+                    }
                     inner = watch.lock();
                     inner.teller = Teller::Absent;
+                    watch.bell.notify_all();
                     continue;
                 }
             }
@@ -69,11 +76,18 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
         inner.note_pause();
     }
     let echoes = inner.echoes;
+    leave_to_others(parker, echoes);
     let listener = inner.listener.take();
     drop(inner);
     if let Some(listener) = listener {
         echo::swallow(listener, parker, echoes);
     }
+}
+
+/// Takes no more signals than these: the others were given back, to whom the process had them.
+fn leave_to_others(parker: &Parker, echoes: u64) {
+    signal::block(!echoes);
+    parker.keep_only(echoes);
 }
 
 /// Starts another warden, so that this thread can tell: it is awake, and a new one may have to wait for

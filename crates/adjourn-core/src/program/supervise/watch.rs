@@ -120,6 +120,9 @@ pub(super) struct Inner {
     pub(super) signals: u64,
     /// Those that came since the stop began.
     pub(super) echoes: u64,
+    /// Those that were blocked where `run` was called, and are so again once they are given back.
+    pub(super) blocked: u64,
+    pub(super) given_back: bool,
     /// Which limits the teller has yet to tell: cut-off, near the deadline, deadline.
     pub(super) due: [bool; 3],
     /// Which the warden has seen come.
@@ -171,6 +174,8 @@ impl Watch {
                 heard: Vec::new(),
                 signals: 0,
                 echoes: 0,
+                blocked: 0,
+                given_back: false,
                 due: [false; 3],
                 seen: [false; 3],
                 stalled: false,
@@ -370,6 +375,12 @@ impl Watch {
         }
         // What came between the two.
         inner.look_for_signals(self);
+        inner.given_back = true;
+        let blocks = inner.blocked & !echoes != 0;
+        drop(inner);
+        if blocks {
+            self.nudge();
+        }
     }
 
     /// `run` returns. Gives the signals back, and returns whether the warden stays for a while to
@@ -382,7 +393,7 @@ impl Watch {
             inner = self.bell.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
         inner.over = true;
-        let stays = inner.echoes != 0 && self.is_kept();
+        let stays = inner.listener.as_ref().is_some_and(Listener::hears_any);
         let listener = if stays { None } else { inner.listener.take() };
         let words = std::mem::take(&mut inner.last_words);
         self.bell.notify_all();
