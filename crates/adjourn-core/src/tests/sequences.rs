@@ -61,6 +61,7 @@ fn no_plain_task_is_taken_once_the_scope_says_that_it_is_cancelling() {
     let seen = seen.lock().unwrap().take();
     drop(scope);
     _ = program.conclude();
+    tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
     assert_eq!(seen, Some((Phase::Cancelling, false)));
 }
 
@@ -68,7 +69,7 @@ fn no_plain_task_is_taken_once_the_scope_says_that_it_is_cancelling() {
 fn until_stop_looks_at_a_stop_that_its_task_was_told_of() {
     let program = nowhere::program(false);
     let node = program.open(&program.root(), "scope".into(), &[]);
-    let _others: Vec<_> = (0..40).map(|_| spawn(&node, TaskKind::Plain).unwrap()).collect();
+    let others: Vec<_> = (0..40).map(|_| spawn(&node, TaskKind::Plain).unwrap()).collect();
     let own = spawn(&node, TaskKind::Plain).unwrap();
     let polled = Arc::new(AtomicBool::new(false));
     let (tell, token) = (polled.clone(), StopToken::new(node.clone()));
@@ -89,6 +90,7 @@ fn until_stop_looks_at_a_stop_that_its_task_was_told_of() {
     program.stop(Reason::Requested(None));
     program.drive(perform);
     _ = program.conclude();
+    others.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
     assert!(!polled.load(SeqCst), "polled after the stop, which is to be looked at before");
 }
 
