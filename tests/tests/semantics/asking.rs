@@ -29,6 +29,7 @@ scenarios![
     what_is_spawned_past_adjourn_in_a_nursery_asks_for_its_task,
     who_spawns_graceful_work_that_waits_past_adjourn_asks_nothing,
     hooks_ask_for_nobody,
+    who_asks_inside_a_siblings_scope_is_told_of_its_own_stop,
     a_task_that_holds_the_token_of_a_scope_above_is_told_of_its_own_stop,
     a_queue_finishes_the_job_in_hand,
     a_first_ask_while_another_drains_gives_time,
@@ -470,6 +471,30 @@ fn who_spawns_graceful_work_that_waits_past_adjourn_asks_nothing(config: Config)
         assert_eq!(end_of(&exit, "t"), (TaskKind::Graceful, Outcome::Finished));
         assert_eq!(end_of(&exit, "main"), (TaskKind::Plain, Outcome::Cancelled));
     }
+}
+
+fn who_asks_inside_a_siblings_scope_is_told_of_its_own_stop(config: Config) {
+    let acted = Gate::new();
+    let acts = acted.clone();
+    let exit = Program::new(config).run(async move {
+        let [own, given, other] = ["own", "given", "other"].map(scope);
+        let (there, other) = (Gate::new(), other.stop_token());
+        let (begun, inside) = (there.clone(), given.clone());
+        own.spawn(async move {
+            let asks = async {
+                let token = StopToken::current();
+                waiting(token.requested(), begun).await;
+                assert!(token.peek() && !other.peek(), "told of its own stop, and of no other");
+                acts.open();
+            };
+            asks.in_scope(&inside).await;
+        });
+        there.wait().await;
+        own.stop().await.expect("main is not inside");
+        assert!(!given.stop_token().peek(), "main has nothing to do with that stop");
+    });
+    clean(&exit);
+    assert!(acted.is_open());
 }
 
 fn hooks_ask_for_nobody(config: Config) {

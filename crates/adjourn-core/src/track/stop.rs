@@ -65,8 +65,7 @@ enum Counts {
 impl Counts {
     /// For the task that runs now, if there is one.
     fn here(node: &Arc<Node>) -> Option<Counts> {
-        let given = || context::scope().is_some_and(|given| given.is_within(node));
-        context::task().map(|task| Counts::Task(task, context::is_in_scope() && given()))
+        context::task().map(|task| Counts::Task(task, is_given(node)))
     }
 }
 
@@ -203,9 +202,9 @@ impl Requested {
         if chunk.belongs_to(known) {
             return;
         }
-        // Or where `in_scope` gives the token's scope: there the task may ask too, so it is told.
-        let given = context::is_in_scope();
-        let own = context::task_node().filter(|own| given || own.is_within(&self.node));
+        // Or where `in_scope` gives such a scope: there the task may ask too, so it is told.
+        let own = context::task_node();
+        let own = own.filter(|own| own.is_within(&self.node) || is_given(&self.node));
         self.forget_own();
         self.own = own.map(|node| Own { node, ticket: None });
     }
@@ -295,8 +294,7 @@ fn ask_own_first(mark: &'static Mark, chunk: &'static Chunk) {
 /// The task's first ask.
 #[cold]
 fn ask_first(task: TaskRef, node: &Arc<Node>) {
-    let given = || context::scope().is_some_and(|given| given.is_within(node));
-    if concerns(&task, node) || context::is_in_scope() && given() {
+    if concerns(&task, node) || is_given(node) {
         Node::asked(&task);
     }
 }
@@ -321,10 +319,15 @@ fn concerns(task: &TaskRef, node: &Arc<Node>) -> bool {
     task.chunk().belongs_to(node.uid) || task.node().is_some_and(|own| own.is_within(node))
 }
 
-/// Whether the task that is polled is in a scope below `node`, which has been asked to stop alone.
+/// Whether `in_scope` or a nursery gives this scope, or one below it, to what is polled.
+fn is_given(node: &Arc<Node>) -> bool {
+    context::is_in_scope() && context::scope().is_some_and(|given| given.is_within(node))
+}
+
+/// Whether the task that is polled may ask here and is in a scope that has been asked to stop alone.
 fn is_own_fired(node: &Arc<Node>) -> bool {
     let told = context::place().is_some_and(|(_, chunk)| chunk.is_fired());
-    told && context::task_node().is_some_and(|own| own.is_within(node))
+    told && context::task_node().is_some_and(|own| own.is_within(node) || is_given(node))
 }
 
 /// Notes on the task that is polled, if the waker is its own, that it is to be woken when its scope is
