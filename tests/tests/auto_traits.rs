@@ -171,7 +171,10 @@ fn programs_and_reports() {
         SecondInterrupt: Send Sync Unpin;
         Reraise: Send Sync Unpin;
         Exit: Send Sync Unpin;
+        Event: Send Sync Unpin;
+        Inspector: Send Sync Unpin;
         Report: Send Sync Unpin;
+        Status: Send Sync Unpin;
         Reason: Send Sync Unpin;
         At<()>: Send Sync Unpin;
         At<Local>: Unpin;

@@ -23,6 +23,8 @@ mod hooks;
 mod joining;
 #[path = "semantics/local.rs"]
 mod local;
+#[path = "semantics/observing.rs"]
+mod observing;
 #[path = "semantics/order.rs"]
 mod order;
 #[path = "semantics/overdue.rs"]

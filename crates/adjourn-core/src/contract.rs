@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod hook;
+pub(crate) mod inspect;
 pub(crate) mod main_output;
 pub(crate) mod options;
 pub(crate) mod report;

@@ -19,6 +19,7 @@ pub use contract::error::{
     StopRequested, Unsupported,
 };
 pub use contract::hook::{HookOutput, IntoHook};
+pub use contract::inspect::{Inspector, Status};
 pub use contract::main_output::MainOutput;
 pub use contract::options::{Overdue, Reraise, SecondInterrupt, Until};
 pub use contract::report::{
@@ -33,6 +34,7 @@ pub use contract::rt::{
 pub use phase::Phase;
 pub use process::signal;
 pub use process::signal::Signal;
+pub use program::observe::{Event, Observer};
 pub use program::run::Runner;
 pub use program::stopper::Stopper;
 pub use track::ext::{FutureExt, OrReport, ResultFutureExt};

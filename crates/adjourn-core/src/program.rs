@@ -12,6 +12,7 @@ mod actions;
 pub(crate) mod driver;
 mod host;
 mod log;
+pub(crate) mod observe;
 mod overdue;
 mod report;
 pub(crate) mod run;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use crate::contract::error::Place;
 use crate::contract::hook::Hook;
+use crate::contract::inspect::{Inspected, Inspector};
 use crate::contract::options::{Options, Until};
 use crate::contract::report::{
     At, Failure, MOST_LISTED, Outcome, PhaseSpan, Reason, Report, TaskReport,
@@ -90,6 +92,7 @@ pub(crate) struct Program {
     on_failure: Option<FailureSink>,
     main: OnceLock<TaskRef>,
     pub(crate) watch: Arc<Watch>,
+    pub(crate) inspector: Inspector,
     reactions: Reactions,
     state: Mutex<State>,
 }
@@ -103,6 +106,7 @@ impl Program {
         limits: Limits,
         on_failure: Option<FailureSink>,
         watch: Arc<Watch>,
+        inspector: Inspector,
     ) -> Arc<Program> {
         let machine = Machine::new(limits);
         let root = machine.root();
@@ -132,6 +136,7 @@ impl Program {
             on_failure,
             main: OnceLock::new(),
             watch,
+            inspector,
             reactions: Reactions::default(),
             state: Mutex::new(State::new(machine, limits, report)),
         });
@@ -139,6 +144,8 @@ impl Program {
         let backend = program.backend.clone();
         let node = Node::new(above, backend, root, Cow::Borrowed("root"), None, 0);
         program.lock().put(node);
+        let inspected: Arc<dyn Inspected> = program.clone();
+        program.inspector.tie(Arc::downgrade(&inspected));
         program
     }
 
@@ -206,6 +213,9 @@ impl Program {
     pub(crate) fn ready(&self) {
         let state = self.lock(); // held: a stop that comes next turns it false again
         let begins = !state.machine.is_stopping() && !self.ready.swap(true, SeqCst);
+        if begins {
+            state.feed.tell(|| observe::Event::Ready);
+        }
         drop(state);
         if begins {
             self.notify("READY=1");
@@ -367,6 +377,9 @@ impl Program {
             self.watch.arm();
             // Before any action: what is alive now is what the report tells of.
             let nodes: Vec<_> = state.nodes.iter().flatten().cloned().collect();
+            if let Some(reason) = state.report.reason() {
+                state.feed.tell(|| observe::Event::Stopping(reason.clone()));
+            }
             let report = &mut state.report;
             for node in &nodes {
                 let mut left = MOST_LISTED.saturating_sub(report.tasks.len());

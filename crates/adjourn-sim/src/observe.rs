@@ -115,7 +115,7 @@ impl Observer {
     /// Returns the program that runs: the last one that started.
     fn program(&self) -> Option<Hosted> {
         let hosted = self.lock().hosted.clone();
-        hosted.into_iter().rev().find(|program| program.phase().is_some())
+        hosted.into_iter().rev().find(|program| program.inspector().phase().is_some())
     }
 
     /// A future is about to be spawned.
@@ -134,7 +134,8 @@ impl Observer {
 
     fn take_stock(&self) -> BTreeMap<String, usize> {
         let mut known = BTreeMap::new();
-        let alive = self.program().map(|program| program.alive()).unwrap_or_default();
+        let alive =
+            self.program().map(|program| program.inspector().alive(usize::MAX)).unwrap_or_default();
         for straggler in alive {
             *known.entry(straggler.task.to_string()).or_default() += 1;
         }
@@ -236,7 +237,8 @@ impl Observer {
             panic!("{why}, outside of a program or after its end was forced");
         };
         let waits = |straggler: adjourn_core::Straggler| format!("waits: {}", straggler.task);
-        let waiting: Vec<String> = program.alive().into_iter().map(waits).collect();
+        let waiting: Vec<String> =
+            program.inspector().alive(usize::MAX).into_iter().map(waits).collect();
         self.lock().problems.push(format!("{why}; {}", waiting.join("; ")));
         program.give_up(why, waiting);
     }
@@ -244,7 +246,7 @@ impl Observer {
     /// The program has ended, as far as the calling thread can tell. `pushed`: by how much the
     /// clock was moved so that nobody could be on time.
     pub(crate) fn main_over(&self, now: Duration, pushed: Duration) {
-        let deadline = self.program().and_then(|program| program.deadline());
+        let deadline = self.program().and_then(|program| program.inspector().deadline());
         let mut seen = self.lock();
         seen.elapsed = now;
         let late = too_late(now, pushed, deadline, seen.forced_at);
@@ -314,7 +316,7 @@ fn too_late(
 impl Host for Observer {
     fn starts(&self, program: Hosted) {
         let mut seen = self.lock();
-        seen.hosted.retain(|program| program.phase().is_some());
+        seen.hosted.retain(|program| program.inspector().phase().is_some());
         seen.hosted.push(program);
     }
 }

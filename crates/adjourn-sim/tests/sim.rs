@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use adjourn_core::rt::{BlockOn, Executor, Spawner, Timer};
 use adjourn_core::{
-    FailureKind, FutureExt, Phase, Report, ResultFutureExt, Scope, Signal, SignalSource, StopToken,
-    Until, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
+    Event, FailureKind, FutureExt, Inspector, Phase, Report, ResultFutureExt, Scope, Signal,
+    SignalSource, StopToken, Until, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded,
+    task,
 };
 use adjourn_sim::{Fault, Runner, Sim, SimBackend, elapse, fault_point, violations};
 use futures_lite::future::{pending, yield_now};
@@ -420,4 +421,27 @@ fn each_type_says_what_it_is() {
         }
     });
     assert_eq!(exit.exit_code(), 0, "{}", exit.report());
+}
+
+#[test]
+fn an_observer_is_told_by_the_driver_without_a_thread() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let tells = seen.clone();
+    let here = std::thread::current().id();
+    let runner = Runner::new().observe(move |event: &Event, program: &Inspector| {
+        assert_eq!(std::thread::current().id(), here);
+        assert!(matches!(event, Event::Ended(_)) || program.phase().is_some());
+        if let Event::Phase(span) = event {
+            tells.lock().unwrap().push(span.phase);
+        }
+    });
+    let stopper = runner.stopper();
+    let exit = runner.run(async move {
+        Scope::current().sleep(Duration::from_secs(3600)).await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    assert!(exit.report().is_clean(), "{}", exit.report());
+    use Phase::{Cancelling, Closing, Draining, Stopped};
+    assert_eq!(*seen.lock().unwrap(), [Draining, Cancelling, Closing, Stopped]);
 }

@@ -61,6 +61,7 @@
 //! | let a failure stop the program | [`or_stop`](ResultFutureExt::or_stop) |
 //! | group tasks and order their ends | [`scope`], [`Scope::depends_on`], [`Scope::on_stopped`] |
 //! | tell a service manager | [`ready`] |
+//! | look on from outside, be told of each phase | [`Inspector`], [`Observer`] |
 //! | adapt another executor | [`rt`] |
 //!
 //! Libraries depend on `adjourn-core` alone.
@@ -104,15 +105,15 @@ macro_rules! backend {
 pub use adjourn_core::rt;
 pub use adjourn_core::signal;
 pub use adjourn_core::{
-    AnyBackend, At, Backend, Elapsed, ExecutorGone, Exit, Failure, FailureKind, FutureExt,
-    HookOutput, InScope, Interruptible, IntoHook, IteratorUntilStop, JoinError, JoinHandle,
-    LocalJoinHandle, MainOutput, NoScope, OnCancel, OrReport, Outcome, Overdue, OverdueTask,
-    Payload, Phase, PhaseSpan, Reason, Report, Reported, Requested, Reraise, ResultFutureExt,
-    Scope, ScopeStop, SecondInterrupt, Shield, Shutdown, Signal, SignalSource, Site, SpawnBlocking,
-    SpawnLocal, Spawner, StartError, StopError, StopRequested, StopToken, Stopper, Straggler,
-    StragglerState, Task, TaskKind, TaskLabel, TaskReport, Timer, Totals, Unsupported, Until,
-    UntilStop, is_ready, on_cancel_with, ready, scope, shield, spawn, spawn_blocking,
-    spawn_graceful, spawn_shielded, task,
+    AnyBackend, At, Backend, Elapsed, Event, ExecutorGone, Exit, Failure, FailureKind, FutureExt,
+    HookOutput, InScope, Inspector, Interruptible, IntoHook, IteratorUntilStop, JoinError,
+    JoinHandle, LocalJoinHandle, MainOutput, NoScope, Observer, OnCancel, OrReport, Outcome,
+    Overdue, OverdueTask, Payload, Phase, PhaseSpan, Reason, Report, Reported, Requested, Reraise,
+    ResultFutureExt, Scope, ScopeStop, SecondInterrupt, Shield, Shutdown, Signal, SignalSource,
+    Site, SpawnBlocking, SpawnLocal, Spawner, StartError, Status, StopError, StopRequested,
+    StopToken, Stopper, Straggler, StragglerState, Task, TaskKind, TaskLabel, TaskReport, Timer,
+    Totals, Unsupported, Until, UntilStop, is_ready, on_cancel_with, ready, scope, shield, spawn,
+    spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
 
 #[cfg(feature = "stream")]

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use adjourn::smol::Smol;
 use adjourn::{
-    Exit, Failure, FailureKind, IntoHook, MainOutput, Overdue, Report, Scope, Signal, SignalSource,
-    StopToken, Stopper, Straggler, Totals, Until,
+    Exit, Failure, FailureKind, Inspector, IntoHook, MainOutput, Observer, Overdue, Report, Scope,
+    Signal, SignalSource, StopToken, Stopper, Straggler, Totals, Until,
 };
 use async_executor::Executor;
 
@@ -191,6 +191,18 @@ impl Program {
 
     pub fn on_report(self, sink: impl FnOnce(&Report) + Send + 'static) -> Program {
         each!(self, runner => runner.on_report(sink))
+    }
+
+    pub fn observe(self, observer: impl Observer) -> Program {
+        each!(self, runner => runner.observe(observer))
+    }
+
+    pub fn inspector(&self) -> Inspector {
+        match &self.runner {
+            Any::Tokio(runner) => runner.inspector(),
+            Any::Smol(runner) => runner.inspector(),
+            Any::AsyncStd(runner) => runner.inspector(),
+        }
     }
 
     pub fn stopper(&self) -> Stopper {

@@ -305,6 +305,7 @@ enum StartErrorKind {
     Executor { what: String, source: Option<Box<dyn Error + Send + Sync>> },
     Signal(crate::process::signal::SignalError),
     Threads(std::io::Error),
+    Observer { name: String, error: Box<dyn Error + Send + Sync> },
 }
 
 impl StartError {
@@ -330,6 +331,10 @@ impl StartError {
         StartError { kind: StartErrorKind::Threads(error) }
     }
 
+    pub(crate) fn observer(name: String, error: Box<dyn Error + Send + Sync>) -> StartError {
+        StartError { kind: StartErrorKind::Observer { name, error } }
+    }
+
     /// Returns whether the options contradict each other or the backend.
     pub fn is_options(&self) -> bool {
         matches!(self.kind, StartErrorKind::Options(_))
@@ -338,6 +343,11 @@ impl StartError {
     /// Returns whether the caller is inside an executor already.
     pub fn is_nested(&self) -> bool {
         matches!(self.kind, StartErrorKind::Nested(_))
+    }
+
+    /// Returns whether an [`Observer`](crate::Observer) could not make ready.
+    pub fn is_observer(&self) -> bool {
+        matches!(self.kind, StartErrorKind::Observer { .. })
     }
 
     /// Returns whether a signal could not be listened to.
@@ -359,6 +369,7 @@ impl fmt::Display for StartError {
             StartErrorKind::Executor { what, .. } => f.write_str(what),
             StartErrorKind::Signal(_) => f.write_str("the signals could not be listened to"),
             StartErrorKind::Threads(_) => f.write_str("a supervising thread could not be started"),
+            StartErrorKind::Observer { name, .. } => write!(f, "{name} could not start"),
         }
     }
 }
@@ -371,6 +382,7 @@ impl Error for StartError {
             }
             StartErrorKind::Signal(e) => Some(e),
             StartErrorKind::Threads(e) => Some(e),
+            StartErrorKind::Observer { error, .. } => Some(&**error),
             StartErrorKind::Options(_) | StartErrorKind::Nested(_) => None,
         }
     }

@@ -182,6 +182,8 @@ pub enum FailureKind {
     CutOff,
     /// The executor did not end in its time.
     Executor,
+    /// An observer panicked, or was not done with the program's end in its time. Changes no exit code.
+    Observer,
 }
 
 impl FailureKind {

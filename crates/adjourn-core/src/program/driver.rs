@@ -77,6 +77,7 @@ impl Future for Driver {
         this.program.set_driver(cx.waker());
         this.hear(cx);
         this.program.react();
+        this.program.tell_here();
         loop {
             let next = this.program.drive(perform);
             if this.program.is_finished() {

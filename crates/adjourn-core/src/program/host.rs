@@ -1,21 +1,31 @@
-//! The program as the host that a backend brings sees it.
+//! The program as others see it: who reads it, and the host that a backend brings.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Program;
+use crate::contract::inspect::{Inspected, Status};
 use crate::contract::options::SecondInterrupt;
-use crate::contract::report::{FailureKind, Report, Straggler};
+use crate::contract::report::{FailureKind, Report, Straggler, Totals};
 use crate::contract::rt::{Hosted, Watched};
 use crate::phase::{Event, Phase};
 use crate::process::signal::Signal;
 use crate::track::node::Node;
 
 impl Program {
+    /// Tells the observers that have no thread.
+    pub(crate) fn tell_here(self: &Arc<Program>) {
+        if self.is_hosted() {
+            let feed = self.lock().feed.clone();
+            feed.tell_here(self);
+        }
+    }
+
     /// What a host is given of it.
     pub(crate) fn hosted(self: &Arc<Program>) -> Hosted {
         let program: Arc<dyn Watched> = self.clone();
-        Hosted::new(Arc::downgrade(&program))
+        let inspector = self.inspector.clone();
+        Hosted::new(Arc::downgrade(&program), inspector)
     }
 }
 
@@ -48,7 +58,9 @@ impl Watched for Program {
         }
         self.summon();
     }
+}
 
+impl Inspected for Program {
     fn phase(&self) -> Phase {
         let state = self.lock();
         state.machine.phase(state.machine.root())
@@ -58,13 +70,38 @@ impl Watched for Program {
         self.lock().machine.deadline()
     }
 
-    fn alive(&self) -> Vec<Straggler> {
-        let now = self.now();
-        let alive = |node: Arc<Node>| node.lock().survey(&node, now, |_| true).stragglers().0;
-        self.nodes().into_iter().flat_map(alive).collect()
+    fn is_ready(&self) -> bool {
+        Program::is_ready(self) && !self.lock().machine.is_stopping()
     }
 
-    fn report(&self) -> Option<Report> {
-        self.peek()
+    fn status(&self) -> Status {
+        let uptime = self.host_now();
+        let state = self.lock();
+        let mut totals = Totals::default();
+        state.report.totals.values().for_each(|ended| totals.add(ended));
+        let nodes: Vec<_> = state.nodes.iter().flatten().chain(state.lingering.values()).collect();
+        nodes.iter().for_each(|node| totals.add(&node.lock().totals()));
+        let phase = state.machine.phase(state.machine.root());
+        let deadline = state.machine.deadline().filter(|deadline| *deadline < Duration::MAX);
+        Status {
+            backend: self.backend.name(),
+            phase,
+            ready: Program::is_ready(self) && !state.machine.is_stopping(),
+            uptime,
+            reason: state.report.reason().cloned(),
+            time_left: deadline.map(|deadline| deadline.saturating_sub(uptime)),
+            totals,
+            failures: state.report.failures.len() as u64 + state.report.failures_omitted,
+        }
+    }
+
+    fn alive(&self, most: usize) -> Vec<Straggler> {
+        let now = self.now();
+        let alive = |node: Arc<Node>| node.lock().survey(&node, now, |_| true).stragglers().0;
+        self.nodes().into_iter().flat_map(alive).take(most).collect()
+    }
+
+    fn report(&self) -> Report {
+        self.look()
     }
 }

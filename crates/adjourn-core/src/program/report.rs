@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::{Program, Rest};
+use super::state::State;
+use super::{Program, Rest, observe};
 use crate::contract::error::forget_payload;
 use crate::contract::report::{
     Failure, FailureKind, MOST_LISTED, Outcome, Reason, Report, Totals, bound,
 };
+use crate::sync::MutexGuard;
+use crate::track::node::{Node, Tasks};
 
 /// The most scope names that a report tells apart.
 pub(super) const MOST_NAMES: usize = 256;
@@ -56,6 +59,7 @@ impl Program {
         let fatal = fatal || state.machine.is_stopping();
         let failure = Failure { at, kind, origin, messages, fatal }.bounded();
         state.report.add_failure(failure.clone());
+        state.feed.tell(|| observe::Event::Failure(failure.clone()));
         drop(state);
         failure
     }
@@ -154,13 +158,23 @@ impl Program {
     /// Not called stuck where a signal asked for no more than the executor's end.
     pub(crate) fn peek(&self) -> Option<Report> {
         let state = self.state.try_lock().ok()?;
-        let mut report = state.report.clone();
+        let mut report = self.draft(&state, Node::try_lock);
         report.stuck = !state.hurried;
+        Some(report)
+    }
+
+    /// The same for who may wait.
+    pub(crate) fn look(&self) -> Report {
+        self.draft(&self.lock(), |node| Some(node.lock()))
+    }
+
+    fn draft(&self, state: &State, lock: fn(&Node) -> Option<MutexGuard<'_, Tasks>>) -> Report {
+        let mut report = state.report.clone();
         report.paused = self.watch.paused();
         report.add_hooks(self.host_now(), &state.hooks);
         let listed = !report.stragglers.is_empty();
         for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
-            let Some(tasks) = node.try_lock() else { continue };
+            let Some(tasks) = lock(node) else { continue };
             let (stragglers, omitted, mut totals) = tasks.peek(node, self.host_now());
             if !listed {
                 report.add_stragglers(stragglers, omitted, Vec::new());
@@ -169,7 +183,7 @@ impl Program {
             drop(tasks);
             report.add_totals(&node.name, &totals);
         }
-        Some(report)
+        report
     }
 
     /// Adds the signals that came after the report was made.

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use crate::contract::error::{Place, StartError, take_message};
 use crate::contract::hook::{Hook, IntoHook};
+use crate::contract::inspect::Inspector;
 use crate::contract::main_output::MainOutput;
 use crate::contract::options::{Options, Overdue, Reraise, SecondInterrupt, Until};
 use crate::contract::report::{Exit, Failure, Report, TaskKind};
 use crate::contract::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
 use crate::process::signal::{Listener, Signal};
 use crate::program::driver::Driver;
+use crate::program::observe::{Observer, Observing};
 use crate::program::signals::SignalHandler;
 use crate::program::stopper::Stopper;
 use crate::program::supervise::{Rules, Supervision};
@@ -49,6 +51,8 @@ pub struct Runner<E> {
     on_signal: Option<SignalHandler>,
     on_failure: Option<FailureSink>,
     sources: Vec<Box<dyn SignalSource>>,
+    observing: Observing,
+    inspector: Inspector,
     build: Option<Build<E>>,
     executor: PhantomData<fn() -> E>,
 }
@@ -82,6 +86,8 @@ impl<E> Runner<E> {
             on_signal: None,
             on_failure: None,
             sources: Vec::new(),
+            observing: Observing::default(),
+            inspector: Inspector::default(),
             build: None,
             executor: PhantomData,
         }
@@ -254,6 +260,17 @@ impl<E> Runner<E> {
         self
     }
 
+    /// Has an observer told of what happens to the program. Each has a thread of its own.
+    pub fn observe(mut self, observer: impl Observer) -> Runner<E> {
+        self.observing.add(observer);
+        self
+    }
+
+    /// Returns what reads the program while it runs, from anywhere.
+    pub fn inspector(&self) -> Inspector {
+        self.inspector.clone()
+    }
+
     /// Returns a handle that stops the program from anywhere, before `run` too.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
@@ -364,6 +381,7 @@ impl<E: Executor> Runner<E> {
         // start takes.
         let listener = (!E::HOSTED).then(|| Listener::new(&self.options.signals)).transpose()?;
         let supervision = supervision.insert(self.supervise(listener, true)?);
+        self.observing.start(&self.inspector, &self.stopper)?;
         let root: Arc<OnceLock<Weak<Node>>> = Arc::default();
         let mark = root.clone();
         let threads = Threads {
@@ -522,6 +540,7 @@ impl<E> Runner<E> {
             let listener = (!hosted).then(|| Listener::new(signals)).transpose()?;
             try_timer(&backend)?;
             let supervision = supervision.insert(self.supervise(listener, false)?);
+            self.observing.start(&self.inspector, &self.stopper)?;
             let (live, driver) = self.start(backend.erase(), supervision)?;
             Ok((backend, live, driver))
         });
@@ -554,24 +573,26 @@ impl<E> Runner<E> {
 
     /// Starts what every program has, whoever owns its executor.
     fn start(
-        self,
+        mut self,
         backend: AnyBackend,
         supervision: &mut Supervision,
     ) -> Result<(Live, Driver), StartError> {
         let limits = self.options.limits()?;
         let watch = supervision.watch.clone();
-        let program = Program::new(backend, self.options, limits, self.on_failure, watch);
+        let program =
+            Program::new(backend, self.options, limits, self.on_failure, watch, self.inspector);
         program.lock().on_stop = self.on_stop;
         for hook in self.on_stopped {
             program.root().add_hook(hook);
         }
         program.set_reaction(self.on_signal, &self.stopper);
         supervision.meet(&program);
+        self.observing.open(&program)?;
         let driver = Driver::new(&program, self.sources);
         for reason in self.stopper.tie(&program) {
             program.stop(reason);
         }
-        Ok((Live::new(program), driver))
+        Ok((Live::new(program, self.observing), driver))
     }
 }
 

@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 
-use super::Program;
 use super::state::State;
 use super::stopper::Stopper;
 use super::supervise::Heard;
+use super::{Program, observe};
 use crate::contract::error::{drop_quietly, take_message};
 use crate::contract::report::{At, FailureKind, MOST_LISTED, Reason, Report};
 use crate::phase::{Event, Phase};
@@ -33,6 +33,7 @@ impl State {
             report.signals.push(At { at, what: signal });
         }
         report.signals_omitted += count.saturating_sub(room);
+        self.feed.tell(|| observe::Event::Signal(signal, count));
     }
 }
 

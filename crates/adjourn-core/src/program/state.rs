@@ -9,6 +9,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::Rest;
+use super::observe::{self, Feed};
 use crate::contract::hook::Hook;
 use crate::contract::report::{PhaseSpan, Report, Totals};
 use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
@@ -32,6 +33,8 @@ pub(crate) struct State {
     /// Hooks that run now, as text for the report should they not end.
     pub(super) hooks: Slab<String>,
     pub(crate) report: Report,
+    /// Who is told of what happens.
+    pub(super) feed: Feed,
     /// Signals for the user's own handler, and how often each came in a row.
     pub(super) handed_over: VecDeque<(Signal, u64)>,
     pub(super) armed: bool,
@@ -53,6 +56,7 @@ impl State {
             on_stop: Vec::new(),
             hooks: Slab::new(),
             report,
+            feed: Feed::default(),
             handed_over: VecDeque::new(),
             armed: false,
             hurried: false,
@@ -177,7 +181,9 @@ impl State {
         if let Some(last) = self.report.phases.last_mut() {
             last.left = Some(now);
         }
-        self.report.phases.push(PhaseSpan { phase: entered, entered: now, left: None, limit });
+        let span = PhaseSpan { phase: entered, entered: now, left: None, limit };
+        self.feed.tell(|| observe::Event::Phase(span.clone()));
+        self.report.phases.push(span);
         Some(entered)
     }
 }

@@ -340,22 +340,25 @@ fn a_host_gives_signals_and_sees_what_becomes_of_them() {
         let program = program_with(options, false);
         let hosted = program.hosted();
         let task = spawn(&program.root(), TaskKind::Shielded);
-        assert_eq!((hosted.phase(), hosted.deadline()), (Some(Phase::Running), None));
+        assert_eq!(
+            (hosted.inspector().phase(), hosted.inspector().deadline()),
+            (Some(Phase::Running), None)
+        );
         assert_eq!(format!("{hosted:?}"), "Hosted { phase: Some(Running) }");
-        assert_eq!(hosted.alive().len(), 1);
+        assert_eq!(hosted.inspector().alive(usize::MAX).len(), 1);
         assert!(!hosted.interrupt_again(), "it is a first one");
-        assert_eq!(hosted.deadline().is_some(), hears);
+        assert_eq!(hosted.inspector().deadline().is_some(), hears);
         assert_eq!(hosted.interrupt_again(), forces);
-        assert_eq!(hosted.phase() == Some(Phase::Forced), forces);
+        assert_eq!(hosted.inspector().phase() == Some(Phase::Forced), forces);
         assert_eq!(hosted.signal(Signal::TERMINATE), hears);
         assert!(!hosted.signal(Signal::HANGUP), "nobody asked for it");
-        let report = hosted.report().expect("it is there");
+        let report = hosted.inspector().report().expect("it is there");
         assert_eq!(report.forced.is_some(), forces, "{report}");
         assert_eq!((report.backend, report.total().abandoned), ("nowhere", 1), "{report}");
         program.conclude();
         Node::deregister(task, Outcome::Cancelled);
         drop(program);
-        assert!(hosted.phase().is_none() && hosted.report().is_none());
+        assert!(hosted.inspector().phase().is_none() && hosted.inspector().report().is_none());
         assert!(!hosted.signal(Signal::TERMINATE) && !hosted.interrupt_again());
     }
 }

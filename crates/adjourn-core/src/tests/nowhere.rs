@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::contract::error::ExecutorGone;
+use crate::contract::inspect::Inspector;
 use crate::contract::options::Options;
 use crate::contract::rt::{AnyBackend, Spawner, Timer};
 use crate::program::Program;
@@ -51,7 +52,14 @@ pub(crate) fn program(hands_over: bool) -> Arc<Program> {
 pub(crate) fn program_with(options: Options, hands_over: bool) -> Arc<Program> {
     let limits = options.limits().unwrap();
     let watch = Arc::new(Watch::new(limits, Rules::new(&options, hands_over)));
-    Program::new(AnyBackend::new("nowhere", Nowhere(drop)), options, limits, None, watch)
+    Program::new(
+        AnyBackend::new("nowhere", Nowhere(drop)),
+        options,
+        limits,
+        None,
+        watch,
+        Inspector::default(),
+    )
 }
 
 #[cfg(not(loom))] // no model has a use for it

@@ -35,7 +35,7 @@ use crate::track::table::{Chunk, Slots, flag};
 use crate::track::wakes::Wakes;
 
 pub(crate) use self::listing::{Alive, Late};
-use self::tasks::Tasks;
+pub(crate) use self::tasks::Tasks;
 pub(crate) use self::tracking::Spawn;
 pub(crate) use self::waiters::{Awaited, CleanupId, Ticket};
 

@@ -6,7 +6,7 @@ const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-const KINDS: [FailureKind; 11] = [
+const KINDS: [FailureKind; 12] = [
     FailureKind::MainError,
     FailureKind::MainPanic,
     FailureKind::TaskError,
@@ -18,6 +18,7 @@ const KINDS: [FailureKind; 11] = [
     FailureKind::HookOverdue,
     FailureKind::CutOff,
     FailureKind::Executor,
+    FailureKind::Observer,
 ];
 
 fn failure(kind: FailureKind, fatal: bool) -> Failure {
@@ -43,7 +44,7 @@ fn code_of(kind: FailureKind) -> u8 {
         | FailureKind::DestructorPanic
         | FailureKind::HookPanic => 101,
         FailureKind::HookOverdue => 124,
-        FailureKind::ShieldDropped | FailureKind::CutOff => 0,
+        FailureKind::ShieldDropped | FailureKind::CutOff | FailureKind::Observer => 0,
         _ => 1,
     }
 }
@@ -195,7 +196,7 @@ fn each_word_is_its_own() {
     assert_eq!(
         kinds,
         "error; panic; error; panic; panic in a destructor; panic in a hook; error in a hook; \
-         dropped half-way; hook cut off; cut off; executor"
+         dropped half-way; hook cut off; cut off; executor; observer"
     );
 }
 

@@ -108,6 +108,7 @@ impl fmt::Display for FailureKind {
             FailureKind::CutOff => "cut off",
             FailureKind::ShieldDropped => "dropped half-way",
             FailureKind::Executor => "executor",
+            FailureKind::Observer => "observer",
         })
     }
 }

@@ -6,10 +6,8 @@
 
 use std::fmt;
 use std::sync::Weak;
-use std::time::Duration;
 
-use crate::contract::report::{Report, Straggler};
-use crate::phase::Phase;
+use crate::contract::inspect::{Inspected, Inspector};
 use crate::process::signal::Signal;
 
 /// Watches over programs whose clock is not the system's. From [`Timer::host`](crate::Timer::host).
@@ -23,27 +21,28 @@ pub trait Host: Send + Sync {
     fn starts(&self, program: Hosted);
 }
 
-/// A program as its [`Host`] sees it. Keeps nothing alive; after the program's end it says `None` or
-/// does nothing.
+/// A program as its [`Host`] sees it. Keeps nothing alive; after the program's end it does nothing.
 #[derive(Clone)]
 pub struct Hosted {
     program: Weak<dyn Watched>,
+    inspector: Inspector,
 }
 
 /// What a program does for its host: the methods of [`Hosted`].
-pub(crate) trait Watched: Send + Sync {
+pub(crate) trait Watched: Inspected {
     fn signal(&self, signal: Signal) -> bool;
     fn interrupt_again(&self) -> bool;
     fn give_up(&self, why: String, details: Vec<String>);
-    fn phase(&self) -> Phase;
-    fn deadline(&self) -> Option<Duration>;
-    fn alive(&self) -> Vec<Straggler>;
-    fn report(&self) -> Option<Report>;
 }
 
 impl Hosted {
-    pub(crate) fn new(program: Weak<dyn Watched>) -> Hosted {
-        Hosted { program }
+    pub(crate) fn new(program: Weak<dyn Watched>, inspector: Inspector) -> Hosted {
+        Hosted { program, inspector }
+    }
+
+    /// What can be read of the program.
+    pub fn inspector(&self) -> &Inspector {
+        &self.inspector
     }
 
     /// Gives the program a signal, as if the process had received it. Returns false, and does
@@ -68,32 +67,10 @@ impl Hosted {
             program.give_up(why.into(), details);
         }
     }
-
-    /// Returns the phase that the program is in.
-    pub fn phase(&self) -> Option<Phase> {
-        Some(self.program.upgrade()?.phase())
-    }
-
-    /// Returns the instant by which the program has to be over, since its start; `None` before the
-    /// stop, [`Duration::MAX`] where it may take for ever.
-    pub fn deadline(&self) -> Option<Duration> {
-        self.program.upgrade()?.deadline()
-    }
-
-    /// Returns the tasks and jobs that are alive and what they are doing, scope by scope in the
-    /// order in which the scopes were opened.
-    pub fn alive(&self) -> Vec<Straggler> {
-        self.program.upgrade().map_or_else(Vec::new, |program| program.alive())
-    }
-
-    /// Returns the report as it would be if everything ended now.
-    pub fn report(&self) -> Option<Report> {
-        self.program.upgrade()?.report()
-    }
 }
 
 impl fmt::Debug for Hosted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hosted").field("phase", &self.phase()).finish()
+        f.debug_struct("Hosted").field("phase", &self.inspector.phase()).finish()
     }
 }

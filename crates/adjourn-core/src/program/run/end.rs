@@ -1,6 +1,7 @@
 //! The end of a run: its report, and who is given it.
 
 use std::future::Future;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::contract::error::{Payload, StartError, drop_quietly, error_chain, tak
 use crate::contract::report::{Exit, Failure, FailureKind, Reason, Report, bound};
 use crate::phase::Event;
 use crate::program::Program;
+use crate::program::observe::Observing;
 use crate::program::supervise::Supervision;
 use crate::track::node::Node;
 
@@ -19,24 +21,27 @@ pub(super) type ReportSink = Box<dyn FnOnce(&Report) + Send>;
 /// A program that has started. Dropped before its end, it ends at once.
 pub(super) struct Live {
     pub(super) program: Arc<Program>,
+    observing: Observing,
     over: bool,
 }
 
 /// A program that is over, but for its report.
 pub(super) struct Ended {
     program: Arc<Program>,
+    observing: Observing,
     /// Where `on_report` runs.
     root: Arc<Node>,
 }
 
 impl Live {
-    pub(super) fn new(program: Arc<Program>) -> Live {
-        Live { program, over: false }
+    pub(super) fn new(program: Arc<Program>, observing: Observing) -> Live {
+        Live { program, observing, over: false }
     }
 
     pub(super) fn end(mut self) -> Ended {
         self.over = true;
-        Ended { program: self.program.clone(), root: self.program.root() }
+        let observing = mem::take(&mut self.observing);
+        Ended { program: self.program.clone(), observing, root: self.program.root() }
     }
 
     /// The executor itself has panicked, and nothing runs any more.
@@ -82,8 +87,10 @@ pub(super) fn deliver(
         None => {}
     }
     let (mut report, raise, ended) = match ended {
-        Ok(ended) => {
-            let report = ended.program.conclude();
+        Ok(mut ended) => {
+            let mut report = ended.program.conclude();
+            let within = supervision.as_ref().and_then(Supervision::left);
+            mem::take(&mut ended.observing).end(&ended.program, &mut report, within);
             let raise = ended.program.raises(&report);
             (report, raise, Some(ended))
         }
