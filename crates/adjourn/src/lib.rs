@@ -42,6 +42,7 @@
 //! | `serde` | `Serialize` for [`Report`] and what it holds |
 //! | `tracing` | an event for each phase, signal, failure and straggler |
 //! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
+//! | `triggers` | the module `triggers`: a file, a socket, a port or the end of standard input stops the program |
 //! | `signal-sources` | `tokio::signal` and `async-signal` as a [`SignalSource`], for programs that attach |
 //!
 //! A feature that a dependency turns on changes no program's executor: `run` at the root is Tokio's,
@@ -119,6 +120,10 @@ pub use adjourn_core::{
 #[cfg(feature = "stream")]
 pub use adjourn_core::StreamUntilStop;
 
+/// What stops a program where no signal comes.
+#[cfg(feature = "triggers")]
+pub use adjourn_triggers as triggers;
+
 /// Adjourn on Tokio.
 #[cfg(feature = "tokio")]
 pub mod tokio {
@@ -160,7 +165,7 @@ pub use crate::tokio::{Runner, run, run_graceful};
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-#[cfg(all(doctest, feature = "tokio"))]
+#[cfg(all(doctest, feature = "tokio", feature = "triggers"))]
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
 

@@ -98,6 +98,12 @@ impl Process {
         self
     }
 
+    /// Ends its standard input.
+    pub fn close_input(mut self) -> Process {
+        self.child.stdin = None;
+        self
+    }
+
     /// Lets it run for a while.
     pub fn pause(self, span: Duration) -> Process {
         std::thread::sleep(span);
