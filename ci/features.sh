@@ -16,6 +16,7 @@ for backend in tokio smol async-std; do
     cargo check -p adjourn-examples --no-default-features --features "$backend" --examples
 done
 cargo check -p adjourn --no-default-features --features smol,signal-sources
+cargo check -p adjourn-health
 cargo check -p adjourn-triggers
-cargo check -p adjourn --no-default-features --features smol,triggers
+cargo check -p adjourn --no-default-features --features smol,triggers,health
 cargo check -p adjourn --all-features

@@ -26,7 +26,6 @@
 
 mod command;
 mod file;
-mod lines;
 mod place;
 mod port;
 #[cfg(unix)]

@@ -5,10 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
+use adjourn_clients::Clients;
 use adjourn_core::Inspector;
 use subtle::ConstantTimeEq;
 
-use crate::lines::Clients;
 use crate::{BoxError, Look, Trigger, command, place};
 
 /// The secret's length, written in hexadecimal.
@@ -65,7 +65,7 @@ impl Trigger for Port {
             .map_err(|error| format!("{address}: {error}: stop who has it, or use another port"))?;
         listener.set_nonblocking(true)?;
         let secret = read_or_make(&path).map_err(told)?;
-        let clients = Clients::new(SECRET + 1 + command::LONGEST);
+        let clients = command::clients(SECRET + 1 + command::LONGEST);
         self.live = Some(Live { listener, clients, secret });
         Ok(())
     }
@@ -76,15 +76,16 @@ impl Trigger for Port {
         let accept = || {
             let (peer, _) = listener.accept()?;
             peer.set_nonblocking(true)?;
-            Ok(Some(peer))
+            Ok(peer)
         };
-        let again = clients.look(accept, |line| match line.split_at_checked(SECRET) {
+        let mut obey = |line: &[u8]| match line.split_at_checked(SECRET) {
             Some((said, rest)) if bool::from(said.ct_eq(secret.as_bytes())) => {
-                command::answer(rest.trim_ascii(), program, &mut stop)
+                command::obey(rest.trim_ascii(), program, &mut stop)
             }
             _ => "refused".to_owned(),
-        });
-        Look { stop, again }
+        };
+        let again = clients.look(accept, |said, words| command::line(said, words, &mut obey));
+        Look { stop, again: again.unwrap_or(command::IDLE) }
     }
 }
 

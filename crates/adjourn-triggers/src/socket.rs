@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use adjourn_clients::Clients;
 use adjourn_core::Inspector;
 use socket2::{Domain, SockAddr, Type};
 
-use crate::lines::Clients;
 use crate::{BoxError, Look, Trigger, command, place, sys};
 
 /// Takes commands at a Unix socket: `echo stop | nc -U /run/app/control`.
@@ -65,7 +65,7 @@ impl Trigger for Socket {
         make_room(&self.path)?;
         let listener = bind(&self.path)?;
         let file = identity(&self.path)?;
-        self.live = Some(Live { listener, clients: Clients::new(command::LONGEST), file });
+        self.live = Some(Live { listener, clients: command::clients(command::LONGEST), file });
         Ok(())
     }
 
@@ -77,11 +77,13 @@ impl Trigger for Socket {
             // The mode keeps others out already, where the system looks at it.
             if may_command(&peer) {
                 peer.set_nonblocking(true)?;
-                return Ok(Some(peer));
+                return Ok(peer);
             }
         };
-        let again = clients.look(accept, |line| command::answer(line, program, &mut stop));
-        Look { stop, again }
+        let again = clients.look(accept, |said, words| {
+            command::line(said, words, |line| command::obey(line, program, &mut stop))
+        });
+        Look { stop, again: again.unwrap_or(command::IDLE) }
     }
 }
 

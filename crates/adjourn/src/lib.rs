@@ -42,6 +42,7 @@
 //! | `serde` | `Serialize` for [`Report`] and what it holds |
 //! | `tracing` | an event for each phase, signal, failure and straggler |
 //! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
+//! | `health` | the module `health`: `/livez`, `/readyz` and `/statusz`, also while the executor is stuck |
 //! | `triggers` | the module `triggers`: a file, a socket, a port or the end of standard input stops the program |
 //! | `signal-sources` | `tokio::signal` and `async-signal` as a [`SignalSource`], for programs that attach |
 //!
@@ -120,6 +121,10 @@ pub use adjourn_core::{
 #[cfg(feature = "stream")]
 pub use adjourn_core::StreamUntilStop;
 
+/// Answers health checks: `/livez`, `/readyz`, `/statusz`.
+#[cfg(feature = "health")]
+pub use adjourn_health as health;
+
 /// What stops a program where no signal comes.
 #[cfg(feature = "triggers")]
 pub use adjourn_triggers as triggers;
@@ -165,7 +170,7 @@ pub use crate::tokio::{Runner, run, run_graceful};
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-#[cfg(all(doctest, feature = "tokio", feature = "triggers"))]
+#[cfg(all(doctest, feature = "tokio", feature = "triggers", feature = "health"))]
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
 
