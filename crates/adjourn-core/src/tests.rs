@@ -4,6 +4,8 @@
 mod ends;
 #[cfg(loom)]
 mod interleavings;
+#[cfg(not(loom))]
+mod kept;
 pub(crate) mod nowhere;
 // Not in `phase.rs`: the fuzz target compiles that file too, and would have its tests.
 #[cfg(not(loom))]

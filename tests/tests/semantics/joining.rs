@@ -1,6 +1,6 @@
 //! What is over does not come back: awaiting the handle of what the stop refused or cancelled.
 
-use std::future::pending;
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -9,6 +9,8 @@ use std::thread;
 use adjourn::{
     FutureExt, JoinHandle, Outcome, StopToken, scope, shield, spawn, spawn_graceful, spawn_shielded,
 };
+use futures_util::future::join;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::harness::*;
 
@@ -18,7 +20,10 @@ scenarios![
     the_error_is_kept_for_who_polls_next,
     who_asked_gets_the_error,
     who_is_not_to_be_cancelled_gets_the_error,
+    who_asks_after_the_await_was_kept_pending_gets_the_error,
+    whom_a_shield_comes_to_hold_gets_the_error,
     a_stop_of_another_scope_is_news,
+    a_stop_of_another_program_is_news,
     an_abort_while_the_program_drains_is_told_apart,
 ];
 
@@ -41,6 +46,18 @@ async fn cancelled_first() -> JoinHandle<()> {
     there.wait().await;
     told.wait().await;
     handle
+}
+
+/// Has the program drain until the gate is open: so long nothing of the current scope is cancelled.
+async fn drains_until(done: &Gate) {
+    let (there, done) = (Gate::new(), done.clone());
+    let waits = there.clone();
+    scope("beside").spawn_graceful(|stop| async move {
+        waits.open();
+        stop.requested().await;
+        done.wait().await;
+    });
+    there.wait().await;
 }
 
 struct OpenOnDrop(Gate);
@@ -201,6 +218,71 @@ fn who_is_not_to_be_cancelled_gets_the_error(config: Config) {
     }
 }
 
+/// A plain main in which one part awaits what the stop has cancelled, and another comes to keep the
+/// task and waits for the first. `combine` polls both.
+fn comes_back<F>(config: Config, keeps: fn(Gate) -> Moved, combine: impl FnOnce(Moved, Moved) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let log = Log::default();
+    let program = Program::new(config).endless();
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let (there, gone, done) = (Gate::new(), Gate::new(), Gate::new());
+        let (begins, leaves) = (there.clone(), gone.clone());
+        drains_until(&done).await;
+        let handle = scope("below").spawn(async move {
+            let _open = OpenOnDrop(leaves);
+            begins.open();
+            pending::<()>().await;
+        });
+        there.wait().await;
+        stopper.stop();
+        let back = done.clone();
+        let first = async move {
+            assert!(handle.await.unwrap_err().is_cancelled());
+            said.say("came back");
+            back.open();
+        };
+        let second = async move {
+            gone.wait().await;
+            yields(50).await; // the handle has been told by then
+            keeps(done).await;
+        };
+        combine(Box::pin(first), Box::pin(second)).await;
+    });
+    clean(&exit);
+    log.is(&["came back"]);
+}
+
+/// Polls those parts alone that were woken.
+async fn by_wakers(first: Moved, second: Moved) {
+    let mut parts: FuturesUnordered<_> = [first, second].into_iter().collect();
+    while parts.next().await.is_some() {}
+}
+
+/// Polls both parts by the task's own waker, and that alone.
+async fn together(first: Moved, second: Moved) {
+    join(first, second).await;
+}
+
+fn who_asks_after_the_await_was_kept_pending_gets_the_error(config: Config) {
+    let asks = |done: Gate| -> Moved {
+        Box::pin(async move {
+            assert!(StopToken::current().is_requested());
+            done.wait().interruptible().await;
+        })
+    };
+    comes_back(config, asks, by_wakers);
+    comes_back(config, asks, together);
+}
+
+fn whom_a_shield_comes_to_hold_gets_the_error(config: Config) {
+    let shields = |done: Gate| -> Moved { Box::pin(shield(async move { done.wait().await })) };
+    comes_back(config, shields, by_wakers);
+    comes_back(config, shields, together);
+}
+
 fn a_stop_of_another_scope_is_news(config: Config) {
     let exit = Program::new(config).run(async {
         let (other, there) = (scope("other"), Gate::new());
@@ -217,6 +299,39 @@ fn a_stop_of_another_scope_is_news(config: Config) {
     });
     clean(&exit);
     assert_eq!(exit.report().main, Some(Outcome::Finished));
+}
+
+fn a_stop_of_another_program_is_news(config: Config) {
+    let (log, other) = (Log::default(), Arc::new(Mutex::new(None)));
+    let keeps = other.clone();
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    clean(&program.run(async move {
+        let there = Gate::new();
+        let begins = there.clone();
+        let handle = spawn(async move {
+            begins.open();
+            pending::<()>().await;
+        });
+        there.wait().await;
+        *keeps.lock().unwrap() = Some(handle);
+        stopper.stop();
+    }));
+    let program = Program::new(config).endless();
+    let (stopper, said) = (program.stopper(), log.clone());
+    clean(&program.run(async move {
+        let done = Gate::new();
+        drains_until(&done).await;
+        stopper.stop();
+        let handle = other.lock().unwrap().take().unwrap();
+        while !StopToken::current().peek() {
+            yields(1).await; // it has to be told first
+        }
+        assert!(handle.await.unwrap_err().is_cancelled());
+        said.say("came back");
+        done.open();
+    }));
+    log.is(&["came back"]);
 }
 
 fn an_abort_while_the_program_drains_is_told_apart(config: Config) {

@@ -275,15 +275,14 @@ pub(crate) fn is_quiet() -> bool {
     HOT.with(|hot| hot.state.get().0 & !(State::INSIDE | State::FURNISHED) != 0)
 }
 
-/// Whether the code that is running now does not come back from an await whose result the stop has
-/// taken away.
-#[cold]
-pub(crate) fn is_over() -> bool {
+/// Returns the task that is polled and how many cleanups are around the code that is running now,
+/// unless that is shielded or dropped: what [`Node::is_over`] asks for.
+pub(crate) fn unshielded() -> Option<(TaskRef, u32)> {
     if is_shielded() || is_ending() {
-        return false;
+        return None;
     }
     let around = guard().map_or(0, |guard| guard.depth.load(Relaxed));
-    task().is_some_and(|task| Node::is_over(&task, around))
+    Some((task()?, around))
 }
 
 /// Whether `waker` is the one that the task is polled with, not a part's or another's. A clone of it

@@ -47,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) id: ScopeId,
     /// Never the same for two scopes of a process: by it a chunk is told to be the scope's.
     pub(crate) uid: u64,
+    /// The same for all scopes of a program, and for no other program's.
+    pub(crate) program: u32,
     pub(crate) name: Cow<'static, str>,
     pub(crate) parent: Option<Arc<Node>>,
     /// The stop token.
@@ -92,11 +94,13 @@ impl Node {
         parent: Option<Arc<Node>>,
         handles: u32,
     ) -> Arc<Node> {
+        let program = parent.as_ref().map_or_else(next_program, |parent| parent.program);
         Arc::new(Node {
             above,
             backend,
             id,
             uid: next_uid(),
+            program,
             name,
             parent,
             fired: AtomicBool::new(false),
@@ -274,6 +278,12 @@ impl Node {
 fn next_uid() -> u64 {
     static NEXT: StaticU64 = StaticU64::new(1);
     NEXT.fetch_add(1, SeqCst)
+}
+
+/// Returns a number that no other program of the process has, if there are fewer than 2^32.
+fn next_program() -> u32 {
+    static NEXT: StaticU64 = StaticU64::new(0);
+    NEXT.fetch_add(1, SeqCst) as u32
 }
 
 impl Drop for Node {

@@ -87,6 +87,7 @@ impl Around {
             return Some(Around { word: task.word(), shielded });
         }
         let word = task.hold();
+        Node::held(&task, word);
         if let Some(guard) = &guard {
             guard.holds.fetch_add(1, SeqCst);
         }

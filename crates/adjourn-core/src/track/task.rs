@@ -1,6 +1,7 @@
 //! Tasks: the future that tracks a user's, its handle, and the ways to spawn.
 
 mod handle;
+mod kept;
 mod local;
 mod spawn;
 
@@ -223,8 +224,10 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let Some(task) = node.register(spawn) else { return JoinHandle::refused(JoinError::refused()) };
-    JoinHandle::of(task, backend.spawn(Tracked::new(task, future)))
+    let Some(task) = node.register(spawn) else {
+        return JoinHandle::refused(node, JoinError::refused());
+    };
+    JoinHandle::of(node, task, backend.spawn(Tracked::new(task, future)))
 }
 
 pub(crate) fn start_blocking<B, F, T>(
@@ -239,11 +242,13 @@ where
     T: Send + 'static,
 {
     if let Err(unsupported) = backend.can_block() {
-        return JoinHandle::refused(JoinError::unsupported(unsupported));
+        return JoinHandle::refused(node, JoinError::unsupported(unsupported));
     }
-    let Some(task) = node.register(spawn) else { return JoinHandle::refused(JoinError::refused()) };
+    let Some(task) = node.register(spawn) else {
+        return JoinHandle::refused(node, JoinError::refused());
+    };
     let job = Job { job: Some(job), task: Some(task) };
-    JoinHandle::of(task, backend.spawn_blocking(move || Given::new(job.run())))
+    JoinHandle::of(node, task, backend.spawn_blocking(move || Given::new(job.run())))
 }
 
 /// A tracked blocking job.

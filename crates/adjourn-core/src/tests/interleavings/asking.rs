@@ -1,7 +1,7 @@
 //! Who asks, and who is spawned graceful, beside what the machine decides.
 
 use std::future::{Future, pending};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -13,8 +13,11 @@ use crate::phase::{Event, Phase};
 use crate::program::Program;
 use crate::program::driver::perform;
 use crate::sync::atomic::Ordering::SeqCst;
+use crate::tests::nowhere::Nowhere;
+use crate::tests::wakeups::Wakeups;
 use crate::track::context;
 use crate::track::node::Node;
+use crate::track::scope::Scope;
 use crate::track::table::{TaskRef, flag};
 use crate::track::task::Tracked;
 
@@ -162,7 +165,7 @@ fn whoever_gets_the_error_of_a_task_that_the_stop_cancelled_is_told_already() {
             let mut cx = Context::from_waker(Waker::noop());
             let Poll::Ready(given) = running.as_mut().poll(&mut cx) else { return };
             let error = given.take().unwrap_err();
-            let over = context::within(awaits, context::is_over);
+            let over = context::within(awaits, is_over);
             assert!(error.is_by_stop());
             assert!(over, "what the stop took away comes back");
         });
@@ -191,6 +194,34 @@ fn what_abort_cancels_in_a_drain_is_told_apart_from_what_the_stop_does() {
     });
 }
 
+/// Whether the task that is polled here does not come back.
+fn is_over() -> bool {
+    context::unshielded().is_some_and(|(task, around)| Node::is_over(&task, around))
+}
+
+#[test]
+fn an_ask_from_elsewhere_is_seen_by_the_await_or_wakes_it() {
+    model(|| {
+        let program = program();
+        let node = scope(&program);
+        _ = spawn(&node, TaskKind::Graceful).unwrap(); // so long the scope drains
+        let task = spawn(&node, TaskKind::Plain).unwrap();
+        stop(&program, &node);
+        let other = scope(&program);
+        stop(&program, &other);
+        let mut handle = Scope::from_node(other, Nowhere(drop)).spawn(async {});
+        let asks = thread::spawn(move || Node::asked(&task)); // a framework's future, for it
+        let (wakeups, waker) = Wakeups::new();
+        let polled =
+            context::within(task, || Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)));
+        asks.join().unwrap();
+        assert!(task.word().has(flag::ASKED));
+        assert!(polled.is_ready() || wakeups.are_there(), "nobody polls the handle again");
+        drop(handle);
+        end(&program);
+    });
+}
+
 #[test]
 fn who_asked_before_it_was_told_is_never_over() {
     model(|| {
@@ -199,7 +230,7 @@ fn who_asked_before_it_was_told_is_never_over() {
         let task = spawn(&node, TaskKind::Plain).unwrap();
         // The error came from a scope that was stopped alone.
         let awaits = thread::spawn(move || {
-            assert!(!context::within(task, context::is_over), "it asked before its scope was told");
+            assert!(!context::within(task, is_over), "it asked before its scope was told");
         });
         Node::asked(&task); // a framework's future, for it
         node.fire();

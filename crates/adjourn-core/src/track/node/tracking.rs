@@ -152,7 +152,12 @@ impl Node {
             return;
         };
         if node.count(task.chunk(), false, true, false).is_some() {
+            let told = task.chunk().is_fired().then(|| node.clone());
             task.make_graceful(&mut slots);
+            drop(slots);
+            if let Some(node) = told {
+                node.wake_returning(task);
+            }
             return;
         }
         let node = node.clone();
@@ -165,6 +170,7 @@ impl Node {
                 task.make_graceful(&mut slots);
             }
         });
+        node.wake_returning(task);
     }
 
     /// Whether the code of this task that is running now does not come back from an await whose
@@ -174,8 +180,37 @@ impl Node {
         // Under the lock under which the stop changes its flags, and others ask for it.
         let mut slots = task.chunk().lock();
         let Some((word, _)) = slots.entry(task) else { return false };
-        let told = task.chunk().is_fired() && !word.has(flag::ASKED);
-        !word.has(flag::SHIELDED) && word.holds() == held && (told || word.has(flag::CANCEL))
+        word.holds() == held && Node::is_to_go(task, word)
+    }
+
+    /// The same, whatever holds the task.
+    #[inline]
+    fn is_to_go(task: &TaskRef, word: Word) -> bool {
+        let told = || task.chunk().is_fired() && !word.has(flag::ASKED);
+        !word.has(flag::SHIELDED) && (word.has(flag::CANCEL) || told())
+    }
+
+    /// A section has come to hold the task, whose mark was `before`: what it awaits and was kept pending
+    /// comes back.
+    #[inline]
+    pub(crate) fn held(task: &TaskRef, before: Word) {
+        if Node::is_to_go(task, before) {
+            Node::held_to_go(task);
+        }
+    }
+
+    #[cold]
+    fn held_to_go(task: &TaskRef) {
+        if let Some(node) = task.node() {
+            node.wake_returning(task);
+        }
+    }
+
+    /// Wakes those awaits of a task that were kept pending, and are so no more: [`Node::is_over`].
+    fn wake_returning(&self, task: &TaskRef) {
+        let mut wakes = Wakes::default();
+        self.lock().waiters.take_return_of(task, &mut wakes);
+        wakes.wake();
     }
 
     /// Whether "nobody is left" was told and is taken back by the first task since.

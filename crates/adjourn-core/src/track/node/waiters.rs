@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::mem;
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::task::Waker;
 
 use super::Node;
@@ -22,11 +23,21 @@ pub(crate) enum Awaited {
     End,
     /// The cancellation of this task, and the last hold inside this cleanup.
     Cancel(TaskRef, CleanupId),
+    /// That code of this task comes back though the stop has taken away what it awaits: the task asks
+    /// about the stop, or a section holds it.
+    Return(TaskRef),
 }
 
 /// Tells a cleanup from all others that are there: the address of what it shares with its holders.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CleanupId(pub(crate) usize);
+
+/// Which waiter of a task it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Return(Ticket),
+    Cleanup(CleanupId),
+}
 
 /// A waiter's place in the order of wakes. It keeps it when its waker changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +48,9 @@ pub(super) struct Waiters {
     last: Ticket,
     stop: BTreeMap<Ticket, Waker>,
     end: BTreeMap<Ticket, Waker>,
-    cancel: BTreeMap<(TaskKey, CleanupId), (Ticket, Waker)>,
+    /// Of single tasks. A scope's cancellation takes them all: who waits for another thing then waits
+    /// anew.
+    tasks: BTreeMap<(TaskKey, Part), (Ticket, Waker)>,
 }
 
 impl Node {
@@ -77,7 +90,7 @@ impl Waiters {
             last: Ticket(NonZeroU64::MIN),
             stop: BTreeMap::new(),
             end: BTreeMap::new(),
-            cancel: BTreeMap::new(),
+            tasks: BTreeMap::new(),
         }
     }
 
@@ -91,10 +104,16 @@ impl Waiters {
             Awaited::Stop => self.stop.insert(ticket, waker),
             Awaited::End => self.end.insert(ticket, waker),
             Awaited::Cancel(task, cleanup) => {
-                let old = self.cancel.insert((task.key(), cleanup), (ticket, waker));
-                old.map(|(_, waker)| waker)
+                self.put_part((task.key(), Part::Cleanup(cleanup)), ticket, waker)
+            }
+            Awaited::Return(task) => {
+                self.put_part((task.key(), Part::Return(ticket)), ticket, waker)
             }
         }
+    }
+
+    fn put_part(&mut self, key: (TaskKey, Part), ticket: Ticket, waker: Waker) -> Option<Waker> {
+        self.tasks.insert(key, (ticket, waker)).map(|(_, waker)| waker)
     }
 
     fn remove(&mut self, ticket: Ticket, awaited: Awaited) -> Option<Waker> {
@@ -102,6 +121,7 @@ impl Waiters {
             Awaited::Stop => self.stop.remove(&ticket),
             Awaited::End => self.end.remove(&ticket),
             Awaited::Cancel(task, cleanup) => self.take_cleanup(&task, cleanup),
+            Awaited::Return(task) => self.take_part((task.key(), Part::Return(ticket))),
         }
     }
 
@@ -112,21 +132,40 @@ impl Waiters {
 
     /// Takes those who wait for the cancellation of any task.
     pub(super) fn take_cancel(&mut self, wakes: &mut Wakes) {
-        if !self.cancel.is_empty() {
-            add_in_order(mem::take(&mut self.cancel).into_values().collect(), wakes);
+        if !self.tasks.is_empty() {
+            add_in_order(mem::take(&mut self.tasks).into_values().collect(), wakes);
         }
     }
 
     /// Takes those who wait for the cancellation of one task.
     pub(super) fn take_cancel_of(&mut self, task: &TaskRef, wakes: &mut Wakes) {
-        let of = |cleanup| (task.key(), CleanupId(cleanup));
-        let keys: Vec<_> = self.cancel.range(of(0)..=of(usize::MAX)).map(|(key, _)| *key).collect();
-        add_in_order(keys.iter().filter_map(|key| self.cancel.remove(key)).collect(), wakes);
+        let of = |cleanup| Part::Cleanup(CleanupId(cleanup));
+        self.take_parts(task, of(0)..=of(usize::MAX), wakes);
+    }
+
+    /// Takes those awaits of one task that are kept pending.
+    pub(super) fn take_return_of(&mut self, task: &TaskRef, wakes: &mut Wakes) {
+        let of = |ticket| Part::Return(Ticket(ticket));
+        self.take_parts(task, of(NonZeroU64::MIN)..=of(NonZeroU64::MAX), wakes);
+    }
+
+    fn take_parts(&mut self, task: &TaskRef, parts: RangeInclusive<Part>, wakes: &mut Wakes) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let of = |part: &Part| (task.key(), *part);
+        let range = of(parts.start())..=of(parts.end());
+        let keys: Vec<_> = self.tasks.range(range).map(|(key, _)| *key).collect();
+        add_in_order(keys.iter().filter_map(|key| self.tasks.remove(key)).collect(), wakes);
     }
 
     /// Takes the one cleanup of a task.
     pub(super) fn take_cleanup(&mut self, task: &TaskRef, cleanup: CleanupId) -> Option<Waker> {
-        self.cancel.remove(&(task.key(), cleanup)).map(|(_, waker)| waker)
+        self.take_part((task.key(), Part::Cleanup(cleanup)))
+    }
+
+    fn take_part(&mut self, key: (TaskKey, Part)) -> Option<Waker> {
+        self.tasks.remove(&key).map(|(_, waker)| waker)
     }
 
     pub(super) fn take_all(&mut self, wakes: &mut Wakes) {
@@ -140,8 +179,8 @@ impl Waiters {
 impl Tasks {
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
-        let Waiters { stop, end, cancel, .. } = &self.waiters;
-        stop.len() + end.len() + cancel.len()
+        let Waiters { stop, end, tasks, .. } = &self.waiters;
+        stop.len() + end.len() + tasks.len()
     }
 }
 

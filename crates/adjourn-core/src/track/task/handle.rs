@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Given;
+use super::kept::Kept;
 use crate::contract::error::{ExecutorGone, JoinError};
 use crate::contract::rt::{AnyBackend, Spawner};
-use crate::track::context;
 use crate::track::node::Node;
 use crate::track::table::{TaskRef, flag};
 
@@ -20,11 +20,13 @@ use crate::track::table::{TaskRef, flag};
 /// itself to be cancelled by the stop, the await stays pending instead: in a task that has been told
 /// and never asked about the stop, or that is marked to be cancelled. So
 /// `spawn(work()).await.unwrap()` does not turn an orderly stop into a panic, and code after the
-/// await does not run on what never came. The error is kept for whoever awaits the handle next.
+/// await does not run on what never came. The error is kept for whoever awaits the handle next. Should
+/// the task ask about the stop meanwhile, or a section of it come to hold it, the await goes on and
+/// returns the error.
 ///
 /// It is returned wherever somebody is left to handle it: in a task that asked about the stop, in
-/// shielded work, jobs, hooks, cleanups and destructors, in a task that a shield holds, and outside
-/// of tasks. What [`abort`](JoinHandle::abort) cancelled is always returned.
+/// shielded work, jobs, hooks, cleanups and destructors, in a task that a shield holds, in a task of
+/// another program, and outside of tasks. What [`abort`](JoinHandle::abort) cancelled is always returned.
 ///
 /// # Cancel safety
 ///
@@ -34,12 +36,12 @@ pub struct JoinHandle<T: Send + 'static, B: Spawner = AnyBackend> {
 }
 
 impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
-    pub(super) fn of(task: TaskRef, handle: B::Handle<Given<T>>) -> JoinHandle<T, B> {
-        JoinHandle { join: Join::of(task, handle) }
+    pub(super) fn of(node: &Node, task: TaskRef, handle: B::Handle<Given<T>>) -> JoinHandle<T, B> {
+        JoinHandle { join: Join::of(node, task, handle) }
     }
 
-    pub(super) fn refused(refusal: JoinError) -> JoinHandle<T, B> {
-        JoinHandle { join: Join::refused(refusal) }
+    pub(super) fn refused(node: &Node, refusal: JoinError) -> JoinHandle<T, B> {
+        JoinHandle { join: Join::refused(node, refusal) }
     }
 
     /// Asks the task to end: it is dropped at its next yield, once no shield holds it.
@@ -80,21 +82,24 @@ enum State<H> {
     Spawned {
         handle: H,
         task: TaskRef,
+        program: u32,
         joining: bool,
     },
-    /// There never was a task, or it is over and its error was kept.
-    Failed(JoinError),
+    /// There never was a task.
+    Refused(JoinError, u32),
+    /// It is over, and its error was kept from code that is over too.
+    Kept(Box<Kept>),
     /// Its result was taken.
     Over,
 }
 
 impl<H> Join<H> {
-    pub(super) fn of(task: TaskRef, handle: H) -> Join<H> {
-        Join { state: State::Spawned { handle, task, joining: false } }
+    pub(super) fn of(node: &Node, task: TaskRef, handle: H) -> Join<H> {
+        Join { state: State::Spawned { handle, task, program: node.program, joining: false } }
     }
 
-    pub(super) fn refused(refusal: JoinError) -> Join<H> {
-        Join { state: State::Failed(refusal) }
+    pub(super) fn refused(node: &Node, refusal: JoinError) -> Join<H> {
+        Join { state: State::Refused(refusal, node.program) }
     }
 
     pub(super) fn abort(&self) {
@@ -113,39 +118,58 @@ impl<H> Join<H> {
     where
         H: Future<Output = Result<Given<T>, ExecutorGone>> + Unpin,
     {
-        let result = match &mut self.state {
-            State::Spawned { handle, task, joining } => match Pin::new(handle).poll(cx) {
-                Poll::Ready(Ok(given)) => given.take(),
-                Poll::Ready(Err(_)) => Err(JoinError::executor_gone()),
+        let (result, program) = match &mut self.state {
+            State::Spawned { handle, task, program, joining } => match Pin::new(handle).poll(cx) {
+                Poll::Ready(Ok(given)) => (given.take(), *program),
+                Poll::Ready(Err(_)) => (Err(JoinError::executor_gone()), *program),
                 Poll::Pending => {
                     // An executor may never resolve the handle of a task that it cannot drop.
                     *joining = true;
                     if task.store_join_waker(cx.waker().clone()) {
                         return Poll::Pending;
                     }
-                    Err(JoinError::abandoned())
+                    (Err(JoinError::abandoned()), *program)
                 }
             },
-            // Fused: awaited again it stays pending.
-            State::Over => return Poll::Pending,
-            kept @ State::Failed(_) => match std::mem::replace(kept, State::Over) {
-                State::Failed(error) => Err(error),
-                _ => return Poll::Pending,
-            },
+            _ => return self.poll_error(cx),
         };
-        if let Err(error) = result {
-            // What is over does not come back: nobody is left to whom this would be news.
-            let over = error.is_by_stop() && context::is_over();
-            if over {
-                self.state = State::Failed(error);
-                return Poll::Pending;
-            }
-            self.state = State::Over;
-            return Poll::Ready(Err(error));
-        }
         // The task is over, or at its end, and its waker gone with its entry.
         self.state = State::Over;
-        Poll::Ready(result)
+        match result {
+            Err(error) if error.is_by_stop() => self.give(error, program, cx),
+            result => Poll::Ready(result),
+        }
+    }
+
+    /// Where there is nothing to poll any more.
+    #[cold]
+    fn poll_error<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Refused(error, program) => self.give(error, program, cx),
+            State::Kept(kept) => match kept.into_error() {
+                Some((error, program)) => self.give(error, program, cx),
+                None => Poll::Pending,
+            },
+            // Fused: awaited again it stays pending.
+            _ => Poll::Pending,
+        }
+    }
+
+    /// What is over does not come back: nobody is left to whom the stop's error would be news.
+    #[cold]
+    fn give<T>(
+        &mut self,
+        error: JoinError,
+        program: u32,
+        cx: &Context<'_>,
+    ) -> Poll<Result<T, JoinError>> {
+        match Kept::keep(error, program, cx) {
+            Ok(kept) => {
+                self.state = State::Kept(Box::new(kept));
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 }
 

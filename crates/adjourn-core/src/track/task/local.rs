@@ -11,7 +11,7 @@ use super::{Given, Task, Tracked};
 use crate::contract::error::JoinError;
 use crate::contract::report::TaskKind;
 use crate::contract::rt::SpawnLocal;
-use crate::track::node::Spawn;
+use crate::track::node::{Node, Spawn};
 use crate::track::scope::Scope;
 use crate::track::stop::StopToken;
 use crate::track::table::TaskRef;
@@ -136,12 +136,14 @@ where
     F::Output: 'static,
 {
     if !scope.backend().is_here() {
-        return LocalJoinHandle::refused(JoinError::off_thread());
+        return LocalJoinHandle::refused(scope.node(), JoinError::off_thread());
     }
-    match scope.node().register(spawn) {
-        None => LocalJoinHandle::refused(JoinError::refused()),
+    let node = scope.node();
+    match node.register(spawn) {
+        None => LocalJoinHandle::refused(node, JoinError::refused()),
         Some(task) => {
-            LocalJoinHandle::of(task, scope.backend().spawn_local(Tracked::new(task, future)))
+            let future = Tracked::new(task, future);
+            LocalJoinHandle::of(node, task, scope.backend().spawn_local(future))
         }
     }
 }
@@ -155,12 +157,12 @@ pub struct LocalJoinHandle<T: 'static, B: SpawnLocal> {
 }
 
 impl<T: 'static, B: SpawnLocal> LocalJoinHandle<T, B> {
-    fn of(task: TaskRef, handle: B::LocalHandle<Given<T>>) -> LocalJoinHandle<T, B> {
-        LocalJoinHandle { join: Join::of(task, handle) }
+    fn of(node: &Node, task: TaskRef, handle: B::LocalHandle<Given<T>>) -> LocalJoinHandle<T, B> {
+        LocalJoinHandle { join: Join::of(node, task, handle) }
     }
 
-    fn refused(refusal: JoinError) -> LocalJoinHandle<T, B> {
-        LocalJoinHandle { join: Join::refused(refusal) }
+    fn refused(node: &Node, refusal: JoinError) -> LocalJoinHandle<T, B> {
+        LocalJoinHandle { join: Join::refused(node, refusal) }
     }
 
     /// Asks the task to end: [`JoinHandle::abort`](crate::JoinHandle::abort). It is dropped on its

@@ -124,7 +124,7 @@ where
     if let Some((task, node)) =
         context::own_place().and_then(|(_, own)| own.insert_beside(&mut spawn))
     {
-        return JoinHandle::of(task, node.backend.spawn(Tracked::new(task, future)));
+        return JoinHandle::of(&node, task, node.backend.spawn(Tracked::new(task, future)));
     }
     let node = current();
     start(&node, &node.backend, spawn, future)
