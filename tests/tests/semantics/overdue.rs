@@ -3,8 +3,8 @@
 use std::future::pending;
 
 use adjourn::{
-    Exit, FailureKind, FutureExt, OverdueTask, StopToken, StragglerState, TaskKind, scope, spawn,
-    task,
+    Exit, FailureKind, FutureExt, Outcome, OverdueTask, Phase, Scope, StopToken, StragglerState,
+    TaskKind, scope, shield, spawn, task,
 };
 
 use crate::harness::*;
@@ -18,6 +18,9 @@ scenarios![
     an_on_stop_hook_is_overdue,
     an_on_stopped_hook_is_overdue,
     a_nursery_is_overdue_with_its_task,
+    work_that_returns_in_a_shield_past_its_limit_was_not_cut_off,
+    work_that_goes_on_after_its_shield_was_cut_off,
+    a_scope_that_is_stopped_alone_takes_back_what_was_not_cut_off,
     overdue_work_may_be_named_only,
     a_scope_that_is_stopped_alone_isolates_its_overdue_work,
     a_scope_that_is_stopped_alone_isolates_its_stragglers,
@@ -195,6 +198,67 @@ fn a_nursery_is_overdue_with_its_task(config: Config) {
     });
     exits(&exit, 124);
     assert_eq!(name_of(&only(&exit).task.task), "t");
+}
+
+/// Told to finish, and past its limit inside a shield.
+async fn late_in_a_shield(stop: StopToken) {
+    stop.requested().await;
+    shield(until_cancelling()).await;
+}
+
+fn work_that_returns_in_a_shield_past_its_limit_was_not_cut_off(config: Config) {
+    let program = Program::new(config).drain_limit(millis(50));
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        task("beside").spawn(pending::<()>());
+        task("late").spawn_graceful(late_in_a_shield);
+        stopper.stop();
+        pending::<()>().await;
+    });
+    clean(&exit);
+    let report = exit.report();
+    assert!(report.overdue_sites.is_empty() && report.beside_overdue.is_empty(), "{report}");
+    assert!(report.beside_overdue_sites.is_empty(), "{report}");
+    let late = report.tasks.iter().find(|task| name_of(&task.task) == "late").unwrap();
+    assert_eq!(late.outcome, Outcome::Finished);
+    let limit = report.phases[1].limit.expect("the drain limit");
+    assert!(late.ended >= limit, "it was past its limit: {report}");
+}
+
+fn work_that_goes_on_after_its_shield_was_cut_off(config: Config) {
+    let program = Program::new(config).drain_limit(millis(50));
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        task("beside").spawn(pending::<()>());
+        task("late").spawn_graceful(late_in_a_shield);
+        task("later").spawn_graceful(|stop| async move {
+            late_in_a_shield(stop).await;
+            yields(1).await;
+        });
+        stopper.stop();
+        pending::<()>().await;
+    });
+    exits(&exit, 124);
+    assert_eq!(name_of(&only(&exit).task.task), "later");
+    let report = exit.report();
+    let sites: Vec<_> = report.overdue_sites.iter().map(|site| site.count).collect();
+    assert_eq!(sites, [1], "{report}");
+    let beside = report.beside_overdue.iter().any(|plain| name_of(&plain.task) == "beside");
+    assert!(beside, "it may have waited for that: {report}");
+}
+
+fn a_scope_that_is_stopped_alone_takes_back_what_was_not_cut_off(config: Config) {
+    let exit = Program::new(config).drain_limit(millis(50)).run(async {
+        let jobs = scope("jobs");
+        let late = jobs.task("late").spawn_graceful(|stop| async move {
+            stop.requested().await;
+            shield(until_cancelling()).await;
+            Scope::current().phase()
+        });
+        jobs.stop().await.unwrap();
+        assert_eq!(late.await.unwrap(), Phase::Cancelling, "it was past its limit");
+    });
+    clean(&exit);
 }
 
 fn overdue_work_may_be_named_only(config: Config) {

@@ -276,6 +276,9 @@ pub struct Site {
 
 /// Graceful work that was still alive at its drain limit. It is cancelled there: dropped at its next
 /// yield, or, where it is inside a shield, after that.
+///
+/// Work that was inside a shield or a poll at the limit, and then returned before it was dropped, was
+/// not cut off: it is no more in the report once it has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -373,7 +376,7 @@ pub struct Report {
     pub straggler_sites: Vec<Site>,
     /// How many stragglers more there were.
     pub stragglers_omitted: u64,
-    /// Graceful work that was still alive at its drain limit; the oldest 100.
+    /// Graceful work that was cut off at its drain limit; the oldest 100.
     pub overdue: Vec<OverdueTask>,
     /// All of it by the line that spawned it; at most 100 lines, the first of each scope.
     pub overdue_sites: Vec<Site>,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::Program;
+use crate::contract::error::Place;
 use crate::contract::report::{FailureKind, Outcome, Reason, TaskKind};
 use crate::phase::{Event, Phase, ScopeId};
 use crate::track::above::Above;
@@ -87,6 +88,10 @@ impl Above for Program {
 
     fn listed(&self, index: usize, outcome: Outcome) {
         self.listed(index, outcome);
+    }
+
+    fn not_overdue(&self, node: &Node, task: &TaskRef, place: Place, alone: bool) {
+        self.not_overdue(node, task.key(), place, alone);
     }
 
     fn failed(

@@ -2,16 +2,24 @@
 //!
 //! Only the program's own stop sets the exit code. What is cut off in a scope that was stopped alone
 //! before that is a failure that the program isolates: it goes on.
+//!
+//! Work that was past its drain limit, but in a shield or in a poll, may end by itself all the same. It
+//! was not cut off then: what the report says of it is taken back, and with it exit code 124.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Program;
+use super::state::State;
+use crate::contract::error::Place;
 use crate::contract::report::{
-    Failure, FailureKind, MOST_LISTED, OverdueTask, Report, Site, Straggler, TaskLabel,
+    Failure, FailureKind, MOST_LISTED, OverdueTask, Report, Site, Straggler, TaskLabel, bound,
 };
 use crate::phase::Phase;
+use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::node::{Alive, Late, Node};
+use crate::track::table::TaskKey;
 use crate::track::wakes::WakerId;
 
 impl Program {
@@ -19,78 +27,161 @@ impl Program {
     pub(crate) fn add_stragglers(&self, alive: Alive) {
         let (stragglers, omitted, sites) = alive.stragglers();
         let told = stragglers.clone();
-        if self.is_isolated() {
-            let lines = stragglers.iter().map(|straggler| format!("{straggler}, at the cut-off"));
-            self.isolate(lines.collect(), omitted);
+        let now = self.now();
+        let mut state = self.lock();
+        if state.is_isolated() {
+            let line = |straggler: &Straggler| format!("{straggler}, at the cut-off");
+            state.isolate(now, stragglers.iter().map(line).collect(), Vec::new(), omitted);
         } else {
-            self.lock().report.add_stragglers(stragglers, omitted, sites);
+            state.report.add_stragglers(stragglers, omitted, sites);
         }
+        drop(state);
         told.iter().for_each(super::log::straggler);
     }
 
     /// Notes the graceful work that is about to be cancelled at the drain limit of a scope, if there is
     /// any, and for what it was waiting. What is cut off altogether is a straggler instead. Others are
     /// yet to be told of what it returns: what they do may block.
+    ///
+    /// The program's lock is held all the while: work that ends by itself meanwhile takes back what the
+    /// report says by then.
     pub(crate) fn note_overdue(&self, node: &Arc<Node>) -> Vec<OverdueTask> {
+        if node.graceful.load(SeqCst) == 0 {
+            return Vec::new(); // mostly
+        }
         let now = self.now();
-        let Some(Late { graceful, plain }) = node.late(now) else { return Vec::new() };
-        let state = self.lock();
+        let mut state = self.lock();
         let limit = state.machine.drain_limit(node.id);
         let cut = state.machine.is_cut_off(node.id);
-        drop(state);
         let Some(limit) = limit.filter(|_| !cut) else { return Vec::new() };
-        let awaited = self.awaited_by(&graceful.listed);
+        let alone = state.is_isolated();
+        let Some(Late { graceful, plain }) = node.late(now, alone) else { return Vec::new() };
+        let awaited = state.awaited_by(&graceful.listed);
         let Alive { listed, omitted, sites } = graceful;
-        let work = listed.into_iter().zip(awaited).map(|((task, _), waiting_for)| OverdueTask {
+        let keys = listed.iter().map(|(.., key)| *key).collect();
+        let work = listed.into_iter().zip(awaited).map(|((task, ..), waiting_for)| OverdueTask {
             task,
             limit,
             waiting_for,
         });
         let work: Vec<_> = work.collect();
-        if self.is_isolated() {
-            let lines = work.iter().map(|overdue| format!("{overdue}, at its drain limit"));
-            self.isolate(lines.collect(), omitted);
+        if alone {
+            let line = |overdue: &OverdueTask| format!("{overdue}, at its drain limit");
+            state.isolate(now, work.iter().map(line).collect(), keys, omitted);
         } else {
-            let mut state = self.lock();
-            state.report.add_overdue(work.clone(), omitted, sites);
+            state.add_overdue(work.clone(), keys, omitted, sites);
             state.report.add_beside(plain);
         }
         work
     }
 
+    /// A task that the report has as overdue has ended by itself: it was not cut off.
+    pub(super) fn not_overdue(&self, node: &Node, task: TaskKey, place: Place, alone: bool) {
+        let mut state = self.lock();
+        if alone {
+            state.take_back_isolated(task);
+        } else {
+            let scope = bound::cut(&node.path(), bound::PATH).into_owned();
+            state.take_back_overdue(task, &scope, &place.to_string());
+        }
+    }
+}
+
+impl State {
     /// Whether what is cut off now belongs to the stop of a scope alone.
     fn is_isolated(&self) -> bool {
-        let state = self.lock();
-        let running = state.machine.phase(state.machine.root()) == Phase::Running;
-        running && !state.machine.is_stopping()
+        let running = self.machine.phase(self.machine.root()) == Phase::Running;
+        running && !self.machine.is_stopping()
     }
 
-    fn isolate(&self, lines: Vec<String>, omitted: u64) {
-        let at = self.now();
+    /// Notes what was cut off as failures; with its tasks, where they may have to be taken back.
+    fn isolate(&mut self, at: Duration, lines: Vec<String>, tasks: Vec<TaskKey>, omitted: u64) {
         let kind = FailureKind::CutOff;
-        let mut state = self.lock();
+        let mut tasks = tasks.into_iter();
         for origin in lines {
             let failure =
                 Failure { at, kind, origin, messages: Vec::new(), fatal: false }.bounded();
-            state.report.add_failure(failure);
+            let task = tasks.next().filter(|_| self.report.failures.len() < MOST_LISTED);
+            if let Some(task) = task {
+                self.isolated.push((task, failure.origin.clone()));
+            }
+            self.report.add_failure(failure);
         }
-        state.report.failures_omitted += omitted;
+        self.report.failures_omitted += omitted;
+    }
+
+    fn take_back_isolated(&mut self, task: TaskKey) {
+        let report = &mut self.report;
+        let Some(at) = self.isolated.iter().position(|(isolated, _)| *isolated == task) else {
+            report.failures_omitted = report.failures_omitted.saturating_sub(1);
+            return;
+        };
+        let (_, origin) = self.isolated.swap_remove(at);
+        let is_it =
+            |failure: &Failure| failure.kind == FailureKind::CutOff && failure.origin == origin;
+        if let Some(at) = report.failures.iter().position(is_it) {
+            report.failures.remove(at);
+        }
+    }
+
+    fn add_overdue(
+        &mut self,
+        overdue: Vec<OverdueTask>,
+        tasks: Vec<TaskKey>,
+        omitted: u64,
+        sites: Vec<Site>,
+    ) {
+        let report = &mut self.report;
+        let before = mem::take(&mut self.overdue);
+        let mut list: Vec<_> = mem::take(&mut report.overdue).into_iter().zip(before).collect();
+        let more = overdue.into_iter().zip(tasks).collect();
+        report.overdue_omitted += omitted + add(&mut list, more, |(work, _)| work.task.age);
+        (report.overdue, self.overdue) = list.into_iter().unzip();
+        add_sites(&mut report.overdue_sites, sites);
+    }
+
+    /// Takes back one that was added, of this scope and line.
+    fn take_back_overdue(&mut self, task: TaskKey, scope: &str, spawned_at: &str) {
+        let report = &mut self.report;
+        match self.overdue.iter().position(|overdue| *overdue == task) {
+            Some(at) => _ = (self.overdue.remove(at), report.overdue.remove(at)),
+            None => report.overdue_omitted = report.overdue_omitted.saturating_sub(1),
+        }
+        let is_of = |site: &Site| (&*site.scope, &*site.spawned_at) == (scope, spawned_at);
+        if let Some(at) = report.overdue_sites.iter().position(is_of) {
+            let site = &mut report.overdue_sites[at];
+            site.count = site.count.saturating_sub(1);
+            // The oldest of all are listed. Where none of this line is, all that is known of the
+            // others is that they are no older.
+            let of_it =
+                report.overdue.iter().map(|work| &work.task).filter(|work| {
+                    (&*work.task.scope, &*work.task.spawned_at) == (scope, spawned_at)
+                });
+            site.oldest = of_it.map(|work| work.age).max().unwrap_or(site.oldest);
+            if site.count == 0 {
+                report.overdue_sites.remove(at);
+            }
+        }
+        if report.overdue.is_empty() && report.overdue_omitted == 0 {
+            (report.beside_overdue, report.beside_overdue_sites) = (Vec::new(), Vec::new());
+            report.beside_overdue_omitted = 0;
+        }
     }
 
     /// Returns for each task the one whose handle it awaits with its own waker, if there is one.
-    fn awaited_by(&self, tasks: &[(Straggler, WakerId)]) -> Vec<Option<TaskLabel>> {
+    fn awaited_by(&self, tasks: &[(Straggler, WakerId, TaskKey)]) -> Vec<Option<TaskLabel>> {
         let mut awaited = vec![None; tasks.len()];
         // No more than the report has room for: many scopes, each with overdue work, would look at all
         // the others.
-        let room = MOST_LISTED.saturating_sub(self.lock().report.overdue.len());
+        let room = MOST_LISTED.saturating_sub(self.report.overdue.len());
         let tasks = &tasks[..tasks.len().min(room)];
         if tasks.is_empty() {
             return awaited;
         }
-        for node in self.nodes() {
+        for node in self.nodes.iter().flatten() {
             node.each_awaited(|waits, label| {
                 for (place, _) in
-                    awaited.iter_mut().zip(tasks).filter(|(_, (_, own))| *own == waits)
+                    awaited.iter_mut().zip(tasks).filter(|(_, (_, own, _))| *own == waits)
                 {
                     place.get_or_insert_with(label);
                 }
@@ -110,11 +201,6 @@ impl Report {
     ) {
         self.stragglers_omitted += omitted + add(&mut self.stragglers, stragglers, |task| task.age);
         add_sites(&mut self.straggler_sites, sites);
-    }
-
-    fn add_overdue(&mut self, overdue: Vec<OverdueTask>, omitted: u64, sites: Vec<Site>) {
-        self.overdue_omitted += omitted + add(&mut self.overdue, overdue, |work| work.task.age);
-        add_sites(&mut self.overdue_sites, sites);
     }
 
     fn add_beside(&mut self, plain: Alive) {
@@ -156,5 +242,106 @@ fn add_sites(list: &mut Vec<Site>, more: Vec<Site>) {
             None if list.len() < MOST_LISTED => list.push(site),
             None => {}
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::panic::Location;
+
+    use super::*;
+    use crate::contract::report::{Outcome, Reason, TaskKind};
+    use crate::phase::Event;
+    use crate::program::driver::perform;
+    use crate::tests::nowhere::program;
+    use crate::track::node::Spawn;
+    use crate::track::table::TaskRef;
+
+    /// Graceful tasks of two lines, and one plain task beside them, told to stop.
+    fn told(alone: bool) -> (Arc<Program>, Arc<Node>, [Vec<TaskRef>; 2], TaskRef) {
+        let program = program(false);
+        let node = program.open(&program.root(), "scope".into(), &[]);
+        let spawn = |kind, place| node.register(Spawn::new(kind, place)).unwrap();
+        let [one, other] = [Location::caller(), line_of_the_other()];
+        let first = (0..150).map(|_| spawn(TaskKind::Graceful, one)).collect();
+        let second = (0..7).map(|_| spawn(TaskKind::Graceful, other)).collect();
+        let plain = spawn(TaskKind::Plain, one);
+        if alone {
+            program.event(Event::Stop(node.id));
+        } else {
+            program.stop(Reason::Requested(None));
+        }
+        program.drive(perform);
+        (program, node, [first, second], plain)
+    }
+
+    fn line_of_the_other() -> &'static Location<'static> {
+        Location::caller()
+    }
+
+    fn end(program: &Program, tasks: impl IntoIterator<Item = TaskRef>) {
+        _ = program.conclude();
+        tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
+    }
+
+    #[test]
+    fn what_returns_after_its_limit_is_taken_back_from_list_and_counts() {
+        let (program, node, [mut first, mut second], plain) = told(false);
+        assert_eq!(program.note_overdue(&node).len(), MOST_LISTED);
+        node.cancel();
+        let counts = || {
+            let report = &program.lock().report;
+            let mut sites: Vec<_> = report.overdue_sites.iter().map(|site| site.count).collect();
+            sites.sort_unstable(); // their order is that of addresses
+            let beside = report.beside_overdue.len() + report.beside_overdue_sites.len();
+            (report.overdue.len() as u64 + report.overdue_omitted, sites, beside)
+        };
+        assert_eq!(counts(), (157, vec![7, 150], 2));
+        // From both ends: listed ones and others.
+        for at in [0, 0, 140, 140] {
+            Node::deregister(first.remove(at), Outcome::Finished);
+        }
+        assert_eq!(counts(), (153, vec![7, 146], 2));
+        // Cut off, and panicked: it stays.
+        Node::deregister(first.remove(0), Outcome::Cancelled);
+        Node::deregister(second.remove(0), Outcome::Panicked);
+        assert_eq!(counts(), (153, vec![7, 146], 2));
+        assert_eq!(program.lock().report.exit_code(), 124);
+        second.drain(..).for_each(|task| Node::deregister(task, Outcome::Finished));
+        assert_eq!(counts(), (147, vec![1, 146], 2));
+        end(&program, first.into_iter().chain([plain]));
+    }
+
+    #[test]
+    fn nothing_was_overdue_where_all_of_it_returns() {
+        for alone in [false, true] {
+            let (program, node, [first, second], plain) = told(alone);
+            program.note_overdue(&node);
+            node.cancel();
+            let tasks = program.lock().report.tasks.len();
+            assert!(!program.lock().report.is_clean());
+            first.into_iter().chain(second).for_each(|task| {
+                Node::deregister(task, Outcome::Finished);
+            });
+            let report = program.lock().report.clone();
+            assert!(report.is_clean() && report.failures_omitted == 0, "alone: {alone}: {report}");
+            assert!(report.beside_overdue.is_empty() && report.overdue_sites.is_empty());
+            assert_eq!(report.tasks.len(), tasks);
+            assert!(program.lock().isolated.is_empty());
+            end(&program, [plain]);
+        }
+    }
+
+    #[test]
+    fn what_ends_before_its_limit_takes_nothing_back() {
+        let (program, node, [mut first, second], plain) = told(false);
+        let early = first.remove(0);
+        Node::deregister(early, Outcome::Finished);
+        program.note_overdue(&node);
+        let report = || program.lock().report.overdue_sites.iter().map(|site| site.count).sum();
+        assert_eq!((report(), program.lock().report.is_clean()), (156_u64, false));
+        Node::deregister(plain, Outcome::Finished);
+        assert_eq!(report(), 156);
+        end(&program, first.into_iter().chain(second));
     }
 }

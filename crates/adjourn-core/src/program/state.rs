@@ -15,6 +15,7 @@ use crate::contract::report::{PhaseSpan, Report, Totals};
 use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
 use crate::track::node::Node;
+use crate::track::table::TaskKey;
 use crate::track::wakes::Wakes;
 
 /// What a [`Program`](super::Program)'s lock guards.
@@ -35,6 +36,11 @@ pub(crate) struct State {
     pub(crate) report: Report,
     /// Who is told of what happens.
     pub(super) feed: Feed,
+    /// Which tasks the report's overdue work is, in its order.
+    pub(super) overdue: Vec<TaskKey>,
+    /// Which failures of the report are overdue work of a scope that was stopped alone, and what they
+    /// say.
+    pub(super) isolated: Vec<(TaskKey, String)>,
     /// Signals for the user's own handler, and how often each came in a row.
     pub(super) handed_over: VecDeque<(Signal, u64)>,
     pub(super) armed: bool,
@@ -57,6 +63,8 @@ impl State {
             hooks: Slab::new(),
             report,
             feed: Feed::default(),
+            overdue: Vec::new(),
+            isolated: Vec::new(),
             handed_over: VecDeque::new(),
             armed: false,
             hurried: false,

@@ -33,7 +33,11 @@ fn straggler() -> Straggler {
 }
 
 fn alive(listed: usize, omitted: u64) -> Alive {
-    Alive { listed: vec![(straggler(), WakerId::NONE); listed], omitted, ..Alive::default() }
+    Alive {
+        listed: vec![(straggler(), WakerId::NONE, (0, 0)); listed],
+        omitted,
+        ..Alive::default()
+    }
 }
 
 /// No two SIGINT are the same keystroke.
@@ -582,7 +586,7 @@ fn the_oldest_of_many_are_listed_and_all_are_counted_by_their_line() {
     let secs = Duration::from_secs;
     for scope in 0..3_u64 {
         let mut alive = alive(MOST_LISTED - 1, 10);
-        for (age, (task, _)) in (0_u64..).zip(&mut alive.listed) {
+        for (age, (task, ..)) in (0_u64..).zip(&mut alive.listed) {
             task.age = Some(secs(age * 3 + scope));
         }
         let site = |place: &str| Site {
@@ -617,7 +621,7 @@ fn the_oldest_tasks_of_a_scope_are_listed_one_by_one() {
         _ = Node::store_waker(task, Waker::noop().clone(), true);
     }
     let alive = root.lock().survey(&root, program.now(), |_| true);
-    let polled = alive.listed.iter().filter(|(task, _)| task.age.is_some()).count();
+    let polled = alive.listed.iter().filter(|(task, ..)| task.age.is_some()).count();
     assert_eq!((alive.listed.len(), polled, alive.omitted), (MOST_LISTED, 50, 150));
     assert_eq!(alive.sites.iter().map(|site| site.count).collect::<Vec<_>>(), [250]);
     tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Finished));

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::contract::error::Place;
 use crate::contract::report::{FailureKind, Outcome, Reason, TaskKind};
 use crate::phase::{Phase, ScopeId};
 use crate::sync::StaticUsize;
@@ -65,6 +66,9 @@ pub(crate) trait Above: Send + Sync {
 
     /// Tells how a task ended that was alive at the stop.
     fn listed(&self, index: usize, outcome: Outcome);
+    /// A graceful task of this scope and line that was noted as overdue has ended by itself; `alone`: the
+    /// scope was stopped alone when it was noted.
+    fn not_overdue(&self, node: &Node, task: &TaskRef, place: Place, alone: bool);
     /// Records a failure, of this task where it is known. `stops` asks for the program's stop too.
     fn failed(
         &self,

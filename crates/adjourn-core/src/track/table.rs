@@ -258,9 +258,7 @@ impl Slots {
         if spawn.name.is_some() {
             entry.name = spawn.name.take();
         }
-        entry.place = Some(spawn.place);
-        (entry.kind, entry.background) = (spawn.kind, spawn.background);
-        (entry.born_low, entry.born_high) = (0, 0);
+        entry.begin(spawn.kind, spawn.place, spawn.background);
         let mark = &chunk.marks[slot as usize];
         let serial = Word(mark.0.load(Relaxed)).serial();
         let flags = match spawn.kind {

@@ -13,15 +13,15 @@ use crate::contract::report::{
 };
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::context;
-use crate::track::table::{Entry, Slots, TaskRef, Word, flag};
+use crate::track::table::{Entry, Slots, TaskKey, TaskRef, Word, flag};
 use crate::track::wakes::WakerId;
 
 /// What of a scope is alive at a limit: the oldest tasks one by one, and all of them by the line that
 /// spawned them.
 #[derive(Default)]
 pub(crate) struct Alive {
-    /// With the waker that each is woken by.
-    pub(crate) listed: Vec<(Straggler, WakerId)>,
+    /// With the waker that each is woken by, and which task it is.
+    pub(crate) listed: Vec<(Straggler, WakerId, TaskKey)>,
     pub(crate) omitted: u64,
     pub(crate) sites: Vec<Site>,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Late {
 
 impl Alive {
     pub(crate) fn stragglers(self) -> (Vec<Straggler>, u64, Vec<Site>) {
-        let listed = self.listed.into_iter().map(|(straggler, _)| straggler).collect();
+        let listed = self.listed.into_iter().map(|(straggler, ..)| straggler).collect();
         (listed, self.omitted, self.sites)
     }
 }
@@ -72,15 +72,21 @@ impl Look {
 
 impl Node {
     /// Returns what is to be cancelled though it was told to finish, and what else is. `None` where
-    /// nothing was told so: of a scope whose graceful tasks are gone.
-    pub(crate) fn late(&self, now: Duration) -> Option<Late> {
+    /// nothing was told so: of a scope whose graceful tasks are gone. Each of the former is noted as
+    /// overdue: should it end by itself all the same, the program is told; `alone` is told with it.
+    pub(crate) fn late(&self, now: Duration, alone: bool) -> Option<Late> {
         if self.graceful.load(SeqCst) == 0 {
             return None;
         }
         let tasks = self.lock();
         let alive = |graceful: bool| {
-            tasks.survey(self, now, |word| {
+            let which = |word: Word| {
                 !word.has(flag::SHIELDED | flag::CANCEL) && word.has(flag::ASKED) == graceful
+            };
+            tasks.survey_noting(self, now, which, |entry| {
+                if graceful {
+                    entry.set_overdue(alone);
+                }
             })
         };
         Some(Late { graceful: alive(true), plain: alive(false) })
@@ -120,6 +126,17 @@ impl Node {
 impl Tasks {
     /// Returns the tasks that are alive, as far as `which` says.
     pub(crate) fn survey(&self, node: &Node, now: Duration, which: impl Fn(Word) -> bool) -> Alive {
+        self.survey_noting(node, now, which, |_| {})
+    }
+
+    /// The same; `note` is called for each that is counted, under the lock of its chunk.
+    fn survey_noting(
+        &self,
+        node: &Node,
+        now: Duration,
+        which: impl Fn(Word) -> bool,
+        note: impl Fn(&mut Entry),
+    ) -> Alive {
         let look = Look::new(node, now);
         let mut ages = Vec::new();
         let mut sites: BTreeMap<(usize, TaskKind), (Place, u64, Option<Duration>)> =
@@ -133,6 +150,7 @@ impl Tasks {
                 *count += 1;
                 *oldest = (*oldest).max(age);
                 ages.push(age);
+                note(slots.at(&task));
             }
             true
         });
@@ -151,7 +169,7 @@ impl Tasks {
             if fits && which(task.word()) {
                 as_old -= usize::from(age == eldest);
                 let straggler = look.describe(node, task, slots);
-                listed.push((straggler, slots.at(&task).waker_ids()[0]));
+                listed.push((straggler, slots.at(&task).waker_ids()[0], task.key()));
             }
             listed.len() < MOST_LISTED
         });

@@ -227,7 +227,12 @@ impl Node {
         let mut guard = chunk.lock();
         let slots = &mut *guard;
         let Some((word, entry)) = slots.entry(&task) else { return };
-        let (kind, background) = (entry.kind, entry.background);
+        if entry.is_overdue() && outcome == Outcome::Finished {
+            drop(guard);
+            Node::tell_not_overdue(&task);
+            return Node::deregister(task, outcome);
+        }
+        let (kind, background) = (entry.kind, entry.is_background());
         let removed = slots.remove(&task);
         let alone = chunk.is_empty(slots) || slots.was_full();
         let last = !background && slots.foreground == 1;
@@ -247,6 +252,20 @@ impl Node {
         let listed = node.lock().unlist(task);
         if let Some(index) = listed {
             node.above.listed(index, noted(outcome, task.word()));
+        }
+    }
+
+    /// Tells the report that a task was not cut off which it has as overdue, before it can be found to
+    /// have ended.
+    #[cold]
+    fn tell_not_overdue(task: &TaskRef) {
+        let mut slots = task.chunk().lock();
+        let Some((_, entry)) = slots.entry(task) else { return };
+        let (place, alone) = (entry.place(), entry.take_overdue());
+        let node = slots.node.clone();
+        drop(slots);
+        if let (Some(node), Some(alone)) = (node, alone) {
+            node.above.not_overdue(&node, task, place, alone);
         }
     }
 

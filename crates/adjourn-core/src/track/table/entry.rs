@@ -25,8 +25,15 @@ pub(crate) struct Entry {
     pub(super) born_low: u32,
     pub(super) born_high: u16,
     pub(crate) kind: TaskKind,
-    pub(crate) background: bool,
+    bits: u8,
 }
+
+/// The program does not stay alive for it.
+const BACKGROUND: u8 = 1;
+/// It was alive at its drain limit.
+const OVERDUE: u8 = 2;
+/// Its scope was stopped alone then.
+const ALONE: u8 = 4;
 
 /// What was in a slot that was freed: to be dropped outside the lock.
 pub(crate) struct Removed {
@@ -43,8 +50,36 @@ impl Entry {
         born_low: 0,
         born_high: 0,
         kind: TaskKind::Plain,
-        background: false,
+        bits: 0,
     };
+
+    /// Begins the life of a task.
+    #[inline]
+    pub(super) fn begin(&mut self, kind: TaskKind, place: Place, background: bool) {
+        self.place = Some(place);
+        (self.kind, self.bits) = (kind, if background { BACKGROUND } else { 0 });
+        (self.born_low, self.born_high) = (0, 0);
+    }
+
+    pub(crate) fn is_background(&self) -> bool {
+        self.bits & BACKGROUND != 0
+    }
+
+    /// Notes that the task is told of as overdue; `alone`: in a scope that was stopped alone.
+    pub(crate) fn set_overdue(&mut self, alone: bool) {
+        self.bits |= OVERDUE | if alone { ALONE } else { 0 };
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.bits & OVERDUE != 0
+    }
+
+    /// Takes that note back; returns whether its scope was stopped alone, if there was one.
+    pub(crate) fn take_overdue(&mut self) -> Option<bool> {
+        let alone = self.is_overdue().then_some(self.bits & ALONE != 0);
+        self.bits &= BACKGROUND;
+        alone
+    }
 
     pub(super) fn set_born(&mut self, now: Duration) {
         if self.born().is_none() {
@@ -84,6 +119,22 @@ const _: () = assert!(size_of::<Entry>() + size_of::<Mark>() <= 64);
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_that_is_used_again_has_nothing_of_the_task_before() {
+        let mut entry = Entry::VACANT;
+        for (background, alone) in [(true, true), (false, true), (true, false), (false, false)] {
+            entry.begin(TaskKind::Graceful, std::panic::Location::caller(), background);
+            assert_eq!((entry.is_background(), entry.is_overdue()), (background, false));
+            entry.set_overdue(alone);
+            entry.set_born(Duration::from_secs(1));
+            assert_eq!(entry.take_overdue(), Some(alone));
+            assert_eq!((entry.is_background(), entry.take_overdue()), (background, None));
+            entry.set_overdue(alone);
+        }
+        entry.begin(TaskKind::Plain, std::panic::Location::caller(), false);
+        assert_eq!((entry.is_overdue(), entry.born()), (false, None));
+    }
 
     #[test]
     fn an_entry_keeps_the_first_time_that_it_is_told() {
