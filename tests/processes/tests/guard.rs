@@ -44,6 +44,9 @@ fn busy() -> MutexGuard<'static, ()> {
 fn a_start_that_blocks_ends_by_the_deadline(backend: &str) {
     let ended = start(backend, "building", &[]).until("building").send(SIGTERM).end();
     in_time(&ended).code(124).complained("still being built").complained("SIGTERM");
+    // What the handler would make of it nobody knows, as there is no program yet.
+    let ended = start(backend, "building-reaction", &[]).until("building").send(SIGTERM).end();
+    in_time(&ended).code(124).complained("still being built").complained("first cause: SIGTERM");
 }
 
 fn a_start_that_blocks_is_forced_by_a_second_sigint(backend: &str) {
@@ -57,6 +60,16 @@ fn a_stop_during_the_start_is_not_lost(backend: &str) {
     let ended = building.send(SIGTERM).pause(Duration::from_millis(100)).enter("go").end();
     in_time(&ended).code(0);
     assert_eq!(ended.err, "", "it ends in order");
+}
+
+fn a_signal_during_the_start_is_the_reactions_once_there_is_one(backend: &str) {
+    let building = start(backend, "building-slowly-reaction", &["3000"]).until("building");
+    let serving = building.send(SIGTERM).pause(Duration::from_millis(100)).enter("go");
+    // Far past the deadline that the start had.
+    let serving = serving.until("heard SIGTERM").pause(Duration::from_secs(4));
+    let ended = serving.send(SIGINT).end();
+    in_time(&ended).code(0).said("ready").said("heard SIGINT");
+    assert_eq!(ended.err, "", "the handler had passed over the first");
 }
 
 fn a_start_that_panics_is_an_error_with_the_cause(backend: &str) {
@@ -269,6 +282,7 @@ on_every_backend! {
     a_start_that_blocks_ends_by_the_deadline
     a_start_that_blocks_is_forced_by_a_second_sigint
     a_stop_during_the_start_is_not_lost
+    a_signal_during_the_start_is_the_reactions_once_there_is_one
     a_start_that_panics_is_an_error_with_the_cause
     a_signal_that_the_parent_blocked_is_heard
     reactions_run_with_every_worker_stuck

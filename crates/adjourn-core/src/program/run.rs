@@ -238,6 +238,9 @@ impl<E> Runner<E> {
     ///
     /// A second SIGINT still forces the end during a stop, and when an earlier one has waited for its
     /// reaction for 250 ms. A handler that panics stops the program: exit code 101.
+    ///
+    /// What comes while the executor is built waits for the program. Should the build outlast it by the
+    /// timeout, the process is ended: exit code 124.
     pub fn on_signal(
         mut self,
         handler: impl FnMut(Signal, &Stopper) + Send + 'static,

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use adjourn::rt::{Executor, Threads};
-use adjourn::{Exit, Reraise, Scope, Signal, Stopper, spawn, spawn_blocking, spawn_shielded};
+use adjourn::{
+    Exit, Reraise, Scope, Signal, StartError, Stopper, spawn, spawn_blocking, spawn_shielded,
+};
 use adjourn_core::Runner;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -35,6 +37,18 @@ async fn serve() {
     std::future::pending::<()>().await;
 }
 
+fn builds_for_ever<E>() -> Result<E, StartError> {
+    say("building");
+    block()
+}
+
+fn builds_when_told<E: Executor>(threads: &Threads) -> Result<E, StartError> {
+    say("building");
+    let mut line = String::new();
+    _ = std::io::stdin().read_line(&mut line);
+    E::build(threads)
+}
+
 fn main() -> Exit {
     let mut args = std::env::args().skip(1);
     let backend = args.next().expect("a backend");
@@ -59,21 +73,25 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
     let runner = runner.timeout(timeout);
     match scenario {
         // The start.
-        "building" => {
-            let build = |_: &Threads| {
-                say("building");
-                block()
-            };
-            runner.build_with(build).run(serve())
+        "building" => runner.build_with(|_: &Threads| builds_for_ever()).run(serve()),
+        "building-reaction" => {
+            let runner = runner.on_signal(|_, stopper: &Stopper| stopper.stop());
+            runner.build_with(|_: &Threads| builds_for_ever()).run(serve())
         }
         "building-slowly" => {
-            let build = |threads: &Threads| {
-                say("building");
-                let mut line = String::new();
-                _ = std::io::stdin().read_line(&mut line);
-                E::build(threads)
+            runner.build_with(|threads: &Threads| builds_when_told(threads)).run(serve())
+        }
+        "building-slowly-reaction" => {
+            let react = |signal: Signal, stopper: &Stopper| {
+                say(&format!("heard {signal}"));
+                if signal == Signal::INTERRUPT {
+                    stopper.stop();
+                }
             };
-            runner.build_with(build).run(serve())
+            runner
+                .on_signal(react)
+                .build_with(|threads: &Threads| builds_when_told(threads))
+                .run(serve())
         }
         "building-panics" => {
             runner.build_with(|_: &Threads| panic!("no threads left")).run(serve())

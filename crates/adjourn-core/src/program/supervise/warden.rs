@@ -111,7 +111,7 @@ fn end_process(watch: &Watch, mut inner: std::sync::MutexGuard<'_, Inner>) -> ! 
     let mut words = mem::take(&mut inner.last_words);
     let facts = Facts {
         stage: inner.stage,
-        cause: inner.cause,
+        cause: inner.first_cause(),
         forced: inner.forced.map(|(_, signal)| signal),
         signals: inner.signals,
         alive: inner.program.as_ref().and_then(|program| program.count_alive()),

@@ -110,6 +110,9 @@ pub(super) struct Inner {
     pub(super) armed: Option<Instant>,
     /// The signal that asked for it.
     pub(super) cause: Option<Signal>,
+    /// The first signal that came before the program was there, and when. What the user's handler will
+    /// make of it nobody knows yet; until somebody does, the deadline counts from it.
+    early: Option<(Instant, Signal)>,
     pub(super) forced: Option<(Instant, Option<Signal>)>,
     first_interrupt: Option<Duration>,
     /// Since when an interrupt waits for its reaction.
@@ -168,6 +171,7 @@ impl Watch {
                 stopping: false,
                 armed: None,
                 cause: None,
+                early: None,
                 forced: None,
                 first_interrupt: None,
                 unanswered: None,
@@ -449,6 +453,9 @@ impl Inner {
 
     /// Arms and forces. This is what comes first.
     fn act_on(&mut self, heard: Heard) {
+        if heard.fresh > 0 && self.stage == Stage::Starting {
+            self.early = self.early.or_else(|| Some((Instant::now(), heard.signal)));
+        }
         if heard.stops && self.armed.is_none() {
             (self.armed, self.cause) = (Some(Instant::now()), Some(heard.signal));
             self.stopping = true;
@@ -518,7 +525,7 @@ impl Inner {
     pub(super) fn note_pause(&mut self) {
         let now = Instant::now();
         let late = self.waits_for.map(|at| now.saturating_duration_since(at));
-        if let Some(late) = late.filter(|late| *late >= PAUSE && self.armed.is_some()) {
+        if let Some(late) = late.filter(|late| *late >= PAUSE && self.counts_from().is_some()) {
             self.paused = self.paused.saturating_add(late);
             (self.resumed, self.waits_for) = (Some(now), None);
         }
@@ -526,6 +533,18 @@ impl Inner {
 
     pub(super) fn has_heard(&self) -> bool {
         !self.heard.is_empty()
+    }
+
+    /// What the deadline counts from.
+    fn counts_from(&self) -> Option<Instant> {
+        let early = self.early.filter(|_| self.stage == Stage::Starting).map(|(at, _)| at);
+        [early, self.armed].into_iter().flatten().min()
+    }
+
+    /// The signal that the deadline counts from, if it was one.
+    pub(super) fn first_cause(&self) -> Option<Signal> {
+        let early = self.early.filter(|_| self.armed.is_none()).map(|(_, signal)| signal);
+        self.cause.or(early)
     }
 
     /// When the limits come that the program is told of.
@@ -536,7 +555,7 @@ impl Inner {
 
     /// When the process is ended, should `run` not have returned.
     pub(super) fn end(&self, limits: &Limits) -> Option<Instant> {
-        let [.., deadline] = self.limits(limits);
+        let deadline = self.counts_from().and_then(|from| from.checked_add(limits.deadline));
         let end = [deadline, self.forced.map(|(at, _)| at)].into_iter().flatten().min()?;
         // A process that was paused past it gets the same grace from when it goes on.
         let from = self.resumed.map_or(end, |resumed| end.max(resumed));
@@ -607,6 +626,27 @@ mod tests {
         assert!(!forces(&watch, 1_000), "the first was reacted to");
         assert!(!forces(&watch, 1_249), "the second has a while");
         assert!(forces(&watch, 1_250));
+    }
+
+    #[test]
+    fn a_signal_before_the_program_is_there_has_a_deadline_until_it_is() {
+        let watch = kept(true);
+        let before = Instant::now();
+        watch.hear(ms(0), Signal::TERMINATE, 1);
+        let end = |watch: &Watch| watch.lock().end(&limits());
+        let first = end(&watch).expect("the start must not hang for ever");
+        assert!(first >= before + limits().deadline + GRACE);
+        watch.hear(ms(1), Signal::HANGUP, 1);
+        assert_eq!(end(&watch), Some(first), "it counts from the first");
+        assert_eq!(watch.lock().first_cause(), Some(Signal::TERMINATE));
+        assert_eq!((watch.left(), watch.lock().armed), (None, None), "no stop has begun");
+        watch.lock().stage = Stage::Running;
+        assert_eq!(end(&watch), None, "from here on it is the handler's");
+        watch.hear(ms(2), Signal::TERMINATE, 1);
+        assert_eq!(end(&watch), None);
+        watch.arm();
+        assert!(end(&watch) > Some(first));
+        assert_eq!(watch.lock().first_cause(), None, "it was the handler that asked");
     }
 
     #[test]
