@@ -36,6 +36,7 @@ use crate::contract::report::{
 };
 use crate::contract::rt::{AnyBackend, Timer};
 use crate::phase::{Event, Limits, Machine, Phase, ScopeId};
+use crate::process::notify::{self, Manager};
 use crate::program::signals::Reactions;
 use crate::program::supervise::{Watch, near_deadline};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -87,6 +88,7 @@ pub(crate) struct Program {
     /// There is no time left to wait for them.
     expired: AtomicBool,
     ready: AtomicBool,
+    manager: Manager,
     /// The thread that called `run` is asked to perform actions: the driver does not come to it.
     summoned: AtomicBool,
     on_failure: Option<FailureSink>,
@@ -132,6 +134,7 @@ impl Program {
             undropped: AtomicUsize::new(0),
             expired: AtomicBool::new(false),
             ready: AtomicBool::new(false),
+            manager: Manager::default(),
             summoned: AtomicBool::new(false),
             on_failure,
             main: OnceLock::new(),
@@ -218,7 +221,7 @@ impl Program {
         }
         drop(state);
         if begins {
-            self.notify("READY=1");
+            self.notify(notify::READY);
             if let Some(signal) = self.watch.look_for_others() {
                 log::taken_over(signal);
             }
@@ -227,14 +230,18 @@ impl Program {
 
     /// Tells the service manager; again and again where it cannot take it yet.
     fn notify(&self, state: &'static str) {
-        if !crate::process::notify::notify(state) {
-            self.watch.tell_manager(state);
-        }
+        self.try_notify(state, || self.watch.tell_manager(state));
+    }
+
+    /// Tells the service manager once, if it is still so; `later` is called where it cannot take it yet.
+    pub(crate) fn try_notify(&self, state: &'static str, later: impl FnOnce()) {
+        let still = || state != notify::READY || self.is_ready();
+        self.manager.tell(state, still, later);
     }
 
     pub(crate) fn unready(&self) {
         if self.ready.swap(false, SeqCst) {
-            self.notify("STOPPING=1");
+            self.notify(notify::STOPPING);
         }
     }
 

@@ -627,3 +627,34 @@ fn the_oldest_tasks_of_a_scope_are_listed_one_by_one() {
     tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Finished));
     program.conclude();
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_manager_is_told_nothing_after_the_stop_that_was_true_before_it() {
+    use std::os::unix::net::UnixDatagram;
+    let path = std::env::temp_dir().join(format!("adjourn-manager-{}", std::process::id()));
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let hears = || {
+        let mut text = [0; 64];
+        let length = manager.recv(&mut text).ok()?;
+        Some(String::from_utf8_lossy(&text[..length]).into_owned())
+    };
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    let program = program(false);
+    program.manager.set_socket(path.clone().into());
+    while filler.send_to(b"full", &path).is_ok() {}
+    program.ready();
+    let tried_again = || {
+        let mut later = false;
+        program.try_notify("READY=1", || later = true);
+        later
+    };
+    assert!(tried_again(), "its queue is full");
+    while hears().is_some_and(|text| text == "full") {}
+    program.unready();
+    assert!(!tried_again(), "there is nothing to tell any more");
+    assert_eq!((hears().as_deref(), hears()), (Some("STOPPING=1"), None));
+    std::fs::remove_file(&path).unwrap();
+}

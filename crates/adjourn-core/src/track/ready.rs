@@ -7,7 +7,8 @@ use crate::track::context;
 ///
 /// Where a service manager gave a socket in `NOTIFY_SOCKET`, it is told `READY=1`
 /// (sd_notify(3)); at the stop, `STOPPING=1`. Where it cannot take that at once, it is told again
-/// until it has, and this does not wait. Calling it again changes nothing.
+/// until it has, and this does not wait; a `READY=1` that has not been taken at the stop is left out.
+/// Calling it again changes nothing.
 ///
 /// # Panics
 ///

@@ -9,7 +9,6 @@ use super::LastWords;
 use super::watch::{Inner, Teller, Watch};
 use crate::contract::error::forget_payload;
 use crate::phase::Event;
-use crate::process::notify;
 use crate::process::signal::Signal;
 use crate::program::driver::perform;
 use crate::program::{Program, log};
@@ -133,11 +132,14 @@ fn perform_work(watch: &Watch, program: &Arc<Program>, work: &Work) -> bool {
             }
         }
         Work::Notice(state) => {
-            if !notify::notify(state) {
+            let mut taken = true;
+            program.try_notify(state, || {
+                // No nudge: the next try comes by itself.
                 let mut inner = watch.lock();
                 inner.notice = inner.notice.or(Some(state));
-                return false;
-            }
+                taken = false;
+            });
+            return taken;
         }
         Work::TakenOver(signal) => log::taken_over(*signal),
     }
