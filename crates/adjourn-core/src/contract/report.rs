@@ -12,6 +12,7 @@ use crate::phase::Phase;
 use crate::process::signal::Signal;
 
 pub use self::exit::Exit;
+pub(crate) use self::text::StuckIn;
 
 /// The most entries that any list of a report holds; what is left out is counted.
 pub(crate) const MOST_LISTED: usize = 100;
@@ -396,6 +397,8 @@ pub struct Report {
     pub stuck: bool,
     /// How long the process did not run at all in its stop, where that kept it from its limits:
     /// stopped (SIGSTOP), frozen, or starved for a second or more. Zero else.
+    ///
+    /// It counts from the limit that passed meanwhile, so it was at least as long.
     pub paused: Duration,
 }
 

@@ -318,9 +318,22 @@ fn the_text_leaves_out_what_was_not() {
     let forced = Report { forced: Some(Signal::INTERRUPT), ..Report::default() };
     assert_eq!(forced.to_string(), "adjourn: exit code 130, forced by SIGINT");
     let start_error = Some("no threads".to_owned());
-    let not_started = Report { start_error, ..eventful() };
+    let not_started = Report { start_error, stuck: false, ..eventful() };
     assert_eq!(not_started.to_string(), "adjourn: not started: no threads (exit code 124)");
     assert_eq!(Report::default().to_string(), "adjourn: exit code 0, stopped");
+}
+
+#[test]
+fn what_is_stuck_is_said_once_by_whoever_knows_best() {
+    let stuck = |report: &Report| {
+        let text = StuckIn("on_report has not returned", report).to_string();
+        let lines = text.lines().filter(|line| line.starts_with("  stuck    on_report has not"));
+        (lines.count(), text.contains("the thread that called"))
+    };
+    assert_eq!(stuck(&eventful()), (1, false));
+    let start_error = Some("no threads".to_owned());
+    assert_eq!(stuck(&Report { start_error, ..eventful() }), (1, false));
+    assert_eq!(stuck(&Report { stuck: false, ..eventful() }), (0, false));
 }
 
 #[test]

@@ -219,9 +219,31 @@ fn crowd<'a>(
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, "the thread that called `run`, past the deadline")
+    }
+}
+
+/// A report that knows better what is stuck.
+pub(crate) struct StuckIn<'a>(pub(crate) &'static str, pub(crate) &'a Report);
+
+impl fmt::Display for StuckIn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StuckIn(what, report) = self;
+        report.write(f, what)
+    }
+}
+
+impl Report {
+    /// Writes it, with `what` for the thread that is stuck, should one be.
+    fn write(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
         let code = self.exit_code();
+        let stuck = |f: &mut fmt::Formatter<'_>| match self.stuck {
+            true => write!(f, "\n  stuck    {what}"),
+            false => Ok(()),
+        };
         if let Some(error) = &self.start_error {
-            return write!(f, "adjourn: not started: {error} (exit code {code})");
+            write!(f, "adjourn: not started: {error} (exit code {code})")?;
+            return stuck(f);
         }
         let end = self.phases.last().map(|span| span.entered).unwrap_or_default();
         write!(f, "adjourn: exit code {code}, ")?;
@@ -255,11 +277,12 @@ impl fmt::Display for Report {
         }
         if !self.paused.is_zero() {
             let paused = self.paused.as_secs_f64();
-            write!(f, "\n  paused   the process did not run for {paused:.1} s of its stop")?;
+            write!(
+                f,
+                "\n  paused   the process did not run for at least {paused:.1} s of its stop"
+            )?;
         }
-        if self.stuck {
-            f.write_str("\n  stuck    the thread that called `run`, past the deadline")?;
-        }
+        stuck(f)?;
         let stragglers = self.stragglers.iter().map(|task| (task, task.to_string()));
         crowd(f, "stuck", &self.straggler_sites, stragglers, self.stragglers_omitted)?;
         let overdue = self.overdue.iter().map(|work| {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::watch::Stage;
-use crate::contract::report::Report;
+use crate::contract::report::{Report, StuckIn};
 use crate::process::last;
 use crate::process::signal::Signal;
 
@@ -22,13 +22,11 @@ impl LastWords {
         LastWords { text, code: report.exit_code(), raise }
     }
 
-    /// The same, where it is known what has not returned.
-    pub(super) fn stuck_in(what: &str, report: &Report, raise: Option<Signal>) -> LastWords {
-        let mut words = LastWords::of(report, raise);
-        words.text.push_str("  stuck    ");
-        words.text.push_str(what);
-        words.text.push_str(" has not returned\n");
-        words
+    /// The same of a process that is ended because of `what`.
+    pub(super) fn stuck_in(what: &'static str, report: Report, raise: Option<Signal>) -> LastWords {
+        let report = Report { stuck: true, ..report };
+        let text = format!("{}\n", StuckIn(what, &report));
+        LastWords { text, code: report.exit_code(), raise }
     }
 }
 
@@ -79,7 +77,10 @@ impl Facts {
         }
         if !self.paused.is_zero() {
             let paused = self.paused.as_secs_f64();
-            write!(text, "\n  paused   the process did not run for {paused:.1} s of its stop")?;
+            write!(
+                text,
+                "\n  paused   the process did not run for at least {paused:.1} s of its stop"
+            )?;
         }
         text.write_str("\n  report   left out: what keeps it was held up as well")
     }

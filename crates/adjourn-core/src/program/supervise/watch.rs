@@ -349,8 +349,8 @@ impl Watch {
     /// `on_report` is about to be called.
     pub(super) fn report(&self, report: &Report, raise: Option<Signal>) {
         self.arm();
-        let stuck = Report { stuck: true, ..report.clone() };
-        let stuck = Box::new(LastWords::stuck_in("on_report", &stuck, raise));
+        let stuck = LastWords::stuck_in("on_report has not returned", report.clone(), raise);
+        let stuck = Box::new(stuck);
         // The program is over: a signal only hurries what is left.
         let forced = Box::new(LastWords::of(report, raise));
         let mut inner = self.lock();
