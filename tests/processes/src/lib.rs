@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    out: BufReader<ChildStdout>,
-    err: ChildStderr,
+    /// What is read of it, unless it was given something else.
+    out: Option<BufReader<ChildStdout>>,
+    err: Option<ChildStderr>,
     lines: Vec<String>,
 }
 
@@ -35,18 +36,30 @@ impl Process {
         args: &[&str],
         vars: &[(&str, &str)],
     ) -> Process {
+        let outputs = [Stdio::piped(), Stdio::piped()];
+        Process::start_to(outputs, dispositions, program, args, vars)
+    }
+
+    /// The same with outputs of the caller's.
+    pub fn start_to(
+        [out, err]: [Stdio; 2],
+        dispositions: &str,
+        program: &Path,
+        args: &[&str],
+        vars: &[(&str, &str)],
+    ) -> Process {
         let mut child = Command::new("env")
             .arg(dispositions)
             .arg(program)
             .args(args)
             .envs(vars.iter().copied())
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(out)
+            .stderr(err)
             .spawn()
             .expect("env starts the program");
-        let out = BufReader::new(child.stdout.take().expect("it is piped"));
-        let err = child.stderr.take().expect("it is piped");
+        let out = child.stdout.take().map(BufReader::new);
+        let err = child.stderr.take();
         Process { child, out, err, lines: Vec::new() }
     }
 
@@ -73,7 +86,8 @@ impl Process {
     fn until_it(mut self, wanted: &str, is_it: impl Fn(&str) -> bool) -> Process {
         loop {
             let mut line = String::new();
-            let read = self.out.read_line(&mut line).expect("the process prints text");
+            let out = self.out.as_mut().expect("it is piped");
+            let read = out.read_line(&mut line).expect("the process prints text");
             assert!(read > 0, "the process ended before it said {wanted:?}: {:?}", self.lines);
             let line = line.trim_end().to_owned();
             let found = is_it(&line);
@@ -137,11 +151,15 @@ impl Process {
             }
         });
         let mut rest = String::new();
-        self.out.read_to_string(&mut rest).expect("the process prints text");
-        let took = start.elapsed();
+        if let Some(out) = &mut self.out {
+            out.read_to_string(&mut rest).expect("the process prints text");
+        }
         let mut err = String::new();
-        self.err.read_to_string(&mut err).expect("the process prints text");
+        if let Some(from) = &mut self.err {
+            from.read_to_string(&mut err).expect("the process prints text");
+        }
         let status = self.child.wait().expect("the process can be waited for");
+        let took = start.elapsed();
         _ = over.send(());
         self.lines.extend(rest.lines().map(str::to_owned));
         let report = self.lines.last().and_then(|line| serde_json::from_str(line).ok());

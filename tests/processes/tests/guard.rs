@@ -4,12 +4,22 @@
 //!
 //! The bounds on time are wide: they tell an end by the deadline from no end.
 
+use std::fs::File;
+#[cfg(target_os = "linux")]
+use std::io::Read;
+use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::OpenOptionsExt;
 #[cfg(target_os = "linux")]
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adjourn_processes::{Ended, Process};
 use libc::{SIGCONT, SIGINT, SIGSTOP, SIGTERM};
@@ -25,6 +35,11 @@ fn start(backend: &str, scenario: &str, more: &[&str]) -> Process {
 
 fn start_with(signals: &str, args: &[&str], vars: &[(&str, &str)]) -> Process {
     Process::start(signals, Path::new(env!("CARGO_BIN_EXE_guard")), args, vars)
+}
+
+fn start_to(outputs: [Stdio; 2], args: &[&str]) -> Process {
+    let guard = Path::new(env!("CARGO_BIN_EXE_guard"));
+    Process::start_to(outputs, "--default-signal=INT,TERM", guard, args, &[])
 }
 
 fn in_time(ended: &Ended) -> &Ended {
@@ -141,6 +156,7 @@ fn a_subscriber_that_blocks_ends_by_the_deadline(backend: &str) {
 fn a_report_sink_that_blocks_ends_by_the_deadline(backend: &str) {
     let ended = start(backend, "report-blocks", &[]).until("ready").send(SIGTERM).end();
     in_time(&ended).code(124).said("reporting").complained("on_report has not returned");
+    assert_eq!(ended.err.matches("stuck").count(), 1, "{}", ended.err);
 }
 
 fn a_second_sigint_ends_a_report_sink_that_blocks(backend: &str) {
@@ -152,6 +168,11 @@ fn a_second_sigint_ends_a_report_sink_that_blocks(backend: &str) {
 
 fn a_destructor_that_blocks_ends_by_the_deadline(backend: &str) {
     let ended = start(backend, "destructor-blocks", &[]).end();
+    in_time(&ended).code(124).said("dropped").complained("the thread that called `run`");
+}
+
+fn what_the_program_was_given_is_dropped_under_the_deadline(backend: &str) {
+    let ended = start(backend, "sink-destructor-blocks", &[]).end();
     in_time(&ended).code(124).said("dropped").complained("the thread that called `run`");
 }
 
@@ -187,13 +208,129 @@ fn a_raised_signal_that_is_survived_is_the_exit_code(backend: &str) {
     in_time(&ended).code(128 + libc::SIGURG);
 }
 
+#[cfg(target_os = "linux")]
+fn a_terminal_that_nobody_reads_holds_nothing_up(backend: &str) {
+    for nonblocking in [false, true] {
+        for (scenario, code) in [("fails-at-length", 1), ("fails-at-length-and-blocks", 124)] {
+            let (_unread, terminal) = all_but_full_terminal(nonblocking);
+            let ended = start_to([Stdio::piped(), terminal.into()], &[backend, scenario]).end();
+            in_time(&ended).code(code);
+        }
+    }
+}
+
+/// A terminal with room for a few lines, and its other end, which nobody reads from here on.
+#[cfg(target_os = "linux")]
+fn all_but_full_terminal(nonblocking: bool) -> (File, File) {
+    let mut unread = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open("/dev/ptmx")
+        .expect("there are terminals");
+    let (mut number, unlocked) = (0, 0);
+    // SAFETY: both calls are given what they want: a number to fill in, and one to read.
+    unsafe {
+        assert_eq!(libc::ioctl(unread.as_raw_fd(), libc::TIOCGPTN, &mut number), 0);
+        assert_eq!(libc::ioctl(unread.as_raw_fd(), libc::TIOCSPTLCK, &unlocked), 0);
+    }
+    let mut terminal = File::options()
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(format!("/dev/pts/{number}"))
+        .expect("it is there");
+    fill(&mut terminal);
+    // Until it can be written to again.
+    while !can_be_written(&terminal) {
+        assert!(unread.read(&mut [0; 64]).expect("it is full") > 0);
+    }
+    set_nonblocking(&terminal, nonblocking);
+    (unread, terminal)
+}
+
+/// A pipe that is full, after its other end, which nobody reads.
+fn full_pipe() -> (OwnedFd, File) {
+    let mut ends = [0; 2];
+    // SAFETY: pipe fills in the two descriptors, which are ours then.
+    let (unread, written) = unsafe {
+        assert_eq!(libc::pipe(ends.as_mut_ptr()), 0);
+        ends.iter().for_each(|end| _ = libc::fcntl(*end, libc::F_SETFD, libc::FD_CLOEXEC));
+        (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
+    };
+    let mut written = File::from(written);
+    fill(&mut written);
+    set_nonblocking(&written, false);
+    (unread, written)
+}
+
+/// Writes what there is room for, and leaves it non-blocking.
+fn fill(file: &mut File) {
+    set_nonblocking(file, true);
+    for chunk in [512, 1] {
+        while file.write(&[b'x'; 512][..chunk]).is_ok() {}
+    }
+}
+
+fn set_nonblocking(file: &File, nonblocking: bool) {
+    let flags = libc::O_WRONLY | if nonblocking { libc::O_NONBLOCK } else { 0 };
+    // SAFETY: the descriptor is open.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) }, 0);
+}
+
+#[cfg(target_os = "linux")]
+fn can_be_written(file: &File) -> bool {
+    let mut polled = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: the pointer is to one pollfd.
+    unsafe { libc::poll(&mut polled, 1, 0) == 1 }
+}
+
+fn a_signal_is_raised_past_what_nobody_reads(backend: &str) {
+    let args = [backend, "fails-and-raises", "100000"];
+    // On a starved machine the guard may be first; not each time.
+    let raised = (0..3).any(|_| {
+        let (_unread_out, out) = full_pipe();
+        let (_unread_err, err) = full_pipe();
+        let ended = start_to([out.into(), err.into()], &args).end();
+        let signal = in_time(&ended).status.signal();
+        assert!(signal == Some(SIGTERM) || ended.status.code() == Some(143), "{}", ended.status);
+        signal == Some(SIGTERM)
+    });
+    assert!(raised, "it exited each time");
+}
+
+// After it.
+
+fn a_handler_that_is_installed_over_the_echo_is_left_in_place(backend: &str) {
+    let ended = start(backend, "above-the-echo", &[]).until("ready").send(SIGTERM).end();
+    in_time(&ended).code(0).said("heard 2");
+}
+
+fn signals_that_the_caller_blocked_are_heard_and_stay_blocked(backend: &str) {
+    let args = [backend, "blocked-by-the-caller"];
+    let ended =
+        start_with("--block-signal=TERM,INT", &args, &[]).until("ready").send(SIGTERM).end();
+    let (int, both) = (format!("[{SIGINT}]"), format!("[{SIGINT}, {SIGTERM}]"));
+    in_time(&ended).code(0).said(&format!("blocked {both}"));
+    ended.said(&format!("pending {int}")).said(&format!("pending {both}"));
+}
+
 // Surroundings.
 
 fn a_process_that_was_paused_past_its_deadline_says_so(backend: &str) {
     let locked = start(backend, "stderr-locked", &[]).until("locked").send(SIGTERM);
-    let paused = locked.pause(Duration::from_millis(200)).send(SIGSTOP);
-    let ended = paused.pause(Duration::from_secs(4)).send(SIGCONT).end();
-    in_time(&ended).code(124).complained("the process did not run for");
+    let told = Instant::now();
+    let locked = locked.pause(Duration::from_millis(200));
+    let stopped = Instant::now();
+    let paused = locked.send(SIGSTOP).pause(Duration::from_secs(4));
+    let most_seen = told.elapsed();
+    let ended = paused.send(SIGCONT).end();
+    in_time(&ended).code(124);
+    let (_, text) =
+        ended.err.split_once("the process did not run for at least ").expect(&ended.err);
+    let least: f64 = text.split(' ').next().and_then(|n| n.parse().ok()).expect(&ended.err);
+    // It cannot know of the pause before its next limit, which is within the timeout of a second.
+    assert!(least >= most_seen.as_secs_f64() - 1.1, "{least} of {most_seen:?}");
+    assert!(least <= stopped.elapsed().as_secs_f64() + 0.1, "{least} of {:?}", stopped.elapsed());
 }
 
 fn a_handler_that_takes_a_signal_over_is_told_of_once(backend: &str) {
@@ -225,17 +362,21 @@ fn one_thread_watches_over_a_running_program(backend: &str) {
     ended.code(0).said("threads [\"adjourn-warden\"]");
 }
 
+/// A service manager that takes nothing, its address, and how much it has to read first.
 #[cfg(target_os = "linux")]
-fn a_manager_that_cannot_take_ready_yet_is_told_again(backend: &str) {
-    let name = format!("adjourn-guard-{}-{backend}", std::process::id());
+fn full_manager(name: &str) -> (UnixDatagram, PathBuf, usize) {
+    let name = format!("adjourn-guard-{}-{name}", std::process::id());
     let path = std::env::temp_dir().join(name);
     let manager = UnixDatagram::bind(&path).expect("it is free");
     let filler = UnixDatagram::unbound().expect("a socket");
     filler.set_nonblocking(true).expect("it can be");
-    let mut filled = 0;
-    while filler.send_to(b"full", &path).is_ok() {
-        filled += 1;
-    }
+    let filled = (0..).take_while(|_| filler.send_to(b"full", &path).is_ok()).count();
+    (manager, path, filled)
+}
+
+#[cfg(target_os = "linux")]
+fn a_manager_that_cannot_take_ready_yet_is_told_again(backend: &str) {
+    let (manager, path, filled) = full_manager(backend);
     let vars = [("NOTIFY_SOCKET", path.to_str().expect("it is text"))];
     let taken = start_with("--default-signal=TERM,INT", &[backend, "taken-over"], &vars);
     let taken = taken.until("taken").enter("look").until("ready");
@@ -251,6 +392,17 @@ fn a_manager_that_cannot_take_ready_yet_is_told_again(backend: &str) {
     assert_eq!(hear(), b"READY=1");
     taken.send(SIGTERM).end().code(0);
     assert_eq!(hear(), b"STOPPING=1");
+    std::fs::remove_file(&path).expect("it is there");
+}
+
+#[cfg(target_os = "linux")]
+fn where_no_teller_can_be_had_the_warden_does_its_work_and_rests(backend: &str) {
+    let (manager, path, _) = full_manager(&format!("resting-{backend}"));
+    let vars = [("NOTIFY_SOCKET", path.to_str().expect("it is text"))];
+    let scarce = start_with("--default-signal=TERM,INT", &[backend, "no-teller"], &vars);
+    let ended = scarce.until("ready").send(SIGTERM).end();
+    in_time(&ended).code(0).said("idle");
+    drop(manager);
     std::fs::remove_file(&path).expect("it is there");
 }
 
@@ -295,15 +447,21 @@ on_every_backend! {
     a_report_sink_that_blocks_ends_by_the_deadline
     a_second_sigint_ends_a_report_sink_that_blocks
     a_destructor_that_blocks_ends_by_the_deadline
+    what_the_program_was_given_is_dropped_under_the_deadline
     a_signal_during_the_report_acts_as_before_or_is_in_it
     a_thread_is_its_own_programs_again_after_another
     a_report_passes_a_lock_of_standard_error
     a_signal_that_comes_twice_does_not_hide_the_report
     a_raised_signal_that_is_survived_is_the_exit_code
+    #[cfg(target_os = "linux")] a_terminal_that_nobody_reads_holds_nothing_up
+    a_signal_is_raised_past_what_nobody_reads
+    a_handler_that_is_installed_over_the_echo_is_left_in_place
+    signals_that_the_caller_blocked_are_heard_and_stay_blocked
     a_process_that_was_paused_past_its_deadline_says_so
     a_handler_that_takes_a_signal_over_is_told_of_once
     a_scope_in_a_thread_local_is_no_harm
     #[cfg(target_os = "linux")] a_signal_for_a_thread_that_cannot_be_woken_is_heard
     #[cfg(target_os = "linux")] one_thread_watches_over_a_running_program
+    #[cfg(target_os = "linux")] where_no_teller_can_be_had_the_warden_does_its_work_and_rests
     #[cfg(target_os = "linux")] a_manager_that_cannot_take_ready_yet_is_told_again
 }

@@ -2,7 +2,7 @@
 //! the stop or the end: `guard BACKEND SCENARIO [MS]`. The timeout is MS, 1000 unless given.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use adjourn::rt::{Executor, Threads};
@@ -29,6 +29,15 @@ fn block() -> ! {
 fn spin() -> ! {
     loop {
         std::hint::spin_loop();
+    }
+}
+
+struct Blocks;
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        say("dropped");
+        block();
     }
 }
 
@@ -145,15 +154,13 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
         }
         "marks" => marks(runner),
         "destructor-blocks" => {
-            struct Blocks;
-            impl Drop for Blocks {
-                fn drop(&mut self) {
-                    say("dropped");
-                    block();
-                }
-            }
             let blocks = Blocks;
             runner.on_signal(move |_, _: &Stopper| _ = &blocks).run(async {})
+        }
+        // Dropped with the program itself, the last of all.
+        "sink-destructor-blocks" => {
+            let blocks = Blocks;
+            runner.on_failure(move |_| _ = &blocks).run(async {})
         }
         "stderr-locked" => runner.run(async {
             spawn_blocking(|| {
@@ -168,6 +175,21 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
             stop.requested().await;
             Err::<(), _>("no database")
         }),
+        // Reports of more text than a terminal or a pipe that is all but full has room for.
+        "fails-at-length" => runner.run(async { Err::<(), _>("it broke ".repeat(400)) }),
+        "fails-at-length-and-blocks" => {
+            runner.on_failure(|_| block()).run(async { Err::<(), _>("it broke ".repeat(400)) })
+        }
+        "fails-and-raises" => runner.reraise(Reraise::Always).run_graceful(|stop| async move {
+            // SAFETY: raise has no precondition.
+            unsafe { libc::raise(libc::SIGTERM) };
+            stop.requested().await;
+            print!("not flushed");
+            Err::<(), _>("no database")
+        }),
+        // After it.
+        "above-the-echo" => above_the_echo(runner),
+        "blocked-by-the-caller" => blocked_by_the_caller(runner),
         "survives" => {
             let urgent = Signal::from_raw(libc::SIGURG).expect("there is one");
             runner.signals([urgent]).reraise(Reraise::Always).run(serve())
@@ -190,6 +212,7 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
             })
         }
         "thread-end" => thread_end(runner),
+        "no-teller" => no_teller(runner),
         // The calling thread cannot be woken, and is the one that the system gives signals to.
         "asleep" => runner.run(async {
             say("ready");
@@ -323,6 +346,97 @@ fn thread_end<E: Executor>(runner: Runner<E>) -> Exit {
             Scope::current().sleep(Duration::from_millis(1)).await;
         }
         say(&format!("ended {}", thread.join().is_ok()));
+    })
+}
+
+/// Installs a handler as signal-hook and Tokio do, while what came in the stop is still swallowed.
+fn above_the_echo<E: Executor>(runner: Runner<E>) -> Exit {
+    static HEARD: AtomicUsize = AtomicUsize::new(0);
+    let exit = runner.run(serve());
+    let heard = || _ = HEARD.fetch_add(1, SeqCst);
+    // SAFETY: the action is async-signal-safe.
+    unsafe { signal_hook_registry::register(libc::SIGTERM, heard) }.expect("it can be");
+    until_nobody_watches();
+    for _ in 0..2 {
+        // SAFETY: raise has no precondition.
+        unsafe { libc::raise(libc::SIGTERM) };
+    }
+    say(&format!("heard {}", HEARD.load(SeqCst)));
+    exit
+}
+
+/// Says which signals are blocked after `run`, and sends them: they have to stay pending.
+fn blocked_by_the_caller<E: Executor>(runner: Runner<E>) -> Exit {
+    fn of(fill: unsafe extern "C" fn(*mut libc::sigset_t) -> libc::c_int) -> Vec<libc::c_int> {
+        let mut set = std::mem::MaybeUninit::uninit();
+        // SAFETY: both fill in the set.
+        let set = unsafe {
+            fill(set.as_mut_ptr());
+            set.assume_init()
+        };
+        // SAFETY: the set is initialised.
+        let is_in = |signal: &libc::c_int| unsafe { libc::sigismember(&set, *signal) } == 1;
+        [libc::SIGINT, libc::SIGTERM].into_iter().filter(is_in).collect()
+    }
+    unsafe extern "C" fn mask(set: *mut libc::sigset_t) -> libc::c_int {
+        // SAFETY: with no new mask it only fills in the old one.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), set) }
+    }
+    // SAFETY: to send a signal to itself has no precondition.
+    let send = |signal| _ = unsafe { libc::kill(libc::getpid(), signal) };
+    let exit = runner.run(serve());
+    say(&format!("blocked {:?}", of(mask)));
+    send(libc::SIGINT); // not heard in the stop: nobody swallows it
+    say(&format!("pending {:?}", of(libc::sigpending)));
+    until_nobody_watches();
+    send(libc::SIGTERM);
+    say(&format!("pending {:?}", of(libc::sigpending)));
+    exit
+}
+
+/// Waits until the last thread that was there for a program is gone.
+fn until_nobody_watches() {
+    if cfg!(not(target_os = "linux")) {
+        return std::thread::sleep(Duration::from_secs(1));
+    }
+    while threads().iter().any(|name| name.starts_with("adjourn-")) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A service manager that takes nothing, and no thread to be had. Says which part of two seconds the
+/// processor was used.
+fn no_teller<E: Executor>(runner: Runner<E>) -> Exit {
+    fn used() -> Duration {
+        // SAFETY: all zeros is a rusage, which getrusage then fills in.
+        let usage = unsafe {
+            let mut usage = std::mem::zeroed();
+            libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+            usage
+        };
+        let spans = [usage.ru_utime, usage.ru_stime];
+        let span = |time: libc::timeval| {
+            Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+        };
+        spans.map(span).iter().sum()
+    }
+    runner.run(async {
+        // Room for a little memory, but for no stack.
+        let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
+        let pages: u64 = pages.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
+        let most = pages * 4096 + (1 << 20);
+        // SAFETY: the pointer is valid for the call.
+        unsafe {
+            let limit = libc::rlimit { rlim_cur: most, rlim_max: libc::RLIM_INFINITY };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
+        }
+        assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "a thread can be had");
+        adjourn::ready();
+        let before = used();
+        Scope::current().sleep(Duration::from_secs(2)).await;
+        let part = (used() - before).as_secs_f64() / 2.0;
+        say(if part < 0.1 { "idle" } else { "busy" });
+        serve().await;
     })
 }
 
