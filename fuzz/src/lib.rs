@@ -99,6 +99,7 @@ impl Bytes<'_> {
                 0 => Step::Deadline,
                 1 => Step::Force,
                 2 => Step::CutOff,
+                3 => Step::EndsWithin((self.one() / 4).into()),
                 _ => Step::Stop(0),
             },
         }
@@ -168,7 +169,11 @@ fn nonsense(mut bytes: Bytes<'_>) -> Seen {
             8 | 9 => Event::Closed(a),
             10 | 11 => Event::Left(a),
             12 => Event::CutOff,
-            13 if bytes.one() % 8 == 0 => Event::Deadline,
+            13 => match bytes.one() % 8 {
+                0 => Event::Deadline,
+                1 => Event::EndsWithin(ms(bytes.span())),
+                _ => Event::Tick,
+            },
             14 if bytes.one() % 8 == 0 => Event::Force,
             15 => {
                 // Of a scope that may be alive: the driver is wrong, or early.

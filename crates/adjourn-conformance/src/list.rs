@@ -141,6 +141,9 @@ macro_rules! __scenarios {
                      tasks)";
                 overdue_tasks_cancelled:
                     "a graceful task is cancelled at the drain limit (guide, Kinds of tasks)";
+                less_time_brings_the_limits_forward:
+                    "a process that is ended sooner has the limits of a stop come forward, of one that \
+                     has begun too (Stopper::stop_within)";
                 shield_bounded_by_the_deadline:
                     "a shielded section never extends the deadline (guide, Shields)";
                 cleanup_runs:

@@ -285,6 +285,25 @@ pub(crate) fn overdue_tasks_cancelled(case: &Case) {
     assert_eq!(overdue, [Some("deaf")], "what was told to finish and did not:\n{report}");
 }
 
+pub(crate) fn less_time_brings_the_limits_forward(case: &Case) {
+    // Were they not, it would take an hour: the watchdog says so.
+    let exit = run(case, Setup::new().timeout(3_600_000), |stopper| async move {
+        task("deaf").spawn_graceful(move |stop| async move {
+            stopper.stop();
+            stop.requested().await;
+            yields(20).await; // the limits of the stop are set
+            stopper.stop_within(millis(100));
+            pending::<()>().await;
+        });
+        pending::<()>().await;
+    });
+    exits(&exit, 124);
+    let report = exit.report();
+    let overdue: Vec<_> =
+        report.overdue.iter().map(|work| work.task.task.name.as_deref()).collect();
+    assert_eq!(overdue, [Some("deaf")], "what had less time than it was told:\n{report}");
+}
+
 pub(crate) fn shield_bounded_by_the_deadline(case: &Case) {
     let log = Log::default();
     let said = log.clone();

@@ -74,8 +74,8 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use self::limits::Agenda;
 pub(crate) use self::limits::Limits;
+use self::limits::{Agenda, Ending};
 use self::stops::Stop;
 use self::tree::{Node, ROOT, Tree};
 
@@ -147,6 +147,9 @@ pub(crate) enum Event {
     CutOff,
     /// The host's clock says that the deadline has come: everything ends now.
     Deadline,
+    /// The system ends the process after this span, whatever we do: nothing may take longer, in stops
+    /// that have begun and in those to come. Limits only come nearer: a later end changes nothing.
+    EndsWithin(Duration),
     /// Forced at once.
     Force,
 }
@@ -178,6 +181,8 @@ pub(crate) enum Action {
 #[derive(Debug)]
 pub(crate) struct Machine {
     limits: Limits,
+    /// When the system ends the process, where it has said so.
+    ending: Option<Ending>,
     /// The latest time told.
     now: Duration,
     tree: Tree,
@@ -225,6 +230,7 @@ impl Machine {
     pub(crate) fn new(limits: Limits) -> Machine {
         Machine {
             limits: limits.clamped(),
+            ending: None,
             now: Duration::ZERO,
             tree: Tree::new(),
             stops: Slab::new(),
@@ -330,7 +336,8 @@ impl Machine {
     pub(crate) fn handle_all(&mut self, now: Duration, events: impl IntoIterator<Item = Event>) {
         self.now = self.now.max(now);
         for event in events {
-            if self.finished {
+            // The executor has yet to end, in the time that is left.
+            if self.finished && !matches!(event, Event::EndsWithin(_)) {
                 return;
             }
             self.take_in(event);
@@ -372,7 +379,14 @@ impl Machine {
     /// Returns the deadline of the program's stop, [`Duration::MAX`] if it never comes.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let start = self.stop_time()?;
-        Some(start.saturating_add(self.limits.deadline))
+        Some(self.by_ending(start.saturating_add(self.limits.deadline), |ending| ending.deadline))
+    }
+
+    /// Returns the spans of the program's stop, each counted from its request, as far as the end of the
+    /// process leaves them; without a stop, as if it were requested now.
+    pub(crate) fn spans(&self) -> Limits {
+        let Some(ending) = &self.ending else { return self.limits };
+        self.limits.until(ending, self.stop_time().unwrap_or(self.now))
     }
 
     /// Tells whether the tasks of a scope are not waited for any longer, since its cut-off.
@@ -394,7 +408,7 @@ impl Machine {
     /// Returns the cut-off of the program's stop, [`Duration::MAX`] if it never comes.
     pub(crate) fn cut_off(&self) -> Option<Duration> {
         let start = self.stop_time()?;
-        Some(start.saturating_add(self.limits.cut_off))
+        Some(self.by_ending(start.saturating_add(self.limits.cut_off), |ending| ending.cut_off))
     }
 
     /// Returns when a scope is overdue, once its turn has begun; [`Duration::MAX`] if never.
@@ -411,7 +425,7 @@ impl Machine {
             Event::Tick => {}
             Event::Stop(id) => {
                 if id == self.root() {
-                    self.stop_program(self.limits.lame_duck);
+                    self.stop_program(self.spans().lame_duck);
                 } else if let Some(index) = self.tree.find(id) {
                     self.stop_scope(index);
                 }
@@ -453,6 +467,7 @@ impl Machine {
                 let stops = self.open_stops(|_| true);
                 self.give_up(&stops);
             }
+            Event::EndsWithin(span) => self.ends_within(span),
             Event::Force => {
                 self.actions.clear();
                 self.finish(Phase::Forced);

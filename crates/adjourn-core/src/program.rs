@@ -73,7 +73,6 @@ impl Rest {
 pub(crate) struct Program {
     pub(crate) backend: AnyBackend,
     pub(crate) options: Options,
-    pub(crate) limits: Limits,
     epoch: Instant,
     /// The same instant by the host's clock, for the thread that asks no backend. `None` where a
     /// host of the backend's keeps all time by the backend's clock.
@@ -125,7 +124,6 @@ impl Program {
         let program = Arc::new(Program {
             backend,
             options,
-            limits,
             epoch,
             host_epoch,
             busy: AtomicUsize::new(0),
@@ -141,7 +139,7 @@ impl Program {
             watch,
             inspector,
             reactions: Reactions::default(),
-            state: Mutex::new(State::new(machine, limits, report)),
+            state: Mutex::new(State::new(machine, report)),
         });
         let above: Arc<dyn Above> = program.clone();
         let backend = program.backend.clone();
@@ -333,10 +331,11 @@ impl Program {
         Some(deadline.saturating_sub(now))
     }
 
-    /// How long tasks that were cut off may still be waited for, where a host keeps the time.
-    pub(crate) fn patience(&self) -> Duration {
-        let stop = self.lock().machine.stop_time().unwrap_or_default();
-        stop.saturating_add(near_deadline(&self.limits)).saturating_sub(self.now())
+    /// Until when tasks that were cut off may still be waited for, where a host keeps the time.
+    pub(crate) fn near_deadline(&self) -> Duration {
+        let state = self.lock();
+        let stop = state.machine.stop_time().unwrap_or_default();
+        stop.saturating_add(near_deadline(&state.machine.spans()))
     }
 
     /// The deadline is so near that `run` has to return.
@@ -401,6 +400,21 @@ impl Program {
             }
         }
         self.settle(state, now);
+    }
+
+    /// The process is ended after this span: what is left to do has that much.
+    pub(crate) fn ends_within(&self, span: Duration) {
+        self.watch.ends_within(span); // first: whatever comes next may be held up
+        let now = self.now();
+        let mut state = self.lock();
+        state.machine.handle(now, Event::EndsWithin(span));
+        state.renew_limit();
+        // They sleep until a limit that was later.
+        let mut wakes = Wakes::default();
+        wakes.add(state.driver.take());
+        wakes.add(state.root_waker.take());
+        self.settle(state, now);
+        wakes.wake();
     }
 
     pub(crate) fn event(&self, event: Event) {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use adjourn_core::Report;
 
@@ -32,6 +33,7 @@ pub struct StopEverywhere {
     seeds: Vec<u64>,
     most_polls: u64,
     most_pairs: u64,
+    ends: Option<Duration>,
     only: Option<Point>,
     sim: Sim,
 }
@@ -124,6 +126,7 @@ impl StopEverywhere {
             seeds: vec![0],
             most_polls: 2_000,
             most_pairs: 1_000,
+            ends: None,
             only: None,
             sim: Sim::new(),
         }
@@ -146,6 +149,13 @@ impl StopEverywhere {
     /// evenly. Default: 1,000. 0 injects no second signal.
     pub fn pairs(mut self, most: u64) -> StopEverywhere {
         self.most_pairs = most;
+        self
+    }
+
+    /// The second of a pair is no SIGINT that forces the end, but says that the process is ended after
+    /// `span`, as where a console is closed: [`Stopper::stop_within`](adjourn_core::Stopper::stop_within).
+    pub fn ends_within(mut self, span: Duration) -> StopEverywhere {
+        self.ends = Some(span);
         self
     }
 
@@ -185,14 +195,17 @@ impl StopEverywhere {
         for &seed in &self.seeds {
             coverage.seeds += 1;
             let attempt = |point: Point| {
-                let plan =
-                    Plan { inject: point.polls(), explore: Some(self.most_polls), trace: false };
-                let attempt = run(&lab, &test, seed, plan);
+                let plan = Plan {
+                    inject: point.polls(),
+                    ends: self.ends,
+                    explore: Some(self.most_polls),
+                    trace: false,
+                };
+                let attempt = run(&lab, &test, seed, plan.clone());
                 if attempt.is_failure() {
-                    let plan =
-                        Plan { inject: point.polls(), explore: Some(self.most_polls), trace: true };
-                    let again = run(&lab, &test, seed, plan);
-                    panic!("{}", tell(module, seed, point, &attempt, &again));
+                    let again = run(&lab, &test, seed, Plan { trace: true, ..plan });
+                    let how = Replay { module, seed, point, ends: self.ends };
+                    panic!("{}", tell(&how, &attempt, &again));
                 }
                 attempt
             };
@@ -291,8 +304,17 @@ fn panic_text(payload: &(dyn Any + Send)) -> String {
     text.unwrap_or_else(|| "a panic without a text".to_owned())
 }
 
+/// How a run is made again.
+struct Replay<'a> {
+    module: &'a str,
+    seed: u64,
+    point: Point,
+    ends: Option<Duration>,
+}
+
 /// What is said of a failure: what failed, where the stop came, the report, how to see it again.
-fn tell(module: &str, seed: u64, point: Point, attempt: &Attempt, again: &Attempt) -> String {
+fn tell(how: &Replay<'_>, attempt: &Attempt, again: &Attempt) -> String {
+    let Replay { module, seed, point, ends } = *how;
     let mut text = String::new();
     // Writing to a string does not fail.
     _ = writeln!(text, "the program fails when it is stopped like this:\n");
@@ -340,7 +362,13 @@ fn tell(module: &str, seed: u64, point: Point, attempt: &Attempt, again: &Attemp
         );
     }
     let name = if module.is_empty() { "check" } else { module };
-    _ = writeln!(text, "\n  replay    StopEverywhere::new().replay({seed}, {point}).{name}(..)");
+    let ends = ends
+        .map(|span| format!(".ends_within(Duration::from_nanos({}))", span.as_nanos()))
+        .unwrap_or_default();
+    _ = writeln!(
+        text,
+        "\n  replay    StopEverywhere::new(){ends}.replay({seed}, {point}).{name}(..)"
+    );
     if !again.is_failure() || !same {
         text.push_str(
             "            run again it went another way: the program depends on something beside the\n\

@@ -28,6 +28,8 @@ impl TaskId {
 pub(crate) struct Plan {
     /// Before which polls the stop and the second signal are injected.
     pub(crate) inject: Vec<u64>,
+    /// The second signal ends the process within so long, in place of a SIGINT.
+    pub(crate) ends: Option<Duration>,
     /// A stop is injected when nothing can go on, and after this many polls.
     pub(crate) explore: Option<u64>,
     /// Tasks are named, and each poll is noted.
@@ -88,6 +90,8 @@ struct Seen {
     cut: bool,
     gave_up: bool,
     forced_at: Option<Duration>,
+    /// When the process is ended.
+    ends_at: Option<Duration>,
     elapsed: Duration,
     problems: Vec<String>,
     /// The reports so far, with the exit codes that came out.
@@ -198,7 +202,12 @@ impl Observer {
         drop(seen);
         let program = self.program();
         let mut forces = false;
-        if let Some(program) = program.as_ref().filter(|_| second) {
+        if let Some(span) = self.plan.ends.filter(|_| second) {
+            if let Some(stopper) = stopper {
+                stopper.stop_within(span);
+            }
+            self.lock().ends_at = Some(at.saturating_add(span));
+        } else if let Some(program) = program.as_ref().filter(|_| second) {
             forces = program.interrupt_again();
         } else if !program.is_some_and(|program| program.signal(Signal::INTERRUPT)) {
             if let Some(stopper) = stopper {
@@ -249,6 +258,7 @@ impl Observer {
         let deadline = self.program().and_then(|program| program.inspector().deadline());
         let mut seen = self.lock();
         seen.elapsed = now;
+        let deadline = deadline.into_iter().chain(seen.ends_at).min();
         let late = too_late(now, pushed, deadline, seen.forced_at);
         seen.problems.extend(late);
     }

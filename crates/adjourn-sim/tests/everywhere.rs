@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use adjourn_core::{FutureExt, Scope, SecondInterrupt, shield, spawn, spawn_graceful, task};
+use adjourn_core::{FutureExt, Scope, SecondInterrupt, scope, shield, spawn, spawn_graceful, task};
 use adjourn_sim::{Point, Runner, Sim, StopEverywhere, stop_everywhere};
 use futures_lite::future::{pending, yield_now};
 
@@ -221,6 +221,41 @@ fn a_cleanup_runs_at_most_once_wherever_the_stop_comes() {
         }
     });
     assert!(coverage.is_complete(), "{coverage}");
+}
+
+#[test]
+fn a_process_that_is_ended_sooner_has_its_limits_at_every_poll() {
+    let secs = Duration::from_secs;
+    let check = |seed: Option<u64>, fails: bool| {
+        let mut every = StopEverywhere::new().ends_within(secs(5)).pairs(300);
+        if let Some(seed) = seed {
+            every = every.seeds([seed]);
+        }
+        every.check(move |sim| {
+            let exit = sim.run(Runner::new(), async move {
+                let scope = scope("inner");
+                scope.task("deaf").spawn_graceful(|_| pending::<()>());
+                scope
+                    .task("shielded")
+                    .spawn_shielded(async move { Scope::current().sleep(secs(20)).await });
+                Scope::current().sleep(secs(9)).await;
+                pending::<()>().await;
+            });
+            assert!(exit.report().forced.is_none(), "nothing is forced");
+            let at = sim.injected().last().map(|last| last.at);
+            let paired = sim.injected().len() == 2;
+            let late = paired && at.is_some_and(|at| sim.elapsed() > at + secs(5));
+            assert!(!late, "it outlasts the process");
+            assert!(!fails, "on purpose");
+        })
+    };
+    let coverage = check(None, false);
+    assert!(coverage.pairs > 10, "{coverage}");
+    let message = fails(|| _ = check(Some(0), true));
+    assert!(
+        message.contains(".ends_within(Duration::from_nanos(5000000000)).replay(0, "),
+        "{message}"
+    );
 }
 
 #[test]

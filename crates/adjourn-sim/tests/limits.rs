@@ -182,6 +182,51 @@ fn each_phase_of_the_report_has_its_limit() {
 }
 
 #[test]
+fn a_process_that_is_ended_sooner_has_exact_limits() {
+    let secs = Duration::from_secs;
+    // By the drain limit of the default's timeout it would be 21 s.
+    for (within, end) in [(5, secs(6)), (10, secs(10)), (60, secs(21))] {
+        let sim = Sim::new();
+        let runner = Runner::new();
+        let stopper = runner.stopper();
+        let exit = sim.run_graceful(runner, |_| async move {
+            sleep(secs(1)).await;
+            stopper.stop();
+            sleep(secs(1)).await;
+            StopToken::current().requested().await;
+            stopper.stop_within(secs(within));
+            pending::<()>().await;
+        });
+        assert_eq!(exit.exit_code(), 124, "{}", exit.report());
+        let draining = exit.report().phases.iter().find(|span| span.phase == Phase::Draining);
+        let draining = draining.expect("it drained");
+        assert_eq!((draining.limit, draining.left), (Some(end), Some(end)), "{}", exit.report());
+    }
+}
+
+#[test]
+fn what_is_not_dropped_is_waited_for_no_longer_than_the_process_lives() {
+    let executor = Sim::new().build().unwrap();
+    let bare = executor.backend();
+    let backend = Wedged { inner: bare.clone(), spawned: Arc::default() };
+    let start = backend.now();
+    let runner = Runner::new().timeout(HOUR);
+    let (stopper, sleep) = (runner.stopper(), bare.sleep(HOUR - Duration::from_secs(1)));
+    // In the two seconds between the cut-off and the deadline.
+    drop(bare.spawn(async move {
+        sleep.await;
+        stopper.stop_within(Duration::from_millis(500));
+    }));
+    let exit = executor.block_on(runner.attach_to(&backend, async {
+        task("wedged").spawn(pending::<()>());
+        yield_now().await;
+        _ = Scope::current().stop();
+    }));
+    assert_eq!(exit.report().total().abandoned, 1, "{}", exit.report());
+    assert_eq!(backend.now() - start, HOUR - Duration::from_millis(550));
+}
+
+#[test]
 fn an_attached_program_is_over_once_what_it_cut_off_is_dropped() {
     let executor = Sim::new().build().unwrap();
     let backend = executor.backend();

@@ -107,7 +107,11 @@ fn the_same_seed_gives_the_same_report_to_the_bit() {
 fn the_invariants_hold_wherever_a_program_is_stopped() {
     quietly();
     by_size(cases("ADJOURN_STOPPED_CASES", 100), 4, sized, |(spec, seed)| {
-        StopEverywhere::new().seeds([seed]).pairs(60).check(|sim| {
+        let mut every = StopEverywhere::new().seeds([seed]).pairs(60);
+        if seed % 3 == 0 {
+            every = every.ends_within(Duration::from_millis(40));
+        }
+        every.check(|sim| {
             let ran = on_sim(&spec, &sim);
             assert!(ran.problems.is_empty(), "{:?}\n{spec:#?}", ran.problems);
             let report = ran.exit.report();

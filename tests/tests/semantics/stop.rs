@@ -23,6 +23,9 @@ scenarios![
     timeout_of_max_waits_for_ever,
     a_task_spawned_while_draining_joins_the_drain,
     a_stuck_worker_does_not_outlast_the_deadline,
+    less_time_brings_the_limits_of_a_stop_forward,
+    less_time_before_the_start_is_not_forgotten,
+    less_time_holds_a_stuck_worker_too,
     dropping_an_attached_program_cancels_all,
     a_stop_while_tasks_spawn_loses_none,
 ];
@@ -249,6 +252,65 @@ fn a_stuck_worker_does_not_outlast_the_deadline(config: Config) {
     let handle = received.recv().unwrap();
     let error = futures_lite::future::block_on(handle).unwrap_err();
     assert!(error.is_abandoned(), "{error}");
+    drop(release);
+}
+
+fn less_time_brings_the_limits_of_a_stop_forward(config: Config) {
+    // Were they not, it would take an hour: the watchdog says so.
+    let program = Program::new(config).timeout(Duration::from_secs(3600));
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        task("deaf").spawn_graceful(|stop| async move {
+            stopper.stop();
+            stop.requested().await;
+            yields(20).await; // the limits of the stop are set, and slept for
+            stopper.stop_within(millis(200));
+            pending::<()>().await;
+        });
+        pending::<()>().await;
+    });
+    exits(&exit, 124);
+    let report = exit.report();
+    assert_eq!(report.overdue.len(), 1, "{report}");
+    assert_eq!(report.overdue[0].task.task.name.as_deref(), Some("deaf"), "{report}");
+    let draining = report.phases.iter().find(|span| span.phase == Phase::Draining).unwrap();
+    let limit = draining.limit.expect("it has one");
+    assert!(draining.left >= Some(limit), "no sooner than that: {report}");
+    assert!(limit < Duration::from_secs(1800), "it was said: {limit:?}");
+}
+
+fn less_time_before_the_start_is_not_forgotten(config: Config) {
+    let program = Program::new(config).timeout(Duration::from_secs(3600));
+    let stopper = program.stopper();
+    stopper.stop_within(Duration::from_secs(1800));
+    stopper.stop_within(millis(200));
+    stopper.stop_within(Duration::from_secs(1800));
+    let exit = program.run_graceful(|_| pending::<()>());
+    exits(&exit, 124);
+    assert_eq!(exit.report().reasons.len(), 3);
+}
+
+fn less_time_holds_a_stuck_worker_too(config: Config) {
+    if config.is_single_threaded() {
+        return; // the caller's own thread would be the one that is stuck
+    }
+    let program = Program::new(config).timeout(Duration::from_secs(3600));
+    let stopper = program.stopper();
+    let (release, released) = mpsc::channel::<()>();
+    let exit = program.run_graceful(move |_| async move {
+        let (begun, begins) = mpsc::channel();
+        task("wedged").spawn(async move {
+            begun.send(()).unwrap();
+            _ = released.recv();
+        });
+        begins.recv().unwrap();
+        stopper.stop();
+        yields(20).await;
+        stopper.stop_within(millis(300));
+        pending::<()>().await;
+    });
+    exits(&exit, 124);
+    assert_eq!(straggler(exit.report(), "wedged").state, StragglerState::Polling);
     drop(release);
 }
 

@@ -25,6 +25,17 @@ pub(crate) struct Limits {
     pub(crate) deadline: Duration,
 }
 
+/// The process ends by itself: instants that no stop outlasts.
+///
+/// Its spans have the proportions of the defaults, whatever those of the program are: who has set them
+/// has set them for another length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) drain: Duration,
+    pub(super) cut_off: Duration,
+    pub(super) deadline: Duration,
+}
+
 /// The two instants of a scope whose turn has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {
@@ -38,6 +49,27 @@ impl Limits {
         self.drain = self.drain.min(self.cut_off);
         self.lame_duck = self.lame_duck.min(self.drain);
         self
+    }
+
+    /// The spans of a stop after which the process ends: 0.8 for the drain, 0.92 until the cut-off.
+    pub(crate) fn before_the_end(span: Duration) -> Limits {
+        let part = |parts: u32| if span == NEVER { NEVER } else { span / 25 * parts };
+        Limits { lame_duck: Duration::ZERO, drain: part(20), cut_off: part(23), deadline: span }
+    }
+
+    /// The same spans of a stop that began at `start`, none of them past the end of the process. There
+    /// is no time left for a lame duck then.
+    pub(super) fn until(self, ending: &Ending, start: Duration) -> Limits {
+        let left = |span: Duration, end: Duration| match end {
+            NEVER => span,
+            _ => span.min(end.saturating_sub(start)),
+        };
+        Limits {
+            lame_duck: Duration::ZERO,
+            drain: left(self.drain, ending.drain),
+            cut_off: left(self.cut_off, ending.cut_off),
+            deadline: left(self.deadline, ending.deadline),
+        }
     }
 
     /// Apportions the time from `start` to `cut_off` (both instants) when `levels` are left.
@@ -63,6 +95,33 @@ impl Limits {
             _ => start.saturating_add(drain / levels),
         };
         Share { drain: drain.min(level), level }
+    }
+}
+
+impl Ending {
+    pub(super) fn new(now: Duration, span: Duration) -> Ending {
+        let Limits { drain, cut_off, deadline, .. } = Limits::before_the_end(span);
+        let [drain, cut_off, deadline] =
+            [drain, cut_off, deadline].map(|at| now.saturating_add(at));
+        Ending { drain, cut_off, deadline }
+    }
+
+    /// The earlier of each: what was promised before comes no later for it.
+    pub(super) fn min(self, other: Ending) -> Ending {
+        Ending {
+            drain: self.drain.min(other.drain),
+            cut_off: self.cut_off.min(other.cut_off),
+            deadline: self.deadline.min(other.deadline),
+        }
+    }
+
+    /// What a level has of the time from `start` on, when so many are left.
+    pub(super) fn share(&self, start: Duration, levels: u32) -> Share {
+        let part = |end: Duration| match end {
+            NEVER => NEVER,
+            _ => start.saturating_add(end.saturating_sub(start) / levels),
+        };
+        Share { drain: part(self.drain), level: part(self.cut_off) }
     }
 }
 

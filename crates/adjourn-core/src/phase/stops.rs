@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use super::limits::{Ending, Share};
 use super::tree::ROOT;
 use super::{Action, Due, Machine, Phase, ScopeId};
 
 /// One stop: of the program, or of one scope and what depends on it.
 ///
-/// They come in the order of their requests and have the same spans, so an earlier one has the
-/// earlier limits. Below a scope of a stop there are only scopes of the same or of earlier stops.
+/// They come in the order of their requests and have the same spans, so an earlier one has limits that
+/// are no later. Below a scope of a stop there are only scopes of the same or of earlier stops.
 #[derive(Debug)]
 pub(super) struct Stop {
+    /// As it was asked for: what the levels share.
+    asked: Duration,
+    /// The same, or nearer where the process ends before.
     pub(super) cut_off: Duration,
     pub(super) deadline: Duration,
     /// The cut-off has been taken from the agenda.
@@ -62,9 +66,12 @@ impl Machine {
     }
 
     fn new_stop(&mut self) -> usize {
-        let cut_off = self.now.saturating_add(self.limits.cut_off);
+        let asked = self.now.saturating_add(self.limits.cut_off);
+        let cut_off = self.by_ending(asked, |ending| ending.cut_off);
         let deadline = self.now.saturating_add(self.limits.deadline);
+        let deadline = self.by_ending(deadline, |ending| ending.deadline);
         let key = self.stops.insert(Stop {
+            asked,
             cut_off,
             deadline,
             cut: false,
@@ -120,9 +127,8 @@ impl Machine {
                     self.join(index, stop);
                 }
                 (Some(own), Some(share)) if more => {
-                    let cut_off = self.stops[own as usize].cut_off;
-                    let less = self.limits.share(self.now, cut_off, levels);
-                    node.share = Some(share.min(less));
+                    let less = self.share(own, levels);
+                    self.tree[index].share = Some(share.min(less));
                     self.work.push_back(index);
                 }
                 _ => {}
@@ -144,6 +150,54 @@ impl Machine {
             stop.members.retain(|&id| self.tree.find(id).is_some());
         }
         stop.members.push(id);
+    }
+}
+
+/// The end of the process.
+impl Machine {
+    /// Nothing has more than `span` from now.
+    pub(super) fn ends_within(&mut self, span: Duration) {
+        let new = Ending::new(self.now, span);
+        let ending = self.ending.map_or(new, |old| old.min(new));
+        if self.ending.replace(ending) == Some(ending) || self.finished {
+            return;
+        }
+        self.proceed(); // whom a lame duck serves is not served by a process that is gone
+        let mut keys = Vec::new();
+        for (key, stop) in &mut self.stops {
+            if !stop.cut && stop.cut_off > ending.cut_off {
+                self.agenda.cancel(stop.cut_off);
+                stop.cut_off = ending.cut_off;
+                self.agenda.add(stop.cut_off, Due::CutOff(key));
+            }
+            if !stop.over && stop.deadline > ending.deadline {
+                self.agenda.cancel(stop.deadline);
+                stop.deadline = ending.deadline;
+                self.agenda.add(stop.deadline, Due::Deadline(key));
+            }
+            keys.push(key);
+        }
+        // Parents first: what was open has its parent's limits.
+        for index in self.members(&keys) {
+            let node = &self.tree[index];
+            let Some(share) = node.share else { continue };
+            let parents = self.tree[node.parent].share.filter(|_| node.was_open);
+            let less = parents.unwrap_or_else(|| ending.share(self.now, node.levels));
+            self.tree[index].share = Some(share.min(less));
+            self.work.push_back(index);
+        }
+    }
+
+    /// An instant, or that of the process's end where it is the earlier one.
+    pub(super) fn by_ending(&self, at: Duration, end: impl Fn(&Ending) -> Duration) -> Duration {
+        self.ending.as_ref().map_or(at, |ending| at.min(end(ending)))
+    }
+
+    /// What a scope of this stop has, whose turn begins now, with so many levels to the top.
+    pub(super) fn share(&self, stop: u32, levels: u32) -> Share {
+        let asked = self.stops[stop as usize].asked;
+        let own = self.limits.share(self.now, asked, levels);
+        self.ending.map_or(own, |ending| own.min(ending.share(self.now, levels)))
     }
 }
 

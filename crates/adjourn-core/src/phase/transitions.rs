@@ -118,8 +118,7 @@ impl Machine {
         let node = &self.tree[index];
         if let (Some(stop), None, 0, false) = (node.stop, node.share, node.busy, node.released) {
             let parents = self.tree[node.parent].share.filter(|_| node.was_open);
-            let cut_off = self.stops[stop as usize].cut_off;
-            let share = parents.unwrap_or_else(|| self.limits.share(now, cut_off, node.levels));
+            let share = parents.unwrap_or_else(|| self.share(stop, node.levels));
             self.tree[index].share = Some(share);
             self.active += 1;
         }

@@ -47,7 +47,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(unix)]
 #[path = "signal/unix.rs"]
@@ -341,6 +341,11 @@ pub fn ignored(signal: Signal) -> bool {
 /// ends. Exit with 128 + the signal's number then.
 pub fn raise_default(signal: Signal) {
     imp::raise_default(signal);
+}
+
+/// When the system ends the process for this signal, which has come. Never on Unix.
+pub(crate) fn ends_at(signal: Signal) -> Option<Instant> {
+    imp::ends_at(signal)
 }
 
 /// Writes all of `bytes` to descriptor 2 without std's lock, and says whether it did.

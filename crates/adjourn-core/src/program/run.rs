@@ -592,7 +592,13 @@ impl<E> Runner<E> {
         supervision.meet(&program);
         self.observing.open(&program)?;
         let driver = Driver::new(&program, self.sources);
-        for reason in self.stopper.tie(&program) {
+        let early = self.stopper.tie(&program);
+        if let Some((from, span)) = early.ends {
+            // A virtual clock has not begun to run.
+            let past = if program.is_hosted() { Duration::ZERO } else { from.elapsed() };
+            program.ends_within(span.saturating_sub(past));
+        }
+        for reason in early.reasons {
             program.stop(reason);
         }
         Ok((Live::new(program, self.observing), driver))

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::state::State;
 use super::stopper::Stopper;
@@ -74,8 +75,11 @@ impl Program {
 
     /// Does what follows from a signal that is in the report already.
     pub(crate) fn tell(&self, heard: Heard) {
-        let Heard { signal, count, fresh, stops, forces } = heard;
+        let Heard { signal, count, fresh, stops, forces, ends } = heard;
         super::log::signal(signal, count);
+        if let Some(at) = ends {
+            self.ends_within(at.saturating_duration_since(Instant::now()));
+        }
         if stops {
             // Once for all: the signals are in the report one by one.
             self.stop(Reason::Signal(signal));

@@ -12,7 +12,7 @@ use super::Rest;
 use super::observe::{self, Feed};
 use crate::contract::hook::Hook;
 use crate::contract::report::{PhaseSpan, Report, Totals};
-use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
+use crate::phase::{Action, Event, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
 use crate::track::node::Node;
 use crate::track::table::TaskKey;
@@ -21,7 +21,6 @@ use crate::track::wakes::Wakes;
 /// What a [`Program`](super::Program)'s lock guards.
 pub(crate) struct State {
     pub(crate) machine: Machine,
-    limits: Limits,
     pub(super) nodes: Vec<Option<Arc<Node>>>,
     /// Ended scopes with tasks that are alive all the same: stragglers. In the order of their age.
     pub(super) lingering: BTreeMap<u64, Arc<Node>>,
@@ -49,10 +48,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(super) fn new(machine: Machine, limits: Limits, report: Report) -> State {
+    pub(super) fn new(machine: Machine, report: Report) -> State {
         State {
             machine,
-            limits,
             nodes: Vec::new(),
             lingering: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -165,6 +163,29 @@ impl State {
         rest.nodes.push(node);
     }
 
+    /// When a phase of the program is over at the latest.
+    fn limit(&self, phase: Phase) -> Option<Duration> {
+        let limits = self.machine.spans();
+        let span = match phase {
+            Phase::LameDuck => limits.lame_duck,
+            Phase::Draining => limits.drain,
+            Phase::Cancelling => limits.cut_off,
+            Phase::Closing => limits.deadline,
+            _ => return None,
+        };
+        let limit = self.machine.stop_time()?.saturating_add(span);
+        (limit < Duration::MAX).then_some(limit)
+    }
+
+    /// The limits have come nearer, that of the present phase too.
+    pub(super) fn renew_limit(&mut self) {
+        let present = self.report.phases.last().filter(|last| last.left.is_none());
+        let limit = present.and_then(|present| self.limit(present.phase));
+        if let Some(last) = self.report.phases.last_mut().filter(|_| limit.is_some()) {
+            last.limit = limit;
+        }
+    }
+
     /// Keeps the report's list of the program's phases; returns the one that is entered.
     fn note_phase(&mut self, now: Duration, action: &Action) -> Option<Phase> {
         let root = self.machine.root();
@@ -176,16 +197,7 @@ impl State {
             Action::Finish => self.machine.phase(root),
             _ => return None,
         };
-        let stop = self.machine.stop_time().unwrap_or(now);
-        let limits = self.limits;
-        let limit = match entered {
-            Phase::LameDuck => Some(stop.saturating_add(limits.lame_duck)),
-            Phase::Draining => Some(stop.saturating_add(limits.drain)),
-            Phase::Cancelling => Some(stop.saturating_add(limits.cut_off)),
-            Phase::Closing => Some(stop.saturating_add(limits.deadline)),
-            _ => None,
-        };
-        let limit = limit.filter(|limit| *limit < Duration::MAX);
+        let limit = self.limit(entered);
         if let Some(last) = self.report.phases.last_mut() {
             last.left = Some(now);
         }

@@ -291,7 +291,7 @@ fn the_time_that_is_left_is_that_to_the_deadline() {
     assert!(!program.is_hosted(), "nowhere has no host");
     assert_eq!(program.left(), None, "no stop has begun");
     program.stop(Reason::Requested(None));
-    let deadline = program.limits.deadline;
+    let deadline = program.lock().machine.spans().deadline;
     assert!(program.left().is_some_and(|left| left <= deadline && left > deadline / 2));
     program.force(Signal::INTERRUPT);
     assert_eq!(program.left(), Some(Duration::ZERO));
@@ -530,8 +530,8 @@ fn requests_before_the_start_are_bounded() {
     for _ in 0..MOST_LISTED + 3 {
         stopper.stop();
     }
-    assert_eq!(stopper.tie(&program).len(), MOST_LISTED);
-    assert!(stopper.tie(&program).is_empty(), "they are told once");
+    assert_eq!(stopper.tie(&program).reasons.len(), MOST_LISTED);
+    assert!(stopper.tie(&program).reasons.is_empty(), "they are told once");
     stopper.stop_because("late");
     assert_eq!(causes(&program), [Reason::Requested(Some("late".to_owned()))]);
     program.conclude();

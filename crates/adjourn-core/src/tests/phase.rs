@@ -406,6 +406,147 @@ fn the_hosts_cut_off_ends_a_lame_duck() {
 }
 
 #[test]
+fn a_process_that_ends_has_later_stops_share_what_is_left() {
+    let (mut m, root) = machine();
+    assert_eq!(tell(&mut m, 0, Event::EndsWithin(ms(5_000))), [], "it asks for no stop");
+    assert!(!m.is_stopping() && m.next_limit().is_none());
+    tell(&mut m, 1_000, Event::Stop(root));
+    told(&mut m, 1_000, root, true, true);
+    assert_eq!((m.stop_time(), m.drain_limit(root)), (Some(ms(1_000)), Some(ms(4_000))));
+    assert_eq!((m.cut_off(), m.deadline()), (Some(ms(4_600)), Some(ms(5_000))));
+    let spans = m.spans();
+    assert_eq!([spans.drain, spans.cut_off, spans.deadline], [3_000, 3_600, 4_000].map(ms));
+    assert_eq!(tell(&mut m, 3_999, Event::Tick), []);
+    assert_eq!(tell(&mut m, 4_000, Event::Tick), [Action::Cancel(root)]);
+    assert_eq!(tell(&mut m, 4_600, Event::Tick), [Action::CutOff(root), Action::Close(root)]);
+    assert_eq!(tell(&mut m, 5_000, Event::Tick), [Action::Finish]);
+}
+
+#[test]
+fn a_process_that_ends_brings_the_limits_of_a_stop_forward_in_each_phase() {
+    let ends = Event::EndsWithin(ms(5_000));
+    let (mut m, root) = machine();
+    tell(&mut m, 0, Event::Stop(root));
+    told(&mut m, 0, root, true, true);
+    assert_eq!(m.next_limit(), Some(ms(12_000)));
+    assert_eq!(tell(&mut m, 10, ends), []);
+    assert_eq!(m.next_limit(), Some(ms(4_010)), "draining");
+    assert_eq!(tell(&mut m, 4_010, Event::Tick), [Action::Cancel(root)]);
+    assert_eq!(m.next_limit(), Some(ms(4_610)));
+
+    let (mut m, root) = machine();
+    tell(&mut m, 0, Event::Stop(root));
+    assert_eq!(told(&mut m, 0, root, false, true), [Action::Cancel(root)]);
+    tell(&mut m, 10, ends);
+    assert_eq!(m.next_limit(), Some(ms(4_610)), "cancelling");
+
+    let (mut m, root) = machine();
+    tell(&mut m, 0, Event::Stop(root));
+    told(&mut m, 0, root, false, false);
+    assert_eq!(m.phase(root), Phase::Closing);
+    tell(&mut m, 10, Event::CutOff);
+    tell(&mut m, 10, ends);
+    assert_eq!(m.next_limit(), Some(ms(5_010)), "closing");
+    assert_eq!(tell(&mut m, 5_010, Event::Tick), [Action::Finish]);
+    assert_eq!(tell(&mut m, 5_011, Event::EndsWithin(ms(0))), [], "it is over");
+    assert_eq!((m.next_limit(), m.deadline()), (None, Some(ms(5_010))));
+
+    let (mut m, root) = machine();
+    tell(&mut m, 0, Event::Stop(root));
+    told(&mut m, 0, root, false, false);
+    assert_eq!(tell(&mut m, 0, Event::Closed(root)), [Action::Finish]);
+    tell(&mut m, 10, ends);
+    assert_eq!((m.next_limit(), m.deadline()), (None, Some(ms(5_010))), "the executor has to end");
+}
+
+#[test]
+fn a_limit_that_comes_before_the_process_ends_is_kept() {
+    let (mut m, root) = machine();
+    tell(&mut m, 0, Event::Stop(root));
+    told(&mut m, 0, root, true, true);
+    // 0.8 of it is later than the drain limit, 0.92 and all of it earlier than the others.
+    tell(&mut m, 2_000, Event::EndsWithin(ms(20_000)));
+    assert_eq!(m.drain_limit(root), Some(ms(12_000)));
+    assert_eq!((m.cut_off(), m.deadline()), (Some(ms(20_400)), Some(ms(22_000))));
+    for later in [ms(20_000), Duration::MAX] {
+        tell(&mut m, 3_000, Event::EndsWithin(later));
+        assert_eq!((m.cut_off(), m.deadline()), (Some(ms(20_400)), Some(ms(22_000))));
+    }
+    tell(&mut m, 3_000, Event::EndsWithin(ms(10_000)));
+    assert_eq!(m.drain_limit(root), Some(ms(11_000)));
+    assert_eq!((m.cut_off(), m.deadline()), (Some(ms(12_200)), Some(ms(13_000))));
+    // The proportions would put this one's cut-off later.
+    tell(&mut m, 11_900, Event::EndsWithin(ms(1_000)));
+    assert_eq!((m.cut_off(), m.deadline()), (Some(ms(12_200)), Some(ms(12_900))));
+}
+
+#[test]
+fn a_short_drain_is_no_shorter_for_a_process_that_ends() {
+    let mut m = Machine::new(Limits { drain: ms(1_000), ..limits() });
+    let root = m.root();
+    tell(&mut m, 0, Event::EndsWithin(ms(5_000)));
+    tell(&mut m, 0, Event::Stop(root));
+    told(&mut m, 0, root, true, true);
+    assert_eq!(m.drain_limit(root), Some(ms(1_000)));
+}
+
+#[test]
+fn a_lame_duck_is_over_where_the_process_ends() {
+    let with = || Machine::new(Limits { lame_duck: ms(1_000), ..limits() });
+    let mut m = with();
+    let root = m.root();
+    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::LameDuck]);
+    assert_eq!(tell(&mut m, 1, Event::EndsWithin(ms(5_000))), [Action::Fire(root)]);
+    let mut m = with();
+    let root = m.root();
+    tell(&mut m, 0, Event::EndsWithin(ms(5_000)));
+    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root)]);
+}
+
+#[test]
+fn the_levels_share_what_a_process_that_ends_leaves() {
+    let (mut m, root) = machine();
+    let child = open(&mut m, root, &[]);
+    tell(&mut m, 0, Event::Stop(root));
+    told(&mut m, 0, root, true, true);
+    told(&mut m, 0, child, true, true);
+    assert_eq!((m.drain_limit(child), m.level_limit(child)), (Some(ms(6_000)), Some(ms(12_000))));
+    tell(&mut m, 0, Event::EndsWithin(ms(5_000)));
+    assert_eq!((m.drain_limit(child), m.level_limit(child)), (Some(ms(2_000)), Some(ms(2_300))));
+    assert_eq!(m.drain_limit(root), None, "its turn has not come");
+    assert_eq!(tell(&mut m, 2_000, Event::Tick), [Action::Cancel(child)]);
+    tell(&mut m, 2_300, Event::Tick);
+    assert_eq!(m.drain_limit(root), Some(ms(4_000)));
+}
+
+#[test]
+fn who_came_into_an_empty_scope_keeps_its_parents_limits_where_the_process_ends() {
+    let (mut m, root) = machine();
+    let child = open(&mut m, root, &[]);
+    tell(&mut m, 0, Event::Stop(root));
+    told(&mut m, 0, root, true, true);
+    told(&mut m, 0, child, false, false); // open: it has a handle
+    told(&mut m, 0, child, true, true);
+    assert_eq!(m.drain_limit(child), m.drain_limit(root));
+    tell(&mut m, 0, Event::EndsWithin(ms(5_000)));
+    assert_eq!([m.drain_limit(child), m.drain_limit(root)], [Some(ms(4_000)); 2]);
+}
+
+#[test]
+fn a_scope_that_is_stopped_alone_is_over_before_the_process_ends() {
+    let (mut m, root) = machine();
+    let child = open(&mut m, root, &[]);
+    tell(&mut m, 0, Event::Stop(child));
+    told(&mut m, 0, child, true, true);
+    tell(&mut m, 0, Event::EndsWithin(ms(5_000)));
+    assert_eq!(tell(&mut m, 4_000, Event::Tick), [Action::Cancel(child)]);
+    let ends = [Action::CutOff(child), Action::Close(child)];
+    assert_eq!(tell(&mut m, 4_600, Event::Tick), ends);
+    assert_eq!(tell(&mut m, 5_000, Event::Tick), [Action::End(child)]);
+    assert!(!m.is_stopping());
+}
+
+#[test]
 fn limits_against_each_other_are_lowered_to_the_deadline() {
     let mut sim = Sim::new(
         Limits { lame_duck: ms(900), drain: ms(800), cut_off: ms(700), deadline: ms(100) },
@@ -1480,6 +1621,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => plan(true).prop_map(Step::Open),
         1 => Just(Step::CutOff),
         1 => Just(Step::Deadline),
+        1 => (0..60u64).prop_map(Step::EndsWithin),
         1 => Just(Step::Force),
     ]
 }
@@ -1637,7 +1779,7 @@ proptest! {
     fn nonsense_is_survived(
         spans in prop::array::uniform4(prop_oneof![4 => 0..100u64, 1 => Just(NEVER)]),
         steps in prop::collection::vec(
-            (0..14u8, any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..120u64),
+            (0..15u8, any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..120u64),
             0..120,
         ),
         slow in any::<bool>(),
@@ -1660,6 +1802,7 @@ proptest! {
                 10 => Event::CutOff,
                 11 if time < 10 => Event::Deadline,
                 12 if time < 10 => Event::Force,
+                14 if time < 40 => Event::EndsWithin(ms(if time == 0 { NEVER } else { time })),
                 _ => Event::Tick,
             };
             driver.say(now, event);

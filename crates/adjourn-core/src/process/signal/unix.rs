@@ -599,6 +599,11 @@ pub(super) fn ignored(signal: Signal) -> bool {
     sys::current(signal).is_ok_and(|action| action.disposition() == Disposition::Ignore)
 }
 
+/// No signal says that the process is ended after it: who sends SIGKILL has a time of his own in mind.
+pub(super) fn ends_at(_: Signal) -> Option<Instant> {
+    None
+}
+
 pub(super) fn raise_default(signal: Signal) {
     sys::raise_default(signal);
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
@@ -28,8 +29,8 @@ pin_project! {
         program: Arc<Program>,
         // The executor goes on: what was cut off is waited for, since no end of it drops that.
         stays: bool,
-        // How long, where no thread tells that the deadline is near.
-        patience: Option<AnySleep>,
+        // Until when, where no thread tells that the deadline is near.
+        patience: Option<(Duration, AnySleep)>,
     }
 }
 
@@ -97,7 +98,12 @@ impl<F: Future<Output = MainEnd>> Future for Root<F> {
             return Poll::Pending;
         }
         let program = &*this.program;
-        let sleep = this.patience.get_or_insert_with(|| program.backend.sleep(program.patience()));
+        let until = program.near_deadline();
+        if this.patience.as_ref().is_none_or(|(old, _)| *old != until) {
+            let left = until.saturating_sub(program.now());
+            *this.patience = Some((until, program.backend.sleep(left)));
+        }
+        let Some((_, sleep)) = this.patience else { return Poll::Pending };
         Pin::new(sleep).poll(cx)
     }
 }

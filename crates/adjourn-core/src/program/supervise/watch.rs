@@ -12,7 +12,7 @@ use super::{GRACE, LastWords, MARGIN, near_deadline};
 use crate::contract::options::{Options, Reraise, SecondInterrupt};
 use crate::contract::report::Report;
 use crate::phase::Limits;
-use crate::process::signal::{Listener, Nudger, Signal};
+use crate::process::signal::{self, Listener, Nudger, Signal};
 use crate::program::Program;
 
 /// How long an interrupt may wait for its reaction before the next one forces the end.
@@ -66,6 +66,8 @@ pub(crate) struct Heard {
     pub(crate) stops: bool,
     /// It forces the end.
     pub(crate) forces: bool,
+    /// When the system ends the process for it.
+    pub(crate) ends: Option<Instant>,
 }
 
 /// What the calling thread is at, for the warden's own words.
@@ -108,6 +110,8 @@ pub(super) struct Inner {
     stopping: bool,
     /// When the stop began.
     pub(super) armed: Option<Instant>,
+    /// The process is ended by others: since when that is known, and the spans that are left.
+    leaves: Option<(Instant, Limits)>,
     /// The signal that asked for it.
     pub(super) cause: Option<Signal>,
     /// The first signal that came before the program was there, and when. What the user's handler will
@@ -170,6 +174,7 @@ impl Watch {
                 program: None,
                 stopping: false,
                 armed: None,
+                leaves: None,
                 cause: None,
                 early: None,
                 forced: None,
@@ -243,6 +248,15 @@ impl Watch {
         }
     }
 
+    /// The process is ended by others after this span.
+    pub(crate) fn ends_within(&self, span: Duration) {
+        let end = Instant::now().checked_add(span);
+        if let Some(end) = end.filter(|_| self.is_kept()) {
+            self.lock().ends_at(end);
+            self.nudge();
+        }
+    }
+
     /// The end has been forced: `run` has to return at once.
     pub(crate) fn force(&self, signal: Signal) {
         if self.is_kept() {
@@ -273,8 +287,9 @@ impl Watch {
     /// Says what a signal means that came `count` times, and arms or forces if it does. `now` is the
     /// time since the start, by any one clock.
     pub(crate) fn hear(&self, now: Duration, signal: Signal, count: u64) -> Heard {
+        let ends = if self.is_kept() { signal::ends_at(signal) } else { None };
         let mut inner = self.lock();
-        let heard = inner.hear(&self.rules, now, signal, count);
+        let heard = inner.hear(&self.rules, now, signal, count, ends);
         if self.is_kept() {
             inner.act_on(heard);
             drop(inner);
@@ -365,8 +380,8 @@ impl Watch {
         if inner.forced.is_some() {
             return Some(Duration::ZERO);
         }
-        let deadline = inner.armed?.checked_add(self.limits.deadline)?;
-        let left = deadline.saturating_duration_since(Instant::now());
+        let [.., deadline] = inner.limits(&self.limits);
+        let left = deadline?.saturating_duration_since(Instant::now());
         Some(left - (left / 2).min(MARGIN))
     }
 
@@ -420,9 +435,17 @@ impl Watch {
 }
 
 impl Inner {
-    /// The pure part: what a signal means.
-    fn hear(&mut self, rules: &Rules, now: Duration, signal: Signal, count: u64) -> Heard {
-        let mut heard = Heard { signal, count, fresh: count, stops: false, forces: false };
+    /// The pure part: what a signal means. One for which the system ends the process stops the program
+    /// whoever else is asked.
+    fn hear(
+        &mut self,
+        rules: &Rules,
+        now: Duration,
+        signal: Signal,
+        count: u64,
+        ends: Option<Instant>,
+    ) -> Heard {
+        let mut heard = Heard { signal, count, fresh: count, stops: false, forces: false, ends };
         if signal == Signal::INTERRUPT {
             heard.fresh = 0;
             for times in [1, count].into_iter().take(count.min(2) as usize) {
@@ -447,7 +470,7 @@ impl Inner {
                 self.unanswered = self.unanswered.or(Some(now));
             }
         }
-        heard.stops = heard.fresh > 0 && !rules.hands_over;
+        heard.stops = ends.is_some() || heard.fresh > 0 && !rules.hands_over;
         heard
     }
 
@@ -460,12 +483,24 @@ impl Inner {
             (self.armed, self.cause) = (Some(Instant::now()), Some(heard.signal));
             self.stopping = true;
         }
+        if let Some(end) = heard.ends {
+            self.ends_at(end);
+        }
         if heard.forces && self.forced.is_none() {
             self.forced = Some((Instant::now(), Some(heard.signal)));
         }
         self.signals += heard.count;
         if self.armed.is_some() {
             self.echoes |= heard.signal.bit();
+        }
+    }
+
+    fn ends_at(&mut self, end: Instant) {
+        let known = |(from, limits): &(Instant, Limits)| from.checked_add(limits.deadline);
+        if self.leaves.as_ref().and_then(known).is_none_or(|known| end < known) {
+            let now = Instant::now();
+            let span = end.saturating_duration_since(now);
+            self.leaves = Some((now, Limits::before_the_end(span)));
         }
     }
 
@@ -492,7 +527,8 @@ impl Inner {
     }
 
     fn receive(&mut self, watch: &Watch, signal: Signal, count: u64) {
-        let heard = self.hear(&watch.rules, watch.epoch.elapsed(), signal, count);
+        let ends = signal::ends_at(signal);
+        let heard = self.hear(&watch.rules, watch.epoch.elapsed(), signal, count, ends);
         self.act_on(heard);
         self.note(heard);
     }
@@ -508,6 +544,7 @@ impl Inner {
                 last.fresh += heard.fresh;
                 last.stops |= heard.stops;
                 last.forces |= heard.forces;
+                last.ends = last.ends.or(heard.ends);
             }
             None => self.heard.push(heard),
         }
@@ -525,7 +562,8 @@ impl Inner {
     pub(super) fn note_pause(&mut self) {
         let now = Instant::now();
         let late = self.waits_for.map(|at| now.saturating_duration_since(at));
-        if let Some(late) = late.filter(|late| *late >= PAUSE && self.counts_from().is_some()) {
+        let counts = self.armed.is_some() || self.early().is_some();
+        if let Some(late) = late.filter(|late| *late >= PAUSE && counts) {
             self.paused = self.paused.saturating_add(late);
             (self.resumed, self.waits_for) = (Some(now), None);
         }
@@ -535,10 +573,9 @@ impl Inner {
         !self.heard.is_empty()
     }
 
-    /// What the deadline counts from.
-    fn counts_from(&self) -> Option<Instant> {
-        let early = self.early.filter(|_| self.stage == Stage::Starting).map(|(at, _)| at);
-        [early, self.armed].into_iter().flatten().min()
+    /// What the deadline counts from while there is no program.
+    fn early(&self) -> Option<Instant> {
+        self.early.filter(|_| self.stage == Stage::Starting).map(|(at, _)| at)
     }
 
     /// The signal that the deadline counts from, if it was one.
@@ -549,14 +586,23 @@ impl Inner {
 
     /// When the limits come that the program is told of.
     pub(super) fn limits(&self, limits: &Limits) -> [Option<Instant>; 3] {
-        let at = |span| self.armed.and_then(|armed| armed.checked_add(span));
-        [at(limits.cut_off), at(near_deadline(limits)), at(limits.deadline)]
+        let Some(armed) = self.armed else { return [None; 3] };
+        let spans = |limits: &Limits| [limits.cut_off, near_deadline(limits), limits.deadline];
+        let mut all = spans(limits).map(|span| armed.checked_add(span));
+        if let Some((from, left)) = &self.leaves {
+            for (at, span) in all.iter_mut().zip(spans(left)) {
+                *at = [*at, from.checked_add(span)].into_iter().flatten().min();
+            }
+        }
+        all
     }
 
     /// When the process is ended, should `run` not have returned.
     pub(super) fn end(&self, limits: &Limits) -> Option<Instant> {
-        let deadline = self.counts_from().and_then(|from| from.checked_add(limits.deadline));
-        let end = [deadline, self.forced.map(|(at, _)| at)].into_iter().flatten().min()?;
+        let [.., deadline] = self.limits(limits);
+        let early = self.early().and_then(|at| at.checked_add(limits.deadline));
+        let forced = self.forced.map(|(at, _)| at);
+        let end = [deadline, early, forced].into_iter().flatten().min()?;
         // A process that was paused past it gets the same grace from when it goes on.
         let from = self.resumed.map_or(end, |resumed| end.max(resumed));
         from.checked_add(GRACE)
@@ -650,6 +696,40 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_is_ended_brings_the_deadline_forward() {
+        let watch = kept(false);
+        watch.ends_within(ms(10_000));
+        assert_eq!(watch.lock().limits(&limits()), [None; 3], "no stop has begun");
+        let before = Instant::now();
+        watch.arm();
+        let [cut_off, near, deadline] = watch.lock().limits(&limits()).map(Option::unwrap);
+        assert!(cut_off <= before + ms(9_200) && cut_off < near && near < deadline);
+        assert!(deadline <= before + ms(10_000) && watch.left().unwrap() < ms(10_000));
+        watch.ends_within(ms(60_000));
+        assert_eq!(watch.lock().limits(&limits())[2], Some(deadline), "it comes no later");
+        watch.ends_within(ms(5_000));
+        assert!(watch.lock().end(&limits()).unwrap() < deadline, "of a stop that has begun");
+        watch.ends_within(Duration::MAX);
+        assert!(watch.left().unwrap() < ms(5_000));
+    }
+
+    #[test]
+    fn a_signal_for_which_the_process_is_ended_stops_whoever_is_asked() {
+        let watch = kept(true);
+        let rules = watch.rules;
+        let mut inner = watch.lock();
+        let end = Instant::now() + ms(4_000);
+        let heard = inner.hear(&rules, ms(0), Signal::HANGUP, 1, Some(end));
+        assert_eq!((heard.fresh, heard.stops, heard.forces), (1, true, false));
+        inner.act_on(heard);
+        let [.., deadline] = inner.limits(&limits());
+        assert!(inner.armed.is_some() && deadline.unwrap() <= end);
+        inner.note(heard);
+        inner.note(Heard { ends: None, ..heard });
+        assert_eq!(inner.heard.last().and_then(|heard| heard.ends), Some(end));
+    }
+
+    #[test]
     fn what_the_teller_does_not_come_to_is_bounded_and_counted() {
         let watch = kept(false);
         let mut inner = watch.lock();
@@ -658,7 +738,7 @@ mod tests {
             for number in 1..=64 {
                 let signal = Signal::from_raw(number).unwrap();
                 let (fresh, stops) = (1, round == 999);
-                inner.note(Heard { signal, count: 1, fresh, stops, forces: false });
+                inner.note(Heard { signal, count: 1, fresh, stops, forces: false, ends: None });
             }
         }
         assert_eq!(inner.heard.capacity(), capacity, "nothing is allocated");

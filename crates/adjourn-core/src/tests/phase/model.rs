@@ -84,6 +84,8 @@ pub struct Sim {
     /// The host said that a cut-off or a deadline has come.
     pub host_cut: bool,
     pub forced: bool,
+    /// The cut-off and the deadline that the end of the process leaves.
+    pub ending: Option<[Duration; 2]>,
     pub finished: Option<Duration>,
     /// Dependencies make no cycle with the tree, so that their order is kept strictly.
     pub ordered: bool,
@@ -106,6 +108,7 @@ impl Sim {
             first_stop: None,
             host_cut: false,
             forced: false,
+            ending: None,
             finished: None,
             ordered: true,
             watch: true,
@@ -178,6 +181,12 @@ impl Sim {
             Event::CutOff => self.host_cut |= self.machine.is_stopping(),
             Event::Deadline => self.host_cut = true,
             Event::Force => self.forced = true,
+            Event::EndsWithin(span) => {
+                let spans = Limits::before_the_end(span);
+                let new = [spans.cut_off, spans.deadline].map(|span| self.now.saturating_add(span));
+                let old = self.ending.unwrap_or(new);
+                self.ending = Some([old[0].min(new[0]), old[1].min(new[1])]);
+            }
             _ => {}
         }
         self.say_all(&[event]);
@@ -232,7 +241,9 @@ impl Sim {
             assert_eq!(self.finished, None, "{action:?} after the end");
             self.log.push((self.now, action));
             match action {
-                Action::LameDuck => assert!(!self.limits.lame_duck.is_zero()),
+                Action::LameDuck => {
+                    assert!(!self.limits.lame_duck.is_zero() && self.ending.is_none());
+                }
                 Action::Fire(id) => self.fire(self.by_id[&id]),
                 Action::Cancel(id) => self.cancel(self.by_id[&id]),
                 Action::CutOff(id) => self.cut_off(self.by_id[&id]),
@@ -261,6 +272,7 @@ impl Sim {
 
     pub fn cut_off_came(&self) -> bool {
         self.host_cut
+            || self.ending.is_some_and(|[cut_off, _]| self.now >= cut_off)
             || (self.first_stop).is_some_and(|stop| {
                 self.now >= stop.saturating_add(self.limits.cut_off.min(self.limits.deadline))
             })
@@ -268,6 +280,7 @@ impl Sim {
 
     pub fn deadline_came(&self) -> bool {
         self.host_cut
+            || self.ending.is_some_and(|[_, deadline]| self.now >= deadline)
             || (self.first_stop)
                 .is_some_and(|stop| self.now >= stop.saturating_add(self.limits.deadline))
     }
@@ -488,6 +501,8 @@ pub enum Step {
     Open(Plan),
     CutOff,
     Deadline,
+    /// The system ends the process within so many milliseconds.
+    EndsWithin(u64),
     Force,
 }
 
@@ -522,6 +537,7 @@ impl Sim {
             Step::Open(plan) => self.open_plan(plan),
             Step::CutOff => self.tell(Event::CutOff),
             Step::Deadline => self.tell(Event::Deadline),
+            Step::EndsWithin(millis) => self.tell(Event::EndsWithin(ms(*millis))),
             Step::Force => self.tell(Event::Force),
         }
     }
@@ -561,7 +577,10 @@ impl Sim {
         self.stop(0);
         self.advance(self.now + self.limits.deadline.min(ms(1 << 40)));
         let finished = self.finished.expect("it never finished");
-        if let (Some(deadline), false) = (self.machine.deadline(), self.host_cut) {
+        if let (Some(start), false) = (self.machine.stop_time(), self.host_cut) {
+            let own = start.saturating_add(self.limits.deadline);
+            let ending = self.ending.map_or(own, |[_, deadline]| deadline.max(start));
+            let deadline = own.min(ending);
             assert!(finished <= deadline, "finished at {finished:?}, not by {deadline:?}");
         }
         let finishes = self.log.iter().filter(|(_, action)| *action == Action::Finish);
@@ -579,6 +598,7 @@ pub struct Nonsense {
     ranks: HashMap<ScopeId, u8>,
     phases: HashMap<ScopeId, Phase>,
     deadline: Option<Duration>,
+    ends: bool,
     finished: bool,
 }
 
@@ -587,7 +607,7 @@ impl Nonsense {
         let machine = Machine::new(limits);
         let ids = vec![machine.root()];
         let (ranks, phases) = Default::default();
-        Nonsense { machine, ids, ranks, phases, deadline: None, finished: false }
+        Nonsense { machine, ids, ranks, phases, deadline: None, ends: false, finished: false }
     }
 
     pub fn open(&mut self, now: Duration, parent: ScopeId, needs: &[ScopeId]) {
@@ -596,6 +616,7 @@ impl Nonsense {
     }
 
     pub fn say(&mut self, now: Duration, event: Event) {
+        self.ends |= matches!(event, Event::EndsWithin(_));
         self.machine.handle(now, event);
         self.look();
     }
@@ -632,7 +653,8 @@ impl Nonsense {
         }
     }
 
-    /// Phases only advance and limits are instants; the deadline, once set, stays.
+    /// Phases only advance and limits are instants; the deadline, once set, stays, or comes nearer where
+    /// the process ends.
     fn look(&mut self) {
         for &id in &self.ids {
             let phase = self.machine.phase(id);
@@ -644,7 +666,13 @@ impl Nonsense {
             assert!(limit < Duration::MAX);
         }
         let deadline = self.machine.deadline();
-        assert!(self.deadline.is_none() || self.deadline == deadline);
+        if self.deadline.is_some() && self.deadline != deadline {
+            assert!(
+                self.ends && deadline < self.deadline,
+                "from {:?} to {deadline:?}",
+                self.deadline
+            );
+        }
         assert_eq!(deadline.is_some(), self.machine.is_stopping());
         assert!(self.machine.cut_off() <= deadline);
         self.deadline = deadline;
