@@ -300,7 +300,9 @@ fn simulator() {
         SimHandle<Pinned>: Send Sync Unpin;
         SimSleep: Send Sync Unpin;
         SimExecutor: Send Sync Unpin;
+        Everywhere<Sim>: Send Sync Unpin;
         StopEverywhere: Send Sync Unpin;
+        tokio::StopEverywhere: Send Sync Unpin;
         Coverage: Send Sync Unpin;
         Fault: Send Sync Unpin;
         Injected: Send Sync Unpin;

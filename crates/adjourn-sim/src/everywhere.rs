@@ -1,19 +1,43 @@
 //! Stops at every poll of a program.
 
-use std::any::Any;
-use std::fmt::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod attempt;
+mod coverage;
+mod environment;
+mod explore;
+mod failures;
+mod message;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use adjourn_core::Report;
 
-use crate::invariants::violations;
-use crate::observe::{Injection, Observer, Plan};
+pub use self::coverage::Coverage;
+
+use self::attempt::Rules;
+use self::environment::Environment;
+use self::explore::Exploration;
+use self::message::{Call, tell};
+use crate::observe::{Observer, Plan};
 use crate::point::Point;
 use crate::sim::Sim;
 
-/// Stops a program at every poll; see [`stop_everywhere`].
+/// The limit of time of a check.
+const TIME: Duration = Duration::from_secs(30);
+
+/// Stops a program at every poll, on the simulated executor; see [`stop_everywhere`].
+pub type StopEverywhere = Everywhere<Sim>;
+
+/// Stops a program at every poll; see [`stop_everywhere`]. Made as [`StopEverywhere`], or as
+/// `tokio::StopEverywhere` on Tokio's paused clock.
+///
+/// # Environment
+///
+/// | variable | for all checks in the process |
+/// |---|---|
+/// | `ADJOURN_SIM_SEED` | these [seeds](Everywhere::seeds): `7`, or `0..100` |
+/// | `ADJOURN_SIM_REPLAY` | this [point](Everywhere::replay) alone: `0:3`, `0:3,5` or `0:none`, the seed first |
+/// | `ADJOURN_SIM_BUDGET` | this [limit of time](Everywhere::time), in seconds |
 ///
 /// # Examples
 ///
@@ -29,69 +53,26 @@ use crate::sim::Sim;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing runs until check is called"]
-pub struct StopEverywhere {
+pub struct Everywhere<L> {
     seeds: Vec<u64>,
     most_polls: u64,
     most_pairs: u64,
+    time: Duration,
     ends: Option<Duration>,
-    only: Option<Point>,
-    sim: Sim,
-}
-
-/// What was covered: from [`StopEverywhere::check`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Coverage {
-    /// Seeds, each with runs of its own.
-    pub seeds: u64,
-    /// Runs of the program, all together.
-    pub runs: u64,
-    /// Points at which one stop was injected: every poll, of all seeds together.
-    pub stops: u64,
-    /// Pairs at which a stop and a second signal were injected.
-    pub pairs: u64,
-    /// How many pairs there are; more than were run when they were sampled.
-    pub pairs_of: u64,
-    /// Seeds with which the program did not end by itself within the limit of polls: later polls
-    /// were not stopped at.
-    pub cut: u64,
-    /// Seeds with which two runs without a stop differed: the program depends on something other
-    /// than the simulation, and a failure may not come again when it is replayed.
-    pub unsteady: u64,
-}
-
-impl Coverage {
-    /// Returns whether every poll and every pair was covered.
-    pub fn is_complete(&self) -> bool {
-        self.pairs == self.pairs_of && self.cut == 0
-    }
-}
-
-impl fmt::Display for Coverage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} runs: stopped at {} polls and {}", self.runs, self.stops, self.pairs)?;
-        if self.pairs < self.pairs_of {
-            write!(f, " of {}", self.pairs_of)?;
-        }
-        f.write_str(" pairs")?;
-        if self.pairs < self.pairs_of {
-            f.write_str(" (sampled)")?;
-        }
-        if self.seeds > 1 {
-            write!(f, ", with {} seeds", self.seeds)?;
-        }
-        if self.cut > 0 {
-            write!(f, "; {} not to their end, for the limit of polls", self.cut)?;
-        }
-        if self.unsteady > 0 {
-            write!(f, "; {} not the same when run again", self.unsteady)?;
-        }
-        Ok(())
-    }
+    only: Option<(u64, Point)>,
+    complete: bool,
+    rules: Rules,
+    lab: L,
 }
 
 /// Where programs run and are watched.
-pub(crate) trait Lab: Clone {
+pub trait Lab: Clone {
+    /// What the check on it is called in source.
+    const CALL: &'static str;
+
+    /// One run of an exploration.
+    fn exploring(&self, seed: u64, plan: Plan) -> Self;
+
     fn observer(&self) -> Arc<Observer>;
 
     /// The reports so far, with the exit codes that came out.
@@ -101,35 +82,21 @@ pub(crate) trait Lab: Clone {
 }
 
 impl Lab for Sim {
+    const CALL: &'static str = "StopEverywhere";
+
+    fn exploring(&self, seed: u64, plan: Plan) -> Sim {
+        self.clone().explored(seed, plan)
+    }
+
     fn observer(&self) -> Arc<Observer> {
         Sim::observer(self)
     }
 }
 
-/// One run and what came of it.
-struct Attempt {
-    /// What the user's assertion said.
-    panic: Option<String>,
-    /// Which of our own promises were broken.
-    broken: Vec<String>,
-    polls: u64,
-    fingerprint: u64,
-    cut: bool,
-    injected: Vec<Injection>,
-    reports: Vec<Report>,
-}
-
-impl StopEverywhere {
-    /// One seed (0), at most 2,000 polls a run and 1,000 pairs.
+impl Everywhere<Sim> {
+    /// One seed (0), at most 2,000 stops, 1,000 pairs and 30 s.
     pub fn new() -> StopEverywhere {
-        StopEverywhere {
-            seeds: vec![0],
-            most_polls: 2_000,
-            most_pairs: 1_000,
-            ends: None,
-            only: None,
-            sim: Sim::new(),
-        }
+        Everywhere::with(Sim::new())
     }
 
     /// The seeds, each of which is a schedule of its own. Default: 0 alone.
@@ -138,39 +105,96 @@ impl StopEverywhere {
         self
     }
 
-    /// How many polls a run may have before it is asked to stop, for a program that does not end by
-    /// itself. Default: 2,000.
-    pub fn polls(mut self, most: u64) -> StopEverywhere {
+    /// The simulation that runs start from: its order of polls, faults and jumps. Its seed is not
+    /// used.
+    pub fn on(mut self, sim: Sim) -> StopEverywhere {
+        self.lab = sim;
+        self
+    }
+}
+
+impl<L: Lab> Everywhere<L> {
+    pub(crate) fn with(lab: L) -> Everywhere<L> {
+        Everywhere {
+            seeds: vec![0],
+            most_polls: 2_000,
+            most_pairs: 1_000,
+            time: TIME,
+            ends: None,
+            only: None,
+            complete: false,
+            rules: Rules::default(),
+            lab,
+        }
+    }
+
+    /// How many polls of a run are stopped at, for each seed. Default: 2,000.
+    ///
+    /// Of a longer program as many are sampled, evenly over all of it. One that does not end by
+    /// itself, within 50 times as many polls, is stopped at its first ones.
+    pub fn polls(mut self, most: u64) -> Everywhere<L> {
         self.most_polls = most;
         self
     }
 
     /// How many pairs of polls are run for each seed; where there are more, as many are sampled,
     /// evenly. Default: 1,000. 0 injects no second signal.
-    pub fn pairs(mut self, most: u64) -> StopEverywhere {
+    pub fn pairs(mut self, most: u64) -> Everywhere<L> {
         self.most_pairs = most;
+        self
+    }
+
+    /// How long the check may take, in real time; a run that has begun is ended. Default: 30 s.
+    ///
+    /// Points are run in an order of which each beginning is spread over the program: the first
+    /// half of them is every second one. What was covered when the time was over is in the
+    /// [`Coverage`], and a line on standard error says it.
+    pub fn time(mut self, most: Duration) -> Everywhere<L> {
+        self.time = most;
         self
     }
 
     /// The second of a pair is no SIGINT that forces the end, but says that the process is ended after
     /// `span`, as where a console is closed: [`Stopper::stop_within`](adjourn_core::Stopper::stop_within).
-    pub fn ends_within(mut self, span: Duration) -> StopEverywhere {
+    pub fn ends_within(mut self, span: Duration) -> Everywhere<L> {
         self.ends = Some(span);
         self
     }
 
-    /// The simulation that runs start from: its order of polls, faults and jumps. Its seed is not
-    /// used.
-    pub fn on(mut self, sim: Sim) -> StopEverywhere {
-        self.sim = sim;
+    /// Fails the check where a limit, of polls, pairs or time, kept it from a point. Default: that
+    /// is only said.
+    pub fn complete(mut self) -> Everywhere<L> {
+        self.complete = true;
+        self
+    }
+
+    /// Lets the test's assertions count where a second Ctrl-C forced the end, and only there: for
+    /// what has to hold then too. Default: they count in the orderly runs alone.
+    ///
+    /// A check in which nothing was forced fails.
+    pub fn forced(mut self) -> Everywhere<L> {
+        self.rules.forced = true;
+        self
+    }
+
+    /// Says that main may fail or panic, though no [fault](crate::Fault) makes it: default is that
+    /// the check fails where main fails with nothing injected, or panics before the end is forced.
+    pub fn main_may_fail(mut self) -> Everywhere<L> {
+        self.rules.main_may_fail = true;
+        self
+    }
+
+    /// Says that the program may not start: default is that the check fails then, since there is
+    /// nothing to stop.
+    pub fn may_not_start(mut self) -> Everywhere<L> {
+        self.rules.may_not_start = true;
         self
     }
 
     /// Runs one point of one seed alone, as a failure's message says: for a debugger, or until it
-    /// passes.
-    pub fn replay(mut self, seed: u64, point: impl Into<Point>) -> StopEverywhere {
-        self.seeds = vec![seed];
-        self.only = Some(point.into());
+    /// passes. Its panics are printed as they come.
+    pub fn replay(mut self, seed: u64, point: impl Into<Point>) -> Everywhere<L> {
+        self.only = Some((seed, point.into()));
         self
     }
 
@@ -178,74 +202,62 @@ impl StopEverywhere {
     ///
     /// # Panics
     ///
-    /// When a run fails, with the message that says which.
+    /// When a run fails, with the message that says which. When nothing was tested: no stop was
+    /// injected, or the point to replay is not there. When a variable of the
+    /// [environment](Everywhere#environment) cannot be understood.
     #[track_caller]
-    pub fn check(&self, test: impl Fn(Sim)) -> Coverage {
-        self.explore("", |seed, plan| self.sim.clone().exploring(seed, plan), test)
+    pub fn check(&self, test: impl Fn(L)) -> Coverage {
+        self.check_in(Environment::read(), test)
     }
 
     #[track_caller]
-    pub(crate) fn explore<L: Lab>(
-        &self,
-        module: &str,
-        lab: impl Fn(u64, Plan) -> L,
-        test: impl Fn(L),
-    ) -> Coverage {
-        let mut coverage = Coverage::default();
-        for &seed in &self.seeds {
-            coverage.seeds += 1;
-            let attempt = |point: Point| {
-                let plan = Plan {
-                    inject: point.polls(),
-                    ends: self.ends,
-                    explore: Some(self.most_polls),
-                    trace: false,
-                };
-                let attempt = run(&lab, &test, seed, plan.clone());
-                if attempt.is_failure() {
-                    let again = run(&lab, &test, seed, Plan { trace: true, ..plan });
-                    let how = Replay { module, seed, point, ends: self.ends };
-                    panic!("{}", tell(&how, &attempt, &again));
-                }
-                attempt
-            };
-            if let Some(point) = self.only {
-                _ = attempt(point);
-                coverage.runs += 1;
-                continue;
+    fn check_in(&self, environment: Environment, test: impl Fn(L)) -> Coverage {
+        let only = environment.replay.or(self.only);
+        let rules = Rules { loud: only.is_some(), ..self.rules };
+        let mut exploration = Exploration::new(self, rules, &test);
+        match only {
+            Some((seed, point)) => {
+                exploration.replay(seed, point).unwrap_or_else(|error| panic!("{error}"));
             }
-            let free = attempt(Point::NONE);
-            let again = attempt(Point::NONE);
-            coverage.runs += 2;
-            coverage.cut += u64::from(free.cut);
-            coverage.unsteady += u64::from(free.fingerprint != again.fingerprint);
-            // Where nothing could go on, a stop was injected already: there is no point after it.
-            let last = free.injected.first().map_or(free.polls, |first| first.poll);
-            // For each point the polls that come after it.
-            let mut after = Vec::new();
-            for stop in 1..=last {
-                let stopped = attempt(Point::from(stop));
-                after.push(stopped.polls.saturating_sub(stop));
-                coverage.runs += 1;
-                coverage.stops += 1;
+            None => {
+                let seeds = environment.seeds.as_ref().unwrap_or(&self.seeds);
+                exploration.everywhere(seeds, environment.time.unwrap_or(self.time));
             }
-            if self.most_pairs == 0 {
-                continue;
+        }
+        let coverage = exploration.coverage;
+        if !exploration.failures.is_empty() {
+            let failures = std::mem::take(&mut exploration.failures);
+            let omitted = failures.omitted;
+            let kinds = failures.sorted();
+            let smallest = kinds[0].points[0];
+            // Once more, with the names, as far as any run may have gone.
+            exploration.rules.loud = false;
+            let most = self.most_polls.max(kinds[0].attempt.polls);
+            let most = if smallest.point == Point::NONE { self.most_polls } else { most };
+            let again = exploration.attempt(smallest.seed, smallest.point, most, true);
+            let mut options = if self.rules.forced { ".forced()" } else { "" }.to_owned();
+            if let Some(span) = self.ends {
+                options += &format!(".ends_within(Duration::from_nanos({}))", span.as_nanos());
             }
-            let all: u64 = after.iter().sum();
-            coverage.pairs_of += all;
-            let count = all.min(self.most_pairs);
-            let (mut stop, mut before) = (0, 0);
-            for sample in 0..count {
-                let index = (u128::from(sample) * u128::from(all) / u128::from(count)) as u64;
-                while index >= before + after[stop] {
-                    before += after[stop];
-                    stop += 1;
-                }
-                let first = stop as u64 + 1;
-                _ = attempt(Point::from((first, first + 1 + (index - before))));
-                coverage.runs += 1;
-                coverage.pairs += 1;
+            let call = Call { path: L::CALL, options };
+            panic!("{}", tell(&call, &kinds, omitted, coverage.runs, &again));
+        }
+        if only.is_some() {
+            return coverage;
+        }
+        assert!(
+            coverage.stops > 0 || self.rules.may_not_start,
+            "nothing was tested: there was no seed, no poll to stop at, or no time ({coverage})"
+        );
+        assert!(
+            coverage.forced > 0 || !self.rules.forced,
+            "nothing was tested: no second signal forced the end ({coverage}). It does where \
+             Runner::second_interrupt is Force, the program listens to SIGINT and is still alive"
+        );
+        if !coverage.is_complete() {
+            assert!(!self.complete, "not all points were run: {coverage}");
+            if coverage.out_of_time || coverage.cut > 0 || coverage.stops < coverage.stops_of {
+                eprintln!("adjourn-sim: not all points were run: {coverage}");
             }
         }
         coverage
@@ -258,152 +270,36 @@ impl Default for StopEverywhere {
     }
 }
 
-impl Attempt {
-    fn is_failure(&self) -> bool {
-        self.panic.is_some() || !self.broken.is_empty()
-    }
-}
-
-fn run<L: Lab>(lab: &impl Fn(u64, Plan) -> L, test: &impl Fn(L), seed: u64, plan: Plan) -> Attempt {
-    let planned = plan.inject.clone();
-    let lab = lab(seed, plan);
-    let outcome = catch_unwind(AssertUnwindSafe(|| test(lab.clone())));
-    let observer = lab.observer();
-    let mut broken = observer.problems();
-    let exits = lab.exits();
-    let injected = observer.injected();
-    for (report, code) in &exits {
-        broken.extend(violations(report));
-        if report.exit_code() != *code {
-            let from = report.exit_code();
-            broken.push(format!("the exit code is {code}, from a report that says {from}"));
-        }
-    }
-    if outcome.is_ok() && exits.is_empty() {
-        broken.push("the test ran no program: it has to call run on what it is given".to_owned());
-    }
-    let stopped = |(report, _): &(Report, u8)| !report.reasons.is_empty();
-    let started = exits.iter().all(|(report, _)| report.start_error.is_none());
-    if started && !planned.is_empty() && !injected.is_empty() && !exits.iter().any(stopped) {
-        broken.push("it was asked to stop, and its report has no cause".to_owned());
-    }
-    Attempt {
-        panic: outcome.err().map(|payload| panic_text(&*payload)),
-        broken,
-        polls: observer.polls(),
-        fingerprint: observer.fingerprint(),
-        cut: observer.was_cut(),
-        injected,
-        reports: exits.into_iter().map(|(report, _)| report).collect(),
-    }
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without a text".to_owned())
-}
-
-/// How a run is made again.
-struct Replay<'a> {
-    module: &'a str,
-    seed: u64,
-    point: Point,
-    ends: Option<Duration>,
-}
-
-/// What is said of a failure: what failed, where the stop came, the report, how to see it again.
-fn tell(how: &Replay<'_>, attempt: &Attempt, again: &Attempt) -> String {
-    let Replay { module, seed, point, ends } = *how;
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    _ = writeln!(text, "the program fails when it is stopped like this:\n");
-    // The second run has the names, if it went the same way.
-    let same = again.fingerprint == attempt.fingerprint;
-    let injected = if same { &again.injected } else { &attempt.injected };
-    _ = writeln!(text, "  seed      {seed}");
-    if injected.is_empty() {
-        _ = writeln!(text, "  point     none: it ran to its end, {} polls", attempt.polls);
-    }
-    for injection in injected {
-        let what = match (injection.forces, injection.poll) {
-            (true, _) => "forced",
-            _ if injected.first() == Some(injection) => "stopped",
-            _ => "asked again",
-        };
-        _ = write!(text, "  {what:<10}");
-        match &injection.before {
-            Some(step) => {
-                _ = writeln!(
-                    text,
-                    "before poll {} of {}, at {:?}:",
-                    step.poll, attempt.polls, step.at
-                );
-                _ = writeln!(text, "            poll {} of {}", step.nth, step.task);
-            }
-            None => {
-                let (poll, at) = (injection.poll, injection.at);
-                _ = writeln!(text, "before poll {poll} of {}, at {at:?}", attempt.polls);
-            }
-        }
-    }
-    for broken in &attempt.broken {
-        _ = writeln!(text, "  broken    {}", indent(broken));
-    }
-    if let Some(panic) = &attempt.panic {
-        _ = writeln!(text, "  asserted  {}", indent(panic));
-    }
-    for report in &attempt.reports {
-        let code = report.exit_code();
-        _ = writeln!(
-            text,
-            "  report    exit code {code}\n            {}",
-            indent(&report.to_string())
-        );
-    }
-    let name = if module.is_empty() { "check" } else { module };
-    let ends = ends
-        .map(|span| format!(".ends_within(Duration::from_nanos({}))", span.as_nanos()))
-        .unwrap_or_default();
-    _ = writeln!(
-        text,
-        "\n  replay    StopEverywhere::new(){ends}.replay({seed}, {point}).{name}(..)"
-    );
-    if !again.is_failure() || !same {
-        text.push_str(
-            "            run again it went another way: the program depends on something beside the\n\
-             \x20           simulation, such as the order of a HashMap, a select! that draws its branch,\n\
-             \x20           the system's clock or another thread\n",
-        );
-    }
-    text
-}
-
-fn indent(text: &str) -> String {
-    text.trim_end().replace('\n', "\n            ")
-}
-
 /// Runs `test` once to count its polls, then again with a stop injected before each of them, then
 /// with a second, forcing signal at pairs of them.
 ///
 /// `test` is given a simulation. It sets up its state, runs a program on it with
 /// [`Sim::run`], and asserts what has to hold whenever the program is stopped. After each run
-/// Adjourn's own promises are checked too: the report's [invariants](violations), the deadline, the
-/// immediate end after the second signal, no deadlock.
+/// Adjourn's own promises are checked too: the report's [invariants](crate::violations), the
+/// deadline, the immediate end after the second signal, no deadlock.
 ///
 /// The stop is SIGINT, or a request where the program does not listen to that. The second signal is
 /// a SIGINT later than the debounce: by default it forces the end, at which shields and hooks are
-/// cut off too. An assertion that does not hold then asks `exit.report().forced`.
+/// cut off too. What `test` asserts does not count then; what holds after a forced end as well is
+/// asked for with [`forced`](Everywhere::forced).
+///
+/// A test that tests nothing fails: the program did not start, main fails with nothing injected, or
+/// there is no place to stop at.
 ///
 /// A program that does not end by itself is asked to stop once nothing in it can go on, or after a
-/// number of polls ([`StopEverywhere::polls`]). Pairs are sampled beyond a number
-/// ([`StopEverywhere::pairs`]). The [`Coverage`] that is returned says so; [`StopEverywhere`] has
-/// these limits, and more schedules by seed.
+/// number of polls ([`polls`](Everywhere::polls)). Pairs are sampled beyond a number
+/// ([`pairs`](Everywhere::pairs)), and all of it is cut after 30 s ([`time`](Everywhere::time)). The
+/// [`Coverage`] that is returned says so; [`StopEverywhere`] has these limits, and more schedules by
+/// seed.
+///
+/// Panics of the runs, which are many, are not printed: for that a panic hook is installed in the
+/// process, which passes all others on.
 ///
 /// # Panics
 ///
-/// When an assertion or an invariant fails. The message has the seed, the injection point with its
-/// poll and task, the report, and the call that replays it.
+/// When an assertion or an invariant fails. The message has how many runs failed, all points at
+/// which they did, and of the smallest the seed, the poll, its task and where that stood, the
+/// report, and the call that replays it.
 ///
 /// # Examples
 ///
@@ -427,6 +323,9 @@ pub fn stop_everywhere(test: impl Fn(Sim)) -> Coverage {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::attempt::panic_text;
     use super::*;
     use crate::sim::Runner;
 
@@ -435,6 +334,12 @@ mod tests {
     struct Tampered(Sim, fn(&mut (Report, u8)));
 
     impl Lab for Tampered {
+        const CALL: &'static str = "Tampered";
+
+        fn exploring(&self, seed: u64, plan: Plan) -> Tampered {
+            Tampered(self.0.exploring(seed, plan), self.1)
+        }
+
         fn observer(&self) -> Arc<Observer> {
             self.0.observer()
         }
@@ -446,11 +351,13 @@ mod tests {
         }
     }
 
-    fn check(change: fn(&mut (Report, u8))) -> Result<Coverage, String> {
-        let lab = |seed, plan| Tampered(Sim::new().exploring(seed, plan), change);
-        let test = |lab: Tampered| _ = lab.0.run(Runner::new(), async {});
-        let check = || StopEverywhere::new().explore("", lab, test);
+    fn caught(check: impl FnOnce() -> Coverage) -> Result<Coverage, String> {
         catch_unwind(AssertUnwindSafe(check)).map_err(|payload| panic_text(&*payload))
+    }
+
+    fn check(change: fn(&mut (Report, u8))) -> Result<Coverage, String> {
+        let test = |lab: Tampered| _ = lab.0.run(Runner::new(), async {});
+        caught(|| Everywhere::with(Tampered(Sim::new(), change)).check(test))
     }
 
     #[test]
@@ -462,5 +369,22 @@ mod tests {
         assert!(broken.contains("broken    the exit code is 7"), "{broken}");
         let broken = check(|(report, _)| report.reasons.clear()).unwrap_err();
         assert!(broken.contains("broken"), "{broken}");
+        let broken = check(|(report, _)| report.main = None).unwrap_err();
+        assert!(broken.contains("main was never polled"), "{broken}");
+    }
+
+    #[test]
+    fn the_environment_goes_before_what_the_test_says() {
+        let test = |sim: Sim| _ = sim.run(Runner::new(), async {});
+        let check = |environment| caught(|| StopEverywhere::new().check_in(environment, test));
+        let seeds = Environment { seeds: Some(vec![3, 4]), ..Environment::default() };
+        assert_eq!(check(seeds).unwrap().seeds, 2);
+        let replay = Environment { replay: Some((3, Point::from(1))), ..Environment::default() };
+        assert_eq!(check(replay).unwrap().runs, 1);
+        let nowhere = Environment { replay: Some((3, Point::from(99))), ..Environment::default() };
+        let error = check(nowhere).unwrap_err();
+        assert!(error.contains("there is no point 99 to replay: it has polls 1 to "), "{error}");
+        let time = Environment { time: Some(Duration::ZERO), ..Environment::default() };
+        assert!(check(time).unwrap_err().contains("nothing was tested"));
     }
 }

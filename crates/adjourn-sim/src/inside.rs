@@ -40,7 +40,11 @@ use crate::world::World;
 /// ```
 pub async fn fault_point(name: &str) -> Result<(), Injected> {
     let Some(world) = World::current() else { return Ok(()) };
-    match world.faults.at(name, |limit| world.draw(limit)) {
+    let fault = world.faults.at(name, |limit| world.draw(limit));
+    if matches!(fault, Some(Fault::Panic | Fault::Error | Fault::Hang)) {
+        world.observer.fault();
+    }
+    match fault {
         None => Ok(()),
         Some(Fault::Panic) => panic!("fault injected at {name:?}"),
         Some(Fault::Error) => Err(Injected { point: name.to_owned() }),

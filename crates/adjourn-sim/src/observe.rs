@@ -10,6 +10,8 @@ use std::time::Duration;
 use adjourn_core::rt::{Host, Hosted};
 use adjourn_core::{Exit, Report, Signal, Stopper};
 
+use crate::spy::{Spy, Standing};
+
 /// Polls after which a run that was asked to stop, or that nobody asks, is given up.
 const ENDLESS: u64 = 10_000_000;
 /// How long after it was forced a program may take, on the virtual clock.
@@ -25,7 +27,7 @@ impl TaskId {
 
 /// What a run is to be watched for.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// Before which polls the stop and the second signal are injected.
     pub(crate) inject: Vec<u64>,
     /// The second signal ends the process within so long, in place of a SIGINT.
@@ -67,12 +69,15 @@ pub struct Injection {
     pub at: Duration,
     /// What was polled next; `None` where nothing could be, or the run was not traced.
     pub before: Option<Step>,
+    /// The line at which that task stood, outside of libraries: an `.await`, as a rule. `None` where
+    /// it had not been polled, the run was not traced, or the build has no debug information.
+    pub stood: Option<String>,
     /// Whether it forced the end.
     pub forces: bool,
 }
 
 #[derive(Default)]
-pub(crate) struct Observer {
+pub struct Observer {
     plan: Plan,
     seen: Mutex<Seen>,
 }
@@ -98,8 +103,17 @@ struct Seen {
     exits: Vec<(Report, u8)>,
     trace: Vec<Step>,
     names: BTreeMap<TaskId, (String, u64)>,
+    standings: BTreeMap<TaskId, Standing>,
+    /// Whether a fault that was asked for has come.
+    faulted: bool,
     /// How many tasks of each label are alive.
     known: BTreeMap<String, usize>,
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("plan", &self.plan).finish_non_exhaustive()
+    }
 }
 
 impl Observer {
@@ -177,7 +191,7 @@ impl Observer {
         seen.cut |= cut;
         drop(seen);
         if due || cut {
-            self.inject(poll, now, true);
+            self.inject(poll, now, Some(id));
         }
         if endless {
             self.give_up(format!("the program is not over after {ENDLESS} polls"));
@@ -193,13 +207,16 @@ impl Observer {
         }
     }
 
-    fn inject(&self, poll: u64, at: Duration, polls_next: bool) {
+    /// `next` is what is polled next, if anything can be.
+    fn inject(&self, poll: u64, at: Duration, next: Option<TaskId>) {
         let mut seen = self.lock();
         let second = !seen.injected.is_empty();
         seen.planned += 1;
         let stopper = seen.stopper.clone();
-        let before = polls_next.then(|| seen.trace.last().cloned()).flatten();
+        let before = next.and_then(|_| seen.trace.last().cloned());
+        let standing = next.and_then(|id| seen.standings.get(&id).cloned());
         drop(seen);
+        let stood = standing.and_then(|standing| standing.place());
         let program = self.program();
         let mut forces = false;
         if let Some(span) = self.plan.ends.filter(|_| second) {
@@ -218,7 +235,7 @@ impl Observer {
         if forces {
             seen.forced_at = Some(at);
         }
-        seen.injected.push(Injection { poll, at, before, forces });
+        seen.injected.push(Injection { poll, at, before, stood, forces });
     }
 
     /// Nothing is ready and no timer is set. Returns whether there is something to do now.
@@ -229,7 +246,7 @@ impl Observer {
         let poll = seen.polls + 1;
         drop(seen);
         if due {
-            self.inject(poll, now, false);
+            self.inject(poll, now, None);
         }
         due
     }
@@ -295,6 +312,22 @@ impl Observer {
 
     pub(crate) fn trace(&self) -> Vec<Step> {
         self.lock().trace.clone()
+    }
+
+    /// Whoever polls a task looks where it stands, if the run is traced.
+    pub(crate) fn spy(&self, id: TaskId) -> Option<Spy> {
+        let standing = self.plan.trace.then(Standing::default)?;
+        self.lock().standings.insert(id, standing.clone());
+        Some(Spy::new(standing))
+    }
+
+    /// A fault that the test asked for comes now.
+    pub(crate) fn fault(&self) {
+        self.lock().faulted = true;
+    }
+
+    pub(crate) fn was_faulted(&self) -> bool {
+        self.lock().faulted
     }
 
     pub(crate) fn problems(&self) -> Vec<String> {

@@ -52,7 +52,7 @@ impl Sim {
     }
 
     /// One run of an exploration.
-    pub(crate) fn exploring(mut self, seed: u64, plan: Plan) -> Sim {
+    pub(crate) fn explored(mut self, seed: u64, plan: Plan) -> Sim {
         self.settings.seed = seed;
         self.plan = plan;
         self.settings.patience = Duration::ZERO;

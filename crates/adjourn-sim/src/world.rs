@@ -12,7 +12,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::fault::Faults;
 use crate::observe::{Observer, TaskId};
 use crate::settings::{Schedule, Settings};
+use crate::spy::poll_spied;
 
 /// How often a task may be polled in one instant before it counts as one that only yields. Such a
 /// task would hold time still, and no deadline would come. So it is set aside until all others
@@ -196,7 +197,7 @@ impl World {
     {
         let (meta, key) = self.admit()?;
         let schedule = self.scheduler();
-        let future = self.alive(key, future);
+        let future = self.alive(meta.id, key, future);
         let (runnable, task) = Builder::new().metadata(meta).spawn(|_| future, schedule);
         self.start(key, runnable);
         Some(task.fallible())
@@ -210,7 +211,7 @@ impl World {
     {
         let (meta, key) = self.admit()?;
         let schedule = self.scheduler();
-        let future = self.alive(key, future);
+        let future = self.alive(meta.id, key, future);
         let (runnable, task) = Builder::new().metadata(meta).spawn_local(|_| future, schedule);
         self.start(key, runnable);
         Some(task.fallible())
@@ -219,13 +220,16 @@ impl World {
     /// A future that is forgotten once it is dropped.
     fn alive<F: Future>(
         self: &Arc<World>,
+        id: TaskId,
         key: usize,
         future: F,
     ) -> impl Future<Output = F::Output> + use<F> {
         let forget = Forget { world: self.clone(), key };
+        let mut spy = self.observer.spy(id);
         async move {
             let _forget = forget;
-            future.await
+            let mut future = pin!(future);
+            poll_fn(move |cx| poll_spied(&mut spy, cx, |cx| future.as_mut().poll(cx))).await
         }
     }
 
@@ -272,13 +276,14 @@ impl World {
         let _leave = Leave;
         let waker = Waker::from(Arc::new(MainWaker(self.clone())));
         let mut cx = Context::from_waker(&waker);
+        let mut spy = self.observer.spy(TaskId::MAIN);
         let mut main = pin!(main);
         self.make_ready(Ready::Main);
         loop {
             match self.next() {
                 Ready::Main => {
                     self.before_poll(TaskId::MAIN);
-                    let polled = main.as_mut().poll(&mut cx);
+                    let polled = poll_spied(&mut spy, &mut cx, |cx| main.as_mut().poll(cx));
                     self.observer.polled();
                     if let Poll::Ready(output) = polled {
                         let (now, pushed) = self.clock(|clock| (clock.now(), clock.pushed));

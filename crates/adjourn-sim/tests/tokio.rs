@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adjourn_core::{Scope, shield, spawn_blocking, spawn_shielded, task};
-use adjourn_sim::StopEverywhere;
-use adjourn_sim::tokio::{PausedTokio, Runner, stop_everywhere};
+use adjourn_sim::tokio::{PausedTokio, Runner, StopEverywhere, stop_everywhere};
 use tokio::sync::mpsc;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -42,9 +41,8 @@ fn consume(lab: &PausedTokio, shielded: bool) {
             }
         });
     });
-    if exit.report().forced.is_none() {
-        assert_eq!(lost.load(SeqCst), 0, "a message was lost");
-    }
+    assert_eq!(lost.load(SeqCst), 0, "a message was lost");
+    assert_eq!(exit.exit_code(), 0);
 }
 
 #[test]
@@ -54,14 +52,29 @@ fn a_message_lost_at_one_poll_is_found_and_comes_again() {
         *payload.downcast::<String>().expect("a text")
     };
     let message = fails(&|| _ = stop_everywhere(|lab| consume(&lab, false)));
-    for part in ["task \"consumer\" of root", "a message was lost", ".check_tokio(..)", file!()] {
+    for part in
+        ["task \"consumer\" of root", "a message was lost", "tokio::StopEverywhere::new()", file!()]
+    {
         assert!(message.contains(part), "{part:?} is not in:\n{message}");
     }
     let (_, rest) = message.split_once(".replay(0, ").unwrap();
     let point: u64 = rest.split_once(')').unwrap().0.parse().unwrap();
     let replay = StopEverywhere::new().replay(0, point);
-    let again = fails(&|| _ = replay.check_tokio(|lab| consume(&lab, false)));
-    assert_eq!(message, again);
+    let again = fails(&|| _ = replay.check(|lab| consume(&lab, false)));
+    let (_, report) = message.split_once("  report ").unwrap();
+    let (report, _) = report.split_once("  fails at").unwrap();
+    assert!(again.contains(report), "{again}\n\nis not of\n{message}");
+    assert!(again.contains("1 of 1 run failed"), "{again}");
+}
+
+#[tokio::test]
+async fn inside_of_a_runtime_nothing_starts_and_the_check_fails() {
+    let check = || _ = stop_everywhere(|lab| consume(&lab, true));
+    let payload = catch_unwind(AssertUnwindSafe(check)).expect_err("nothing was tested");
+    let message = *payload.downcast::<String>().expect("a text");
+    for part in ["did not start, so nothing was tested", "start it from a plain `#[test]`"] {
+        assert!(message.contains(part), "{part:?} is not in:\n{message}");
+    }
 }
 
 #[test]
@@ -104,8 +117,7 @@ fn a_job_runs_in_one_poll() {
         let exit = lab.run(Runner::new(), async {
             assert_eq!(shield(async { spawn_blocking(|| 7).await }).await.unwrap(), 7);
         });
-        let done = exit.exit_code() == 0 || exit.report().forced.is_some();
-        assert!(done, "{}", exit.report());
+        assert_eq!(exit.exit_code(), 0, "{}", exit.report());
     });
     assert_eq!(coverage.unsteady, 0, "{coverage}");
 }

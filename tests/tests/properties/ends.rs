@@ -1,6 +1,7 @@
 //! Random programs end as the model says, in every order and on every backend; and whatever is
 //! stopped where, the invariants hold.
 
+use std::cell::RefCell;
 use std::thread;
 use std::time::Duration;
 
@@ -107,16 +108,19 @@ fn the_same_seed_gives_the_same_report_to_the_bit() {
 fn the_invariants_hold_wherever_a_program_is_stopped() {
     quietly();
     by_size(cases("ADJOURN_STOPPED_CASES", 100), 4, sized, |(spec, seed)| {
-        let mut every = StopEverywhere::new().seeds([seed]).pairs(60);
+        // What holds in forced runs too, in which assertions do not count.
+        let wrong = RefCell::new(Vec::new());
+        let mut check = StopEverywhere::new().seeds([seed]).pairs(60).main_may_fail();
         if seed % 3 == 0 {
-            every = every.ends_within(Duration::from_millis(40));
+            check = check.ends_within(Duration::from_millis(40));
         }
-        every.check(|sim| {
+        check.check(|sim| {
             let ran = on_sim(&spec, &sim);
-            assert!(ran.problems.is_empty(), "{:?}\n{spec:#?}", ran.problems);
             let report = ran.exit.report();
-            for joined in ran.joined.iter().flatten().flatten() {
-                assert!(*joined != Joined::Never, "a handle never resolves\n{spec:#?}");
+            let never = ran.joined.iter().flatten().flatten().any(|how| *how == Joined::Never);
+            if !ran.problems.is_empty() || never {
+                let found = format!("{:?}; a handle never resolves: {never}", ran.problems);
+                wrong.borrow_mut().push(format!("{found}, {:?}", sim.injected()));
             }
             // What can end in order does, wherever the stop comes.
             // A scope that is opened during the stop and whose handle is kept waits for tasks.
@@ -126,6 +130,7 @@ fn the_invariants_hold_wherever_a_program_is_stopped() {
                 assert!(delay < Duration::from_secs(1), "nothing waits, yet {delay:?} passed");
             }
         });
+        prop_assert!(wrong.borrow().is_empty(), "{:#?}\n{:#?}", wrong.borrow(), spec);
         Ok(())
     });
 }
