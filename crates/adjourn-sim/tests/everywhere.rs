@@ -313,6 +313,12 @@ fn a_long_program_is_sampled_to_its_end_and_that_is_said() {
 }
 
 #[test]
+fn no_limit_of_time_is_none() {
+    let check = StopEverywhere::new().time(Duration::MAX);
+    assert!(check.check(|sim| consume(&sim, shielded)).is_complete());
+}
+
+#[test]
 fn the_limit_of_time_cuts_and_that_is_said() {
     let first = AtomicU32::new(0);
     let check = StopEverywhere::new().time(Duration::from_secs(1));

@@ -29,6 +29,8 @@ struct Shape {
     fingerprint: u64,
     cut: bool,
     last: u64,
+    /// Nothing was injected, not even where it could not go on.
+    free: bool,
     failed: bool,
 }
 
@@ -56,6 +58,7 @@ impl<'a, L: Lab, T: Fn(L)> Exploration<'a, L, T> {
             fingerprint: attempt.fingerprint,
             cut: attempt.cut,
             last: attempt.last_point(),
+            free: attempt.injected.is_empty(),
             failed: attempt.is_failure(),
         };
         if shape.failed {
@@ -82,7 +85,7 @@ impl<'a, L: Lab, T: Fn(L)> Exploration<'a, L, T> {
         let most = self.check.most_polls;
         let began = Instant::now();
         let free = self.one(seed, Point::NONE, most);
-        if free.failed {
+        if free.failed && free.free {
             return false;
         }
         let again = self.one(seed, Point::NONE, most);
@@ -103,7 +106,7 @@ impl<'a, L: Lab, T: Fn(L)> Exploration<'a, L, T> {
         let mut after = Vec::new();
         for sample in spread(count) {
             // Two thirds of the time for the stops: some is left for the pairs.
-            if began.elapsed() >= share * 2 / 3 {
+            if began.elapsed() >= share / 3 * 2 {
                 self.coverage.out_of_time = true;
                 break;
             }
@@ -113,11 +116,11 @@ impl<'a, L: Lab, T: Fn(L)> Exploration<'a, L, T> {
             self.coverage.stops += 1;
         }
         after.sort_unstable();
-        self.pairs(seed, &after, most.max(last), began + share);
+        self.pairs(seed, &after, most.max(last), || began.elapsed() >= share);
         true
     }
 
-    fn pairs(&mut self, seed: u64, after: &[(u64, u64)], most: u64, until: Instant) {
+    fn pairs(&mut self, seed: u64, after: &[(u64, u64)], most: u64, is_over: impl Fn() -> bool) {
         if self.check.most_pairs == 0 {
             return;
         }
@@ -132,7 +135,7 @@ impl<'a, L: Lab, T: Fn(L)> Exploration<'a, L, T> {
             before += polls;
         }
         for sample in spread(count) {
-            if Instant::now() >= until {
+            if is_over() {
                 self.coverage.out_of_time = true;
                 return;
             }

@@ -25,11 +25,11 @@ pub(crate) fn tell(
 ) -> String {
     let failures = kinds.iter().map(|kind| kind.points.len() as u64).sum::<u64>() + omitted;
     let first = &kinds[0];
-    let Failed { seed, point } = first.points[0];
+    let seed = first.points[0].seed;
     let mut text = String::new();
     // Writing to a string does not fail.
-    let when =
-        if point.polls().is_empty() { "with nothing injected" } else { "when it is stopped" };
+    let free = first.attempt.injected.is_empty();
+    let when = if free { "with nothing injected" } else { "when it is stopped" };
     _ = write!(text, "the program fails {when}: {failures} of {runs} ");
     _ = writeln!(text, "{} failed\n", if runs == 1 { "run" } else { "runs" });
     one(&mut text, call, seed, &first.points, &first.attempt, again);
