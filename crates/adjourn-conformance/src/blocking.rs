@@ -11,7 +11,7 @@ use crate::case::Case;
 use crate::limits::{Stillness, moved, patience};
 use crate::program::{clean, each_way, each_way_with_failures, exits, run, straggler};
 use crate::setup::Setup;
-use crate::tools::{Gate, resolves, yields};
+use crate::tools::{Gate, eventually, resolves, yields};
 
 pub(crate) fn dropped_queued_job_runs(case: &Case) {
     const JOBS: usize = 200; // more than a pool has threads at once
@@ -46,6 +46,32 @@ pub(crate) fn dropped_queued_job_runs(case: &Case) {
         }
     }));
     assert_eq!(count.load(SeqCst) - ran, JOBS, "the jobs that ran on the bare backend");
+    _ = started.end(patience());
+}
+
+pub(crate) fn job_leaves_the_executor_free(case: &Case) {
+    let threads = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = case.subject().known_workers().unwrap_or_else(threads);
+    let started = case.subject().start();
+    let bare = started.bare();
+    started.block_on(Box::pin(async {
+        // One more than there are threads for tasks, and all of them wait for a task.
+        let (polled, mut jobs) = (Gate::new(), Vec::new());
+        for _ in 0..=workers.max(1) {
+            let (polled, begun) = (polled.clone(), Gate::new());
+            let begins = begun.clone();
+            jobs.push(bare.spawn_blocking(move || {
+                begins.open();
+                eventually(|| polled.is_open())
+            }));
+            begun.wait().await;
+        }
+        drop(bare.spawn(async move { polled.open() }));
+        for job in jobs {
+            let was = job.expect("there is a pool").await.expect("a job runs to its end");
+            assert!(was, "while jobs ran, on threads that tasks need, no task was polled");
+        }
+    }));
     _ = started.end(patience());
 }
 

@@ -8,12 +8,12 @@ use std::thread;
 use adjourn_core::{Scope, spawn, spawn_graceful, spawn_shielded, task};
 
 use crate::case::Case;
-use crate::limits::patience;
+use crate::limits::{moved, patience, watchdog};
 use crate::process::{Process, say};
 use crate::program::{check, clean, exits, run};
 use crate::setup::Setup;
 use crate::sys;
-use crate::tools::{Gate, OnDrop, eventually, resolves, yields};
+use crate::tools::{Gate, OnDrop, eventually, millis, resolves, yields};
 
 /// A future that is pending for ever and counts its drop; the gate says when it has begun.
 fn counted(drops: &Arc<AtomicUsize>, begun: &Gate) -> impl Future<Output = ()> + Send + use<> {
@@ -49,6 +49,42 @@ pub(crate) fn drop_drops_futures(case: &Case) {
     }
     eventually(|| drops.load(SeqCst) >= ALL);
     assert_eq!(drops.load(SeqCst), ALL, "futures dropped, each once, by the executor's end");
+}
+
+pub(crate) fn shutdown_keeps_its_time(case: &Case) {
+    // With nothing left it is over at once, and does not wait for the time that it is given.
+    let started = case.subject().start();
+    let bare = started.bare();
+    started.block_on(Box::pin(async { bare.spawn(async {}).await.expect("it runs") }));
+    _ = started.end(2 * watchdog());
+    moved();
+    // What is stuck does not keep it: a job, and a task where that has a thread of its own.
+    let started = case.subject().start();
+    let bare = started.bare();
+    let release = Gate::new();
+    started.block_on(Box::pin(async {
+        if case.subject().has_pool() {
+            let (begun, releases) = (Gate::new(), release.clone());
+            let begins = begun.clone();
+            let job = bare.spawn_blocking(move || {
+                begins.open();
+                releases.wait_blocking();
+            });
+            drop(job);
+            begun.wait().await;
+        }
+        if case.subject().known_workers().is_some_and(|workers| workers > 0) {
+            let (begun, releases) = (Gate::new(), release.clone());
+            let begins = begun.clone();
+            drop(bare.spawn(async move {
+                begins.open();
+                releases.wait_blocking();
+            }));
+            begun.wait().await;
+        }
+    }));
+    _ = started.end(millis(100));
+    release.open();
 }
 
 pub(crate) fn handles_resolve_to_executor_gone(case: &Case) {
@@ -94,7 +130,7 @@ pub(crate) fn spawn_after_the_end_refused(case: &Case) {
     let ended = started.end(patience());
     if ended.is_err() {
         // Nobody says when an executor that was dropped is over: give its threads the time.
-        thread::sleep(crate::tools::millis(200));
+        thread::sleep(millis(200));
     }
     let handle = bare.spawn(counted(&drops, &begun));
     let output = resolves(handle).expect("the handle of a late spawn stays pending");

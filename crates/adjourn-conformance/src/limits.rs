@@ -13,6 +13,8 @@
 
 use std::env;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long nothing may move in a scenario: 30 s, or `ADJOURN_CONFORMANCE_WATCHDOG` in seconds.
@@ -20,6 +22,27 @@ pub(crate) fn watchdog() -> Duration {
     let asked = env::var("ADJOURN_CONFORMANCE_WATCHDOG").ok();
     let seconds = asked.and_then(|seconds| seconds.parse().ok()).unwrap_or(30);
     Duration::from_secs(seconds)
+}
+
+/// How long nothing may move in the scenarios that come first. They wait for next to nothing.
+pub(crate) const FIRST: Duration = Duration::from_secs(1);
+
+/// Whether this machine is so slow just now that a second means nothing: threads that hand a token to
+/// each other, as an executor's do, take more than a hundredth of [`FIRST`] for each turn.
+pub(crate) fn is_slow() -> bool {
+    const TURNS: u32 = 20;
+    let (there, taken) = mpsc::channel();
+    let (back, given) = mpsc::channel();
+    let start = Instant::now();
+    let other = thread::spawn(move || taken.iter().all(|()| back.send(()).is_ok()));
+    for _ in 0..TURNS {
+        if there.send(()).is_err() || given.recv().is_err() {
+            break;
+        }
+    }
+    drop(there);
+    _ = other.join();
+    start.elapsed() > FIRST / 100 * TURNS
 }
 
 /// How long a scenario waits for what has to come, before it says that it did not: below the
@@ -78,7 +101,7 @@ mod tests {
     fn slices(still: &mut Stillness, mut meanwhile: impl FnMut(u32)) -> u32 {
         (1..)
             .find(|slice| {
-                std::thread::sleep(still.slice());
+                thread::sleep(still.slice());
                 meanwhile(*slice);
                 still.is_over()
             })
@@ -99,12 +122,12 @@ mod tests {
         // As after a process that was stopped in the second slice.
         let stopped = |slice| {
             if slice == 2 {
-                std::thread::sleep(4 * limit);
+                thread::sleep(4 * limit);
             }
         };
         assert_eq!(slices(&mut Stillness::new(limit), stopped), SLICES, "a stop costs a slice");
         let mut asked_often = Stillness::new(100 * limit);
-        std::thread::sleep(asked_often.slice());
+        thread::sleep(asked_often.slice());
         assert!(!(0..10 * SLICES).any(|_| asked_often.is_over()), "asking takes no slice");
     }
 }

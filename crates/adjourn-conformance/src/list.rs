@@ -10,6 +10,27 @@ macro_rules! __scenarios {
     ([$($callback:tt)*] $($given:tt)*) => {
         $($callback)* ! {
             $($given)*
+            first {
+                block_on_drives:
+                    "`block_on` runs its future to the end, and what is spawned is driven \
+                     meanwhile (rt::BlockOn)";
+                spawn_does_not_poll:
+                    "a spawned future is polled on the executor's threads, never inside `spawn` \
+                     (rt, Contract)";
+                handle_detaches:
+                    "a handle that is dropped detaches: the future goes on (rt, Contract)";
+                sleep_resolves:
+                    "a sleep resolves once its time has come, in `block_on` and in a task \
+                     (rt::Timer)";
+            }
+            threads {
+                worker_count_is_kept:
+                    "`Threads::workers` are the threads beside the calling one: 0 runs everything \
+                     on that one; what cannot be is a StartError (rt::Threads; Executor::build)";
+                on_start_called_first:
+                    "`Threads::on_start` is called first on each thread that polls tasks, but the \
+                     calling one (rt::Threads)";
+            }
             tasks {
                 value_returned:
                     "a handle resolves to its future's output (rt::Spawner::Handle)";
@@ -81,6 +102,9 @@ macro_rules! __scenarios {
                 drop_drops_futures:
                     "what is left on an executor is dropped, once, when the executor ends (rt, \
                      Contract; Executor::ENDS)";
+                shutdown_keeps_its_time:
+                    "`shutdown` is over when all is, and resolves after `within` whatever is \
+                     stuck (rt::Shutdown)";
                 handles_resolve_to_executor_gone:
                     "the handle of a future that the executor's end dropped resolves to \
                      `ExecutorGone` (rt, Contract)";
@@ -175,6 +199,9 @@ macro_rules! __scenarios {
                 dropped_queued_job_runs:
                     "a job runs even when its handle is dropped at once \
                      (rt::SpawnBlocking::spawn_blocking)";
+                job_leaves_the_executor_free:
+                    "a job runs where blocking is allowed: however many there are, tasks go on \
+                     (rt::SpawnBlocking)";
                 running_job_reported:
                     "a job that runs is waited for and is in the report (guide, Blocking work)";
                 stuck_job_does_not_outlast_the_deadline:

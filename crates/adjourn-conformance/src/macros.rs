@@ -49,7 +49,13 @@
 /// | `except { scenario: "why", .. }` | scenarios that this backend cannot meet |
 ///
 /// A backend that programs attach to is given as `attached: MyHarness`, a type that implements
-/// [`Attached`](crate::Attached), in place of the executor's type; it takes no `workers`.
+/// [`Attached`](crate::Attached), in place of the executor's type; it takes no `workers`, and the
+/// scenarios about threads are exceptions.
+///
+/// # What comes first
+///
+/// Each test first runs the four scenarios of the topic `first`, once for all tests of a process. Where
+/// one of them fails, the test says so, and which clause of the contract it is.
 ///
 /// # Exceptions
 ///
@@ -75,7 +81,11 @@ macro_rules! conformance {
             $crate::__subject!(attached attached_without_pool $harness; $($no_pool)?)
         }
         $crate::__conformance! {
-            ($) [$($no_pool)?] [$($counted)?] [$($($scenario: $why,)*)?]
+            ($) [$($no_pool)?] [$($counted)?] [
+                $($($scenario: $why,)*)?
+                worker_count_is_kept: "its threads are its own",
+                on_start_called_first: "its threads are its own",
+            ]
         }
     };
     (

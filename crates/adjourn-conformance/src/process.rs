@@ -43,6 +43,11 @@ pub(crate) fn part() -> Option<String> {
     env::var(PART).ok()
 }
 
+/// Returns whether this process plays a part.
+pub(crate) fn is_part() -> bool {
+    part().is_some()
+}
+
 /// Says something to the process that started this one.
 pub(crate) fn say(what: &str) {
     still_moves();

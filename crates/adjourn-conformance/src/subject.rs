@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use adjourn_core::rt::{Backend, BlockOn, Executor, SpawnBlocking, Threads, Unfinished};
-use adjourn_core::{Exit, Runner, Stopper};
+use adjourn_core::{Exit, Runner, StartError, Stopper};
 
 use crate::bare::{Bare, Local, Pool};
 use crate::setup::Setup;
@@ -44,7 +44,7 @@ trait Kind: Send + Sync {
     fn name(&self) -> &'static str;
     fn is_attached(&self) -> bool;
     fn run(&self, workers: Option<usize>, setup: Setup, main: Main<'_>) -> Exit;
-    fn start(&self, workers: Option<usize>) -> Box<dyn Started>;
+    fn start(&self, threads: &Threads) -> Result<Box<dyn Started>, StartError>;
 }
 
 /// An executor that runs, without a program.
@@ -129,7 +129,17 @@ impl Subject {
 
     /// Starts the executor alone.
     pub(crate) fn start(&self) -> Box<dyn Started> {
-        self.kind.start(self.workers)
+        let mut threads = Threads::default();
+        threads.workers = self.workers;
+        self.kind.start(&threads).unwrap_or_else(|error| {
+            panic!("the executor could not be built with {threads:?}: {error}")
+        })
+    }
+
+    /// Starts the executor with other threads, or says why it cannot have them.
+    pub(crate) fn start_with(&self, threads: &Threads) -> Result<Box<dyn Started>, StartError> {
+        assert!(!self.is_attached(), "what programs attach to has threads of its own");
+        self.kind.start(threads)
     }
 }
 
@@ -169,13 +179,8 @@ impl<E: Executor + 'static> Kind for Owned<E> {
         runner.run(main)
     }
 
-    fn start(&self, workers: Option<usize>) -> Box<dyn Started> {
-        let mut threads = Threads::default();
-        threads.workers = workers;
-        match E::build(&threads) {
-            Ok(executor) => Box::new(OwnedStarted { executor, pool: self.0 }),
-            Err(error) => panic!("the executor could not be built with {threads:?}: {error}"),
-        }
+    fn start(&self, threads: &Threads) -> Result<Box<dyn Started>, StartError> {
+        Ok(Box::new(OwnedStarted { executor: E::build(threads)?, pool: self.0 }))
     }
 }
 
@@ -209,8 +214,8 @@ impl<A: Attached> Kind for AttachedKind<A> {
         executor.block_on(runner.attach_to(&executor.backend(), main))
     }
 
-    fn start(&self, _: Option<usize>) -> Box<dyn Started> {
-        Box::new(AttachedStarted { executor: A::start(), pool: self.0 })
+    fn start(&self, _: &Threads) -> Result<Box<dyn Started>, StartError> {
+        Ok(Box::new(AttachedStarted { executor: A::start(), pool: self.0 }))
     }
 }
 

@@ -28,6 +28,15 @@ pub(crate) fn never_early(case: &Case) {
             let took = bare.now().checked_duration_since(start).expect("the clock went back");
             assert!(took >= span, "a sleep of {span:?} was over after {took:?}");
         }
+        // Less than a clock's tick may be counted in: cut to whole milliseconds it is no time at all.
+        // A timer that ticks is met between its ticks, by what the thread does before.
+        for (nth, span) in (0..).zip([100, 900, 999].repeat(10)) {
+            std::thread::sleep(Duration::from_micros(37 * nth));
+            let (span, start) = (Duration::from_micros(span), bare.now());
+            bare.sleep(span).await;
+            let took = bare.now() - start;
+            assert!(took >= span, "a sleep of {span:?} was over after {took:?}");
+        }
         // On a busy machine each may be late, which hides that it began early: longer ones, until
         // one is nearly on time.
         for span in (4..16).map(|power| millis(1 << power)) {

@@ -159,10 +159,14 @@ configurations! {
         drop_drops_futures: "its executor is the process's and never ends",
         handles_resolve_to_executor_gone: "its executor is the process's and never ends",
         spawn_after_the_end_refused: "its executor is the process's and never ends",
+        on_start_called_first: "its threads are the process's, and start with the first task",
     }
     sim { adjourn_sim::SimExecutor, workers: 0, allocations: counted } except {
         running_job_reported: "a job takes the only thread, and the clock stands still meanwhile",
         stuck_job_does_not_outlast_the_deadline: "a job takes the only thread, and the clock stands still meanwhile",
+        job_leaves_the_executor_free: "a job takes the only thread, and the clock stands still meanwhile",
+        shutdown_keeps_its_time: "a job takes the only thread, and the clock stands still meanwhile",
+        worker_count_is_kept: "it takes any number, and has the calling thread alone",
         stuck_worker_and_the_deadline_still_fires:
             "no thread keeps a deadline beside the one that is stuck",
         sigterm_and_sigint_stop: "no signal of the system's reaches it",

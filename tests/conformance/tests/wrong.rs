@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -37,17 +37,20 @@ fn is_wrong(fault: &str) -> bool {
     OWN.get_or_init(|| env::var(FAULT).ok()).as_deref() == Some(fault)
 }
 
-/// Makes a test of each fault: its name, what has to fail, and what may fail by the threads' timing.
+/// Makes a test of each fault: its name, what has to fail, what may fail by the threads' timing, and
+/// which topics are run where all would take too long.
 macro_rules! faults {
     ($(
         $(#[$doc:meta])*
-        $fault:ident fails [$($expected:literal),* $(,)?]$(, perhaps [$($perhaps:literal),*])?
+        $fault:ident fails [$($expected:literal),* $(,)?]
+            $(, perhaps [$($perhaps:literal),*])? $(, among [$($topic:literal),*])?
     )*) => {
         $(
             $(#[$doc])*
             #[test]
             fn $fault() {
-                fails_exactly(stringify!($fault), &[$($expected),*], &[$($($perhaps),*)?]);
+                let (expected, perhaps) = (&[$($expected),*], &[$($($perhaps),*)?]);
+                fails_exactly(stringify!($fault), expected, perhaps, &[$($($topic),*)?]);
             }
         )*
     };
@@ -58,7 +61,7 @@ faults! {
     nothing_is_wrong fails []
 
     /// Dropping the handle of a future that has begun cancels it.
-    cancels_on_drop fails ["tasks::drop_is_detach"]
+    cancels_on_drop fails ["tasks::drop_is_detach", "first::handle_detaches"]
 
     /// A task that panicked looks like one whose executor is gone.
     loses_panics fails [
@@ -83,7 +86,10 @@ faults! {
     panics_on_late_spawns fails ["executor_end::spawn_after_the_end_refused"]
 
     /// The end waits for what is stuck, for as long as that takes.
-    waits_for_ever fails ["blocking::stuck_job_does_not_outlast_the_deadline"]
+    waits_for_ever fails [
+        "blocking::stuck_job_does_not_outlast_the_deadline",
+        "executor_end::shutdown_keeps_its_time",
+    ]
 
     /// A wake is two polls.
     wakes_twice fails ["stop::each_waiter_woken_once"]
@@ -96,6 +102,8 @@ faults! {
 
     /// A future is polled inside `spawn`.
     polls_inside_spawn fails [
+        "first::spawn_does_not_poll",
+        "threads::worker_count_is_kept",
         "tasks::never_polled_inside_spawn",
         "executor_end::spawn_after_the_end_refused",
         "tasks::abort_acts_only_at_a_yield",
@@ -108,6 +116,8 @@ faults! {
     /// A job is started by whoever awaits its handle.
     forgets_jobs fails [
         "blocking::dropped_queued_job_runs",
+        "blocking::job_leaves_the_executor_free",
+        "executor_end::shutdown_keeps_its_time",
         "blocking::panic_caught",
         "blocking::running_job_reported",
         "blocking::stuck_job_does_not_outlast_the_deadline",
@@ -148,6 +158,52 @@ faults! {
         "tasks::destructor_panic_at_executor_drop",
     ]
 
+    /// Its end takes all the time that it is given.
+    takes_its_time_to_end fails [
+        "executor_end::shutdown_keeps_its_time",
+        "executor_end::count_reaches_0",
+        "executor_end::handle_outlives_the_executor",
+        "executor_end::spawn_after_the_end_refused",
+    ], among ["executor_end"]
+
+    /// What is stuck at its end keeps it for ever, though nothing blocks.
+    never_says_that_it_has_ended fails [
+        "executor_end::shutdown_keeps_its_time",
+    ], among ["executor_end", "blocking"]
+
+    /// `on_start` is called on none of its threads.
+    forgets_on_start fails ["threads::on_start_called_first"]
+
+    /// It has two workers, whatever it is asked for.
+    has_two_workers fails ["threads::worker_count_is_kept"]
+
+    /// A sleep is cut to whole milliseconds.
+    sleeps_whole_milliseconds fails ["time::never_early"]
+
+    /// A job is polled as a task.
+    jobs_are_tasks fails [
+        "blocking::job_leaves_the_executor_free",
+        "blocking::stuck_job_does_not_outlast_the_deadline",
+        "executor_end::shutdown_keeps_its_time",
+    ]
+
+    /// What has woken itself sixteen times in a row is taken to be stuck, and dropped.
+    drops_what_yields fails [
+        "stop::who_asks_is_told",
+        "stop::order_of_scopes",
+        "time::deadline_fires_beside_a_sibling_that_is_always_ready",
+    ]
+
+    /// What is spawned while many futures are alive is dropped, as by a queue that is full.
+    drops_what_is_too_much fails [
+        "stop::accepted_is_told_or_refused",
+    ], among ["stop"]
+
+    /// As above, of main: it is not polled any more.
+    forgets_a_main_that_yields fails [
+        "stop::asked_past_adjourn_counts_for_main",
+    ], among ["stop"]
+
     /// It ignores SIGINT for the whole process.
     ignores_sigint fails [
         "processes::sigterm_and_sigint_stop",
@@ -176,14 +232,67 @@ fn case() {
     let Ok(wanted) = env::var(SCENARIO) else { return };
     let scenario = scenarios().iter().find(|scenario| scenario.to_string() == wanted);
     let scenario: &Scenario = scenario.expect("the name of a scenario");
-    scenario.run(|| Subject::owned::<WrongExecutor>().workers(0), "case");
+    scenario.run(wrong, "case");
+}
+
+/// The first check on one wrong adapter.
+#[test]
+#[ignore = "what other tests run, in a process of its own"]
+fn first() {
+    if env::var(FAULT).is_ok() {
+        adjourn_conformance::first_check(wrong).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// A test as the macro makes it, on one wrong adapter.
+#[test]
+#[ignore = "what another test runs, in a process of its own"]
+fn gated() {
+    if env::var(FAULT).is_ok() {
+        adjourn_conformance::__run("tasks", "value_returned", wrong, "wrong::gated");
+    }
+}
+
+fn wrong() -> Subject {
+    Subject::owned::<WrongExecutor>().workers(0)
+}
+
+#[test]
+fn the_commonest_mistakes_are_told_at_once() {
+    for (fault, name, clause) in [
+        ("drives_nothing", "block_on_drives", "what is spawned is driven meanwhile"),
+        ("polls_inside_spawn", "spawn_does_not_poll", "never inside `spawn`"),
+        ("cancels_on_drop", "handle_detaches", "a handle that is dropped detaches"),
+        ("sleeps_for_ever", "sleep_resolves", "a sleep resolves once its time has come"),
+    ] {
+        let start = Instant::now();
+        let (passes, said) = start_anew(fault, "first", &[]);
+        assert!(!passes, "{fault} passes:\n{said}");
+        assert!(said.contains(&format!("first::{name} is not met by wrong")), "{fault}:\n{said}");
+        assert!(said.contains(clause), "{fault}:\n{said}");
+        // A second, and far less than the watchdog.
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        let (passes, said) = start_anew(fault, "gated", &[]);
+        assert!(!passes, "{fault} passes:\n{said}");
+        assert!(said.contains("tasks::value_returned was not run"), "{fault}:\n{said}");
+        assert!(said.contains(&format!("first::{name} is not met by wrong")), "{fault}:\n{said}");
+    }
+    assert!(start_anew("nothing_is_wrong", "first", &[]).0);
+    assert!(start_anew("nothing_is_wrong", "gated", &[]).0);
 }
 
 /// Runs a scenario on an adapter with a fault; returns whether it passes, and what is said.
 fn run(fault: &str, scenario: &str, watchdog: &str) -> (bool, String) {
+    let given = [(SCENARIO, scenario), ("ADJOURN_CONFORMANCE_WATCHDOG", watchdog)];
+    start_anew(fault, "case", &given)
+}
+
+/// Runs a test of this binary in a process of its own, on an adapter with a fault.
+fn start_anew(fault: &str, test: &str, given: &[(&str, &str)]) -> (bool, String) {
     let output = Command::new(env::current_exe().expect("the test binary has a path"))
-        .args(["case", "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
-        .envs([(FAULT, fault), (SCENARIO, scenario), ("ADJOURN_CONFORMANCE_WATCHDOG", watchdog)])
+        .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
+        .env(FAULT, fault)
+        .envs(given.iter().copied())
         .env_remove("RUST_BACKTRACE") // a backtrace allocates, and the allocations are counted
         .stdin(Stdio::null())
         .output()
@@ -222,7 +331,7 @@ fn what_moves_takes_as_long_as_it_takes() {
 }
 
 #[track_caller]
-fn fails_exactly(fault: &str, expected: &[&str], perhaps: &[&str]) {
+fn fails_exactly(fault: &str, expected: &[&str], perhaps: &[&str], topics: &[&str]) {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(BTreeSet::new()));
     thread::scope(|threads| {
         // What hangs takes time, not a processor.
@@ -230,6 +339,9 @@ fn fails_exactly(fault: &str, expected: &[&str], perhaps: &[&str]) {
             threads.spawn(|| {
                 while let Some(scenario) = scenarios().get(next.fetch_add(1, SeqCst)) {
                     let name = scenario.to_string();
+                    if !topics.is_empty() && !topics.contains(&scenario.topic()) {
+                        continue;
+                    }
                     if !run(fault, &name, "15").0 {
                         failed.lock().expect("nobody panics here").insert(name);
                     }
@@ -259,6 +371,8 @@ struct Shared {
     /// The thread that drives everything.
     own: ThreadId,
     ended: AtomicBool,
+    /// Counts the futures that are alive.
+    alive: Arc<()>,
     /// What other threads have spawned and nobody has noticed.
     unnoticed: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
@@ -276,6 +390,8 @@ struct WrongHandle<T> {
 }
 
 enum Inner<T> {
+    Never,
+    Gone,
     Right(TokioHandle<T>),
     Ready(Option<Box<T>>),
     Later(Option<Box<dyn FnOnce() -> TokioHandle<T> + Send>>),
@@ -300,6 +416,54 @@ struct WrongFuture<F: Future> {
     future: Option<Pin<Box<F>>>,
     fate: Arc<Fate>,
     extra: bool,
+    yields: Yields,
+    _alive: Arc<()>,
+}
+
+/// How often in a row something woke itself.
+#[derive(Default)]
+struct Yields {
+    own: Arc<OwnWake>,
+    count: usize,
+}
+
+/// A waker that notes whether it was used in the poll that it was given to.
+#[derive(Default)]
+struct OwnWake {
+    task: Mutex<Option<Waker>>,
+    polling: AtomicBool,
+    used: AtomicBool,
+    /// What is woken in its own poll is lost.
+    deaf: AtomicBool,
+}
+
+impl Wake for OwnWake {
+    fn wake(self: Arc<Self>) {
+        if self.polling.load(SeqCst) {
+            self.used.store(true, SeqCst);
+            if self.deaf.load(SeqCst) {
+                return;
+            }
+        }
+        let task = self.task.lock().expect("nobody panics here").clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+impl Yields {
+    /// Polls; returns too whether it has woken itself sixteen times in a row.
+    fn poll<R>(&mut self, cx: &Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> R) -> (R, bool) {
+        *self.own.task.lock().expect("nobody panics here") = Some(cx.waker().clone());
+        self.own.polling.store(true, SeqCst);
+        self.own.used.store(false, SeqCst);
+        let waker = Waker::from(self.own.clone());
+        let polled = poll(&mut Context::from_waker(&waker));
+        self.own.polling.store(false, SeqCst);
+        self.count = if self.own.used.load(SeqCst) { self.count + 1 } else { 0 };
+        (polled, self.count >= 16)
+    }
 }
 
 impl<F: Future> Future for WrongFuture<F> {
@@ -312,6 +476,13 @@ impl<F: Future> Future for WrongFuture<F> {
             this.future = None;
         }
         let Some(future) = this.future.as_mut() else { return Poll::Pending };
+        if is_wrong("drops_what_yields") {
+            let (polled, stuck) = this.yields.poll(cx, |cx| future.as_mut().poll(cx));
+            if stuck {
+                this.future = None;
+            }
+            return polled;
+        }
         let polled = watched(&this.fate, || future.as_mut().poll(cx));
         if polled.is_pending() && is_wrong("wakes_twice") {
             this.extra = !this.extra;
@@ -337,8 +508,21 @@ impl Spawner for Wrong {
     {
         let fate = Arc::new(Fate::default());
         let handle = |right| WrongHandle { right, fate: fate.clone() };
-        let future =
-            WrongFuture { future: Some(Box::pin(future)), fate: fate.clone(), extra: false };
+        let future = WrongFuture {
+            future: Some(Box::pin(future)),
+            fate: fate.clone(),
+            extra: false,
+            yields: Yields::default(),
+            _alive: self.shared.alive.clone(),
+        };
+        let alive = Arc::strong_count(&self.shared.alive);
+        if is_wrong("drops_what_is_too_much") && alive > 40 {
+            return handle(Inner::Gone);
+        }
+        if is_wrong("drives_nothing") {
+            std::mem::forget(future);
+            return handle(Inner::Never);
+        }
         if is_wrong("dawdles") {
             thread::sleep(Duration::from_millis(250));
         }
@@ -386,7 +570,9 @@ impl SpawnBlocking for Wrong {
         let fate = Arc::new(Fate::default());
         let own = fate.clone();
         let job = move || watched(&own, job);
-        let right = if is_wrong("forgets_jobs") {
+        let right = if is_wrong("jobs_are_tasks") {
+            Inner::Right(backend.spawn(async move { job() }))
+        } else if is_wrong("forgets_jobs") {
             Inner::Later(Some(Box::new(move || backend.spawn_blocking(job))))
         } else {
             Inner::Right(backend.spawn_blocking(job))
@@ -413,7 +599,8 @@ impl<T: Send + 'static> Future for WrongHandle<T> {
                     return Poll::Pending;
                 }
             },
-            Inner::Later(_) => return Poll::Pending,
+            Inner::Gone => return Poll::Ready(Err(ExecutorGone)),
+            Inner::Later(_) | Inner::Never => return Poll::Pending,
         };
         if self.fate.panicked.load(SeqCst) && is_wrong("loses_panics") {
             return Poll::Ready(Err(ExecutorGone));
@@ -476,6 +663,13 @@ impl Timer for Wrong {
     fn sleep(&self, span: Duration) -> WrongSleep {
         let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
         let right: Pin<Box<dyn Future<Output = ()> + Send>> = match span {
+            _ if is_wrong("sleeps_for_ever") => Box::pin(std::future::pending()),
+            _ if is_wrong("sleeps_whole_milliseconds") && span < Duration::from_secs(3600) => {
+                // Not Tokio's own, which makes up for it: it rounds to the next millisecond.
+                let span = Duration::from_millis(span.as_millis() as u64);
+                let mut timer = async_io::Timer::after(span);
+                Box::pin(std::future::poll_fn(move |cx| Pin::new(&mut timer).poll(cx).map(drop)))
+            }
             _ if is_wrong("sleeps_half") => Box::pin(self.right.sleep(span / 2)),
             Duration::ZERO if is_wrong("sleeps_for_ever_on_zero") => {
                 Box::pin(std::future::pending())
@@ -532,9 +726,17 @@ impl Executor for WrongExecutor {
         let shared = Arc::new(Shared {
             own: thread::current().id(),
             ended: AtomicBool::new(false),
+            alive: Arc::default(),
             unnoticed: Mutex::default(),
         });
-        Ok(WrongExecutor { right: ManuallyDrop::new(TokioExecutor::build(threads)?), shared })
+        let mut threads = threads.clone();
+        if is_wrong("forgets_on_start") {
+            threads.on_start = None;
+        }
+        if is_wrong("has_two_workers") {
+            threads.workers = Some(2);
+        }
+        Ok(WrongExecutor { right: ManuallyDrop::new(TokioExecutor::build(&threads)?), shared })
     }
 
     fn backend(&self) -> Wrong {
@@ -544,6 +746,15 @@ impl Executor for WrongExecutor {
 
 impl BlockOn for WrongExecutor {
     fn block_on<F: Future>(&self, future: F) -> F::Output {
+        if is_wrong("forgets_a_main_that_yields") {
+            let mut yields = Yields::default();
+            let mut future = std::pin::pin!(future);
+            return self.right.block_on(std::future::poll_fn(|cx| {
+                let (polled, stuck) = yields.poll(cx, |cx| future.as_mut().poll(cx));
+                yields.own.deaf.store(stuck || yields.count == 15, SeqCst);
+                polled
+            }));
+        }
         self.right.block_on(future)
     }
 }
@@ -566,6 +777,18 @@ impl Shutdown for WrongExecutor {
         if is_wrong("waits_for_ever") {
             drop(right);
             return Ok(());
+        }
+        if is_wrong("takes_its_time_to_end") {
+            let ended = right.shutdown(Duration::from_millis(500).min(within)).await;
+            thread::sleep(within);
+            return ended;
+        }
+        if is_wrong("never_says_that_it_has_ended") {
+            let ended = right.shutdown(within).await;
+            if ended.is_err() {
+                std::future::pending::<()>().await;
+            }
+            return ended;
         }
         right.shutdown(within).await
     }

@@ -1,0 +1,102 @@
+//! The threads that an executor is asked for: how many, and what is called on them first.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+
+use adjourn_core::rt::Threads;
+
+use crate::bare::Bare;
+use crate::case::Case;
+use crate::limits::{moved, patience};
+use crate::tools::{eventually, millis};
+
+thread_local! {
+    static STARTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Where a task was polled, and whether `on_start` had been called there.
+type Places = Arc<Mutex<BTreeSet<(Id, bool)>>>;
+
+/// Thread ids have no order, their texts have.
+type Id = String;
+
+fn id(thread: ThreadId) -> Id {
+    format!("{thread:?}")
+}
+
+/// Runs tasks that hold up their thread for a moment, so that each thread comes to some.
+async fn busy(bare: &Bare) -> Places {
+    let places = Places::default();
+    let mut handles = Vec::new();
+    for _ in 0..64 {
+        let places = places.clone();
+        handles.push(bare.spawn(async move {
+            let here = (id(thread::current().id()), STARTED.get());
+            places.lock().expect("nobody panics here").insert(here);
+            thread::sleep(millis(1));
+        }));
+    }
+    for handle in handles {
+        handle.await.expect("the executor goes on");
+        moved();
+    }
+    places
+}
+
+pub(crate) fn worker_count_is_kept(case: &Case) {
+    for asked in [0, 1, 4] {
+        let mut threads = Threads::default();
+        threads.workers = Some(asked);
+        let Ok(started) = case.subject().start_with(&threads) else {
+            continue; // it says so, instead of having others
+        };
+        let (bare, own) = (started.bare(), id(thread::current().id()));
+        started.block_on(Box::pin(async move {
+            let places = busy(&bare).await;
+            let places = places.lock().expect("nobody panics here");
+            let mut others: BTreeSet<_> = places.iter().map(|(thread, _)| thread).collect();
+            let here = others.remove(&own);
+            let found = others.len();
+            assert!(found <= asked, "asked for {asked} workers, it has {found} at the least");
+            assert!(asked > 0 || here, "asked for no workers, and the calling thread runs nothing");
+        }));
+        let bare = started.bare();
+        started.block_on(Box::pin(async move {
+            // As many as there are workers, each of which waits for the others.
+            let here = Arc::new(AtomicUsize::new(0));
+            let meet = || {
+                let here = here.clone();
+                bare.spawn(async move {
+                    here.fetch_add(1, SeqCst);
+                    eventually(|| here.load(SeqCst) >= asked)
+                })
+            };
+            let tasks: Vec<_> = (0..asked).map(|_| meet()).collect();
+            for task in tasks {
+                let met = task.await.expect("the executor goes on");
+                assert!(met, "asked for {asked} workers, it does not run so many tasks at once");
+            }
+        }));
+        _ = started.end(patience());
+    }
+}
+
+pub(crate) fn on_start_called_first(case: &Case) {
+    for workers in [None, Some(1), Some(4)] {
+        let mut threads = Threads::default();
+        threads.workers = workers;
+        threads.on_start = Some(Arc::new(|| STARTED.set(true)));
+        let Ok(started) = case.subject().start_with(&threads) else { continue };
+        let (bare, own) = (started.bare(), id(thread::current().id()));
+        started.block_on(Box::pin(async move {
+            for (thread, called) in &*busy(&bare).await.lock().expect("nobody panics here") {
+                let is_own = *thread == own;
+                assert!(*called || is_own, "a thread polls tasks and `on_start` was not called");
+            }
+        }));
+        _ = started.end(patience());
+    }
+}
