@@ -362,11 +362,24 @@ impl Host for Observer {
         seen.hosted.retain(|program| program.inspector().phase().is_some());
         seen.hosted.push(program);
     }
+
+    fn untold(&self, task: &str) {
+        let broken = format!("{task} had asked about the stop, and was dropped before it was told");
+        self.lock().problems.push(broken);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_that_was_dropped_before_it_was_told_is_a_problem() {
+        let observer = Observer::new(Plan::default());
+        observer.untold("task \"worker\" of root");
+        let [problem] = &observer.problems()[..] else { panic!("one problem") };
+        assert!(problem.starts_with("task \"worker\" of root had asked"), "{problem}");
+    }
 
     #[test]
     fn an_end_after_the_deadline_or_long_after_the_force_is_told() {

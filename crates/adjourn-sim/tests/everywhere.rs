@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use adjourn_core::{FutureExt, Scope, SecondInterrupt, scope, shield, spawn, spawn_graceful, task};
+use adjourn_core::{
+    FutureExt, Scope, SecondInterrupt, StopToken, scope, shield, spawn, spawn_graceful, task,
+};
 use adjourn_sim::{Fault, Point, Runner, Sim, StopEverywhere, fault_point, stop_everywhere};
 use futures_lite::future::{pending, yield_now};
 
@@ -483,6 +485,41 @@ fn a_process_that_is_ended_sooner_has_its_limits_at_every_poll() {
 fn a_test_that_runs_nothing_fails() {
     let message = fails(|| _ = stop_everywhere(|_| {}));
     assert!(message.contains("ran no program"), "{message}");
+}
+
+/// Tasks that ask, in a scope that is stopped alone and in one that never is, and some that are spawned
+/// while the stop goes on. That each is told before it is dropped is checked by the simulation.
+#[test]
+fn whoever_asks_is_told_before_it_is_dropped() {
+    let told = AtomicU32::new(0);
+    let coverage = StopEverywhere::new().seeds(0..5).check(|sim| {
+        let (asked, knew) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (asks, knows) = (asked.clone(), knew.clone());
+        let asker = move || {
+            let (asks, knows) = (asks.clone(), knows.clone());
+            move |stop: StopToken| async move {
+                asks.fetch_add(1, SeqCst);
+                stop.requested().await;
+                knows.fetch_add(1, SeqCst);
+            }
+        };
+        let exit = sim.run(Runner::new(), async move {
+            let alone = scope("alone");
+            alone.spawn_graceful(asker());
+            let more = asker();
+            spawn_graceful(|stop| async move {
+                stop.requested().await;
+                _ = spawn_graceful(more).await;
+            });
+            let late = asker();
+            spawn(async move { late(StopToken::current()).await });
+            yield_now().await;
+            _ = alone.stop().await;
+        });
+        assert_eq!(asked.load(SeqCst), knew.load(SeqCst), "{}", exit.report());
+        told.fetch_add(knew.load(SeqCst), SeqCst);
+    });
+    assert!(coverage.is_complete() && told.into_inner() > 0, "{coverage}");
 }
 
 #[test]

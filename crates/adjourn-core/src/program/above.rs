@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Program;
 use crate::contract::error::Place;
 use crate::contract::report::{FailureKind, Outcome, Reason, TaskKind};
+use crate::contract::rt::Timer;
 use crate::phase::{Event, Phase, ScopeId};
 use crate::track::above::Above;
 use crate::track::node::Node;
@@ -111,6 +112,12 @@ impl Above for Program {
             self.fail_and_stop(kind, origin, messages, reason);
         } else {
             self.fail(kind, origin, messages);
+        }
+    }
+
+    fn untold(&self, task: String) {
+        if let Some(host) = self.backend.host() {
+            host.untold(&task);
         }
     }
 

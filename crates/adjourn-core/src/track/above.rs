@@ -79,6 +79,9 @@ pub(crate) trait Above: Send + Sync {
         stops: bool,
     );
 
+    /// A graceful task of a program with a host was dropped before it was told.
+    fn untold(&self, task: String);
+
     // What tasks ask.
 
     /// The program's main task.

@@ -186,6 +186,9 @@ fn drop_in_task<F>(mut future: Pin<&mut Option<F>>) -> Option<Payload> {
 /// Drops a task's future, in its context, then ends its tracking.
 #[cold]
 fn cancelled<F>(future: Pin<&mut Option<F>>, task: TaskRef) -> JoinError {
+    if task.chunk().is_hosted() {
+        check_told(&task);
+    }
     match context::within(task, || drop_in_task(future)) {
         None => {
             let stop = task.chunk().is_fired() && !task.word().has(flag::ABORTED);
@@ -193,6 +196,17 @@ fn cancelled<F>(future: Pin<&mut Option<F>>, task: TaskRef) -> JoinError {
             JoinError::cancelled(stop)
         }
         Some(payload) => end_panicked(task, FailureKind::DestructorPanic, payload),
+    }
+}
+
+/// Tells a host of what must not be: a graceful task is dropped, by no abort and by nothing that is
+/// forced, and has not been polled since it could see that its scope is told.
+fn check_told(task: &TaskRef) {
+    let word = task.word();
+    let told = task.chunk().is_fired() && !word.has(flag::UNTOLD);
+    if word.has(flag::ASKED) && !told && !word.has(flag::ABORTED | flag::FORCE) {
+        let Some(node) = task.node() else { return };
+        node.above.untold(node.describe(task));
     }
 }
 

@@ -19,6 +19,15 @@ pub trait Host: Send + Sync {
     /// A program has started, and nothing of it has been polled. Called on the thread that starts
     /// it, with no lock held.
     fn starts(&self, program: Hosted);
+
+    /// A task that had asked about the stop was dropped before it was told of one, though it was
+    /// neither aborted nor cut off: this breaks a promise of Adjourn's. `task` says which. Called
+    /// where the task is polled, with no lock held.
+    ///
+    /// Default: nothing, for who checks no promises.
+    fn untold(&self, task: &str) {
+        _ = task;
+    }
 }
 
 /// A program as its [`Host`] sees it. Keeps nothing alive; after the program's end it does nothing.
