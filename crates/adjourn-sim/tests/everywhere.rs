@@ -487,12 +487,14 @@ fn a_test_that_runs_nothing_fails() {
     assert!(message.contains("ran no program"), "{message}");
 }
 
-/// Tasks that ask, in a scope that is stopped alone and in one that never is, and some that are spawned
-/// while the stop goes on. That each is told before it is dropped is checked by the simulation.
+/// Tasks that ask and never end, so that each is cut off at its drain limit: in a scope that is stopped
+/// alone, in one that never is, and spawned while the stop goes on, into a scope that was empty too. With
+/// no drain limit at all they are told and cut off in the same instant. That each is told before it is
+/// dropped is checked by the simulation too.
 #[test]
 fn whoever_asks_is_told_before_it_is_dropped() {
     let told = AtomicU32::new(0);
-    let coverage = StopEverywhere::new().seeds(0..5).check(|sim| {
+    let program = |sim: &Sim, limit: Duration| {
         let (asked, knew) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let (asks, knows) = (asked.clone(), knew.clone());
         let asker = move || {
@@ -501,25 +503,34 @@ fn whoever_asks_is_told_before_it_is_dropped() {
                 asks.fetch_add(1, SeqCst);
                 stop.requested().await;
                 knows.fetch_add(1, SeqCst);
+                pending::<()>().await;
             }
         };
-        let exit = sim.run(Runner::new(), async move {
-            let alone = scope("alone");
+        let runner = Runner::new().timeout(Duration::from_secs(60)).drain_limit(limit);
+        let exit = sim.run(runner, async move {
+            let (alone, late) = (scope("alone"), scope("late"));
             alone.spawn_graceful(asker());
-            let more = asker();
+            let more = [asker(), asker()];
             spawn_graceful(|stop| async move {
                 stop.requested().await;
-                _ = spawn_graceful(more).await;
+                let [here, there] = more;
+                spawn_graceful(here);
+                late.spawn_graceful(there);
             });
-            let late = asker();
-            spawn(async move { late(StopToken::current()).await });
+            let plain = asker();
+            spawn(async move { plain(StopToken::current()).await });
             yield_now().await;
             _ = alone.stop().await;
         });
         assert_eq!(asked.load(SeqCst), knew.load(SeqCst), "{}", exit.report());
         told.fetch_add(knew.load(SeqCst), SeqCst);
-    });
-    assert!(coverage.is_complete() && told.into_inner() > 0, "{coverage}");
+    };
+    for limit in [Duration::from_secs(10), Duration::ZERO] {
+        let check = StopEverywhere::new().seeds(0..5).pairs(100);
+        let coverage = check.check(|sim| program(&sim, limit));
+        assert!(coverage.stops == coverage.stops_of && coverage.unsteady == 0, "{coverage}");
+        assert!(told.swap(0, SeqCst) > 0, "{coverage}");
+    }
 }
 
 #[test]

@@ -88,8 +88,11 @@ impl<'a, L: Lab, T: Fn(L)> Exploration<'a, L, T> {
         if free.failed && free.free {
             return false;
         }
-        let again = self.one(seed, Point::NONE, most);
-        self.coverage.unsteady += u64::from(free.fingerprint != again.fingerprint);
+        // Whether it goes the same way again. What fails is not looked at twice.
+        if !free.failed {
+            let again = self.one(seed, Point::NONE, most);
+            self.coverage.unsteady += u64::from(free.fingerprint != again.fingerprint);
+        }
         // Where nothing could go on, a stop was injected already: there is no point after it.
         let mut last = free.last;
         if free.cut {
