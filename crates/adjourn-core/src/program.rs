@@ -20,6 +20,7 @@ mod signals;
 mod state;
 pub(crate) mod stopper;
 pub(crate) mod supervise;
+mod untracked;
 
 use std::borrow::Cow;
 use std::mem;

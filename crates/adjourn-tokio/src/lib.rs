@@ -15,6 +15,7 @@ mod signals;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use adjourn_core::rt::{
@@ -22,7 +23,7 @@ use adjourn_core::rt::{
     Timer, Unfinished,
 };
 use adjourn_core::{ExecutorGone, StartError};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio::task::JoinHandle;
 
 pub use local::{TokioLocal, TokioLocalExecutor};
@@ -175,6 +176,28 @@ impl Executor for TokioExecutor {
 
     fn backend(&self) -> Tokio {
         Tokio::from(self.runtime.handle().clone())
+    }
+
+    fn count_tasks(&self, own: usize, within: Duration) -> Option<usize> {
+        Some(count_tasks(self.runtime.handle(), own, within))
+    }
+}
+
+/// How long the runtime is waited for to let go of tasks that are over.
+const LETS_GO: Duration = Duration::from_millis(20);
+
+/// Counts the runtime's tasks. What is over is counted until its worker lets go of it, which is soon
+/// after its output is there, unless the system runs others instead of that thread.
+fn count_tasks(handle: &Handle, own: usize, within: Duration) -> usize {
+    let start = Instant::now();
+    loop {
+        let alive = handle.metrics().num_alive_tasks();
+        // Where the calling thread runs all tasks it has let go of them already.
+        let exact = handle.runtime_flavor() == RuntimeFlavor::CurrentThread;
+        if alive <= own || exact || start.elapsed() >= within.min(LETS_GO) {
+            return alive;
+        }
+        thread::sleep(Duration::from_micros(50));
     }
 }
 

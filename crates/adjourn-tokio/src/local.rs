@@ -170,6 +170,11 @@ impl Executor for TokioLocalExecutor {
     fn backend(&self) -> TokioLocal {
         self.backend.clone()
     }
+
+    /// Those of the runtime: the set counts nothing.
+    fn count_tasks(&self, own: usize, within: Duration) -> Option<usize> {
+        self.executor.count_tasks(own, within)
+    }
 }
 
 impl BlockOn for TokioLocalExecutor {

@@ -371,6 +371,12 @@ pub struct Report {
     pub(crate) omitted_hook: bool,
     /// What became of the tasks of each scope name.
     pub totals: BTreeMap<String, Totals>,
+    /// How many tasks were spawned past Adjourn on the program's executor (`tokio::spawn`) and were alive
+    /// at its end, which drops them. They count for nothing else.
+    ///
+    /// `None` where the executor does not count its tasks (Tokio does), and for an attached program, whose
+    /// executor goes on. It is counted in a moment: a task that is ending just then may be among them.
+    pub untracked: Option<u64>,
     /// What was alive at the cut-off; the oldest 100.
     pub stragglers: Vec<Straggler>,
     /// All of it by the line that spawned it; at most 100 lines, the first of each scope.

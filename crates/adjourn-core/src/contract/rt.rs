@@ -219,6 +219,18 @@ pub trait Executor: BlockOn + Shutdown + Sized {
 
     /// Returns what spawns on it.
     fn backend(&self) -> Self::Backend;
+
+    /// Returns how many tasks on it are not over, whoever spawned them. `None` where it does not count
+    /// them, which is the default.
+    ///
+    /// For [`Report::untracked`](crate::Report::untracked). Called once, on the thread that called
+    /// [`block_on`](BlockOn::block_on), when that has returned; `own` of them are the program's. An
+    /// executor that counts a task for a moment after its end waits until it counts no more than `own`,
+    /// or some milliseconds are over, but no longer than `within`.
+    fn count_tasks(&self, own: usize, within: Duration) -> Option<usize> {
+        _ = (own, within);
+        None
+    }
 }
 
 /// An executor of which the caller may already be inside, so that a program can attach to it.

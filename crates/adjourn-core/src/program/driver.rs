@@ -16,6 +16,7 @@ use crate::contract::hook::Hook;
 use crate::contract::report::{FailureKind, TaskKind};
 use crate::contract::rt::{AnySleep, SignalSource, Spawner, Timer};
 use crate::phase::{Action, Event};
+use crate::program::untracked::Helper;
 use crate::program::{Answer, Program};
 use crate::track::context;
 use crate::track::node::{Node, Spawn};
@@ -26,11 +27,12 @@ pub(crate) struct Driver {
     sources: Vec<Box<dyn SignalSource>>,
     /// The next soft limit, and the sleep until it.
     limit: Option<(Duration, Pin<Box<AnySleep>>)>,
+    _helper: Helper,
 }
 
 impl Driver {
     pub(crate) fn new(program: &Arc<Program>, sources: Vec<Box<dyn SignalSource>>) -> Driver {
-        Driver { program: program.clone(), sources, limit: None }
+        Driver { program: program.clone(), sources, limit: None, _helper: Helper::new(program) }
     }
 
     fn hear(&mut self, cx: &mut Context<'_>) {
@@ -169,21 +171,19 @@ fn close(program: &Arc<Program>, node: Arc<Node>) -> Answer {
     if hooks.is_empty() {
         return Answer::This(Event::Closed(node.id));
     }
-    drop(program.backend.spawn(Closing {
-        program: program.clone(),
-        hooks: Some(Box::pin({
-            let program = program.clone();
-            async move {
-                for hook in hooks.into_iter().rev() {
-                    let key = program.hook_begins("on_stopped", hook.place, &node);
-                    let run = run_hook(program.clone(), node.clone(), "on_stopped", hook);
-                    Privileged(Box::pin(run), node.clone()).await;
-                    program.hook_ends(key);
-                }
-                program.event(Event::Closed(node.id));
+    let hooks = {
+        let program = program.clone();
+        async move {
+            for hook in hooks.into_iter().rev() {
+                let key = program.hook_begins("on_stopped", hook.place, &node);
+                let run = run_hook(program.clone(), node.clone(), "on_stopped", hook);
+                Privileged(Box::pin(run), node.clone()).await;
+                program.hook_ends(key);
             }
-        })),
-    }));
+            program.event(Event::Closed(node.id));
+        }
+    };
+    drop(program.backend.spawn(Closing::new(program, hooks)));
     Answer::Nothing
 }
 
@@ -191,6 +191,7 @@ fn close(program: &Arc<Program>, node: Arc<Node>) -> Answer {
 struct Closing {
     program: Arc<Program>,
     hooks: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    _helper: Helper,
 }
 
 impl Future for Closing {
@@ -210,6 +211,11 @@ impl Future for Closing {
 }
 
 impl Closing {
+    fn new(program: &Arc<Program>, hooks: impl Future<Output = ()> + Send + 'static) -> Closing {
+        let hooks: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(hooks);
+        Closing { program: program.clone(), hooks: Some(hooks), _helper: Helper::new(program) }
+    }
+
     fn give_up(&mut self) {
         drop_quietly(self.hooks.take());
     }
@@ -295,7 +301,7 @@ mod tests {
                 pending::<()>().await;
                 drop(bomb);
             };
-            Closing { program: program.clone(), hooks: Some(Box::pin(hooks)) }
+            Closing::new(&program, hooks)
         };
         let mut cx = Context::from_waker(Waker::noop());
         let mut given_up = Box::pin(closing());

@@ -413,6 +413,10 @@ impl<E: Executor> Runner<E> {
         }
         live.program.cut_off_forced();
         let within = supervision.left();
+        live.program.count_untracked(|own, patience| {
+            let count = || executor.count_tasks(own, within.unwrap_or(patience).min(patience));
+            catch_unwind(AssertUnwindSafe(count)).ok().flatten()
+        });
         let end = AssertUnwindSafe(|| {
             wait_for(executor.shutdown(within.unwrap_or(Duration::MAX)), within)
         });

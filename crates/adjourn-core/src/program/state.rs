@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(super) lingering: BTreeMap<u64, Arc<Node>>,
     pub(super) actions: VecDeque<Action>,
     pub(super) acting: bool,
+    /// Futures of the program's own that are not over: its driver, and those that run hooks.
+    pub(super) helpers: usize,
     /// Wakes the task of the driver, and the thread that called `run`.
     pub(super) driver: Option<Waker>,
     pub(super) root_waker: Option<Waker>,
@@ -55,6 +57,7 @@ impl State {
             lingering: BTreeMap::new(),
             actions: VecDeque::new(),
             acting: false,
+            helpers: 0,
             driver: None,
             root_waker: None,
             on_stop: Vec::new(),

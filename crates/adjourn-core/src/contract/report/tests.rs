@@ -285,6 +285,7 @@ fn eventful() -> Report {
             "root".to_owned(),
             Totals { spawned: 9, finished: 1, failed: 2, cancelled: 6, ..Totals::default() },
         )]),
+        untracked: Some(3),
         ..Report::default()
     }
 }
@@ -307,7 +308,8 @@ fn the_text_has_each_part_in_its_place() {
   stuck    and 4 more
   failure  panic: somebody: it broke: no disk
   failure  and 5 more
-  scope    root: 9 spawned, 1 finished, 2 failed, 6 cancelled"
+  scope    root: 9 spawned, 1 finished, 2 failed, 6 cancelled
+  others   3 tasks spawned past Adjourn were alive at the end"
     );
     assert_eq!(eventful().to_string(), expected);
     assert_eq!(eventful().reason(), Some(&Reason::Signal(Signal::TERMINATE)));
@@ -315,6 +317,13 @@ fn the_text_has_each_part_in_its_place() {
 
 #[test]
 fn the_text_leaves_out_what_was_not() {
+    let one = Report { untracked: Some(1), ..Report::default() };
+    assert!(
+        one.to_string().ends_with("\n  others   1 task spawned past Adjourn was alive at the end")
+    );
+    assert!(one.is_clean(), "they count for nothing else");
+    let none = Report { untracked: Some(0), ..Report::default() };
+    assert_eq!(none.to_string(), Report::default().to_string());
     let forced = Report { forced: Some(Signal::INTERRUPT), ..Report::default() };
     assert_eq!(forced.to_string(), "adjourn: exit code 130, forced by SIGINT");
     let start_error = Some("no threads".to_owned());

@@ -301,6 +301,15 @@ impl Report {
         for (name, totals) in &self.totals {
             write!(f, "\n  scope    {name}: {totals}")?;
         }
+        match self.untracked {
+            None | Some(0) => {}
+            Some(1) => {
+                f.write_str("\n  others   1 task spawned past Adjourn was alive at the end")?
+            }
+            Some(count) => {
+                write!(f, "\n  others   {count} tasks spawned past Adjourn were alive at the end")?;
+            }
+        }
         Ok(())
     }
 }

@@ -92,6 +92,16 @@ impl Node {
         Some(Late { graceful: alive(true), plain: alive(false) })
     }
 
+    /// How many tasks are alive that are futures.
+    pub(crate) fn count_futures(&self) -> usize {
+        let mut count = 0;
+        self.lock().each(|task, slots| {
+            count += usize::from(slots.at(&task).kind != TaskKind::Blocking);
+            true
+        });
+        count
+    }
+
     /// Calls `found` for each live task of the scope whose handle is awaited, with the waker that
     /// waits for it.
     pub(crate) fn each_awaited(&self, mut found: impl FnMut(WakerId, &dyn Fn() -> TaskLabel)) {
