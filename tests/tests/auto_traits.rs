@@ -248,6 +248,7 @@ fn tokio() {
         TokioLocal: Send Sync Unpin;
         TokioLocalExecutor: Unpin;
         TokioExecutor: Send Sync Unpin;
+        Sleep: Send Sync;
     }
     #[cfg(unix)]
     exactly! {

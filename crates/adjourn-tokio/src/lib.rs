@@ -11,6 +11,7 @@
 mod local;
 #[cfg(all(feature = "signal", unix))]
 mod signals;
+mod sleep;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 pub use local::{TokioLocal, TokioLocalExecutor};
 #[cfg(all(feature = "signal", unix))]
 pub use signals::Signals;
+pub use sleep::Sleep;
 
 const NAME: &str = "tokio";
 
@@ -101,7 +103,7 @@ impl SpawnBlocking for Tokio {
 }
 
 impl Timer for Tokio {
-    type Sleep = tokio::time::Sleep;
+    type Sleep = Sleep;
 
     fn now(&self) -> Instant {
         if is_at_threads_end() {
@@ -112,9 +114,8 @@ impl Timer for Tokio {
         tokio::time::Instant::now().into_std()
     }
 
-    fn sleep(&self, span: Duration) -> tokio::time::Sleep {
-        let _entered = self.handle.enter();
-        tokio::time::sleep(span)
+    fn sleep(&self, span: Duration) -> Sleep {
+        Sleep::new(&self.handle, span)
     }
 }
 

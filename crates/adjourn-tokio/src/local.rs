@@ -18,7 +18,7 @@ use adjourn_core::rt::{
 };
 use tokio::task::LocalSet;
 
-use crate::{NAME, Tokio, TokioExecutor, TokioHandle};
+use crate::{NAME, Sleep, Tokio, TokioExecutor, TokioHandle};
 
 thread_local! {
     /// The sets of this thread by their numbers.
@@ -103,13 +103,13 @@ impl SpawnBlocking for TokioLocal {
 }
 
 impl Timer for TokioLocal {
-    type Sleep = tokio::time::Sleep;
+    type Sleep = Sleep;
 
     fn now(&self) -> Instant {
         self.tokio.now()
     }
 
-    fn sleep(&self, span: Duration) -> tokio::time::Sleep {
+    fn sleep(&self, span: Duration) -> Sleep {
         self.tokio.sleep(span)
     }
 }

@@ -346,7 +346,7 @@ fn a_handler_that_takes_a_signal_over_is_told_of_once(backend: &str) {
 
 fn a_scope_in_a_thread_local_is_no_harm(backend: &str) {
     let ended = start(backend, "thread-end", &["100000"]).end();
-    in_time(&ended).code(0).said("ended true");
+    in_time(&ended).code(0).said("ended true").said("a sleep from there has ended");
 }
 
 #[cfg(target_os = "linux")]

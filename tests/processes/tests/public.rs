@@ -16,8 +16,8 @@ const CRATES: &[(&str, &[&str])] = &[
     // By the features `serde` and `stream` alone.
     ("adjourn-core", &["futures_core::Stream", "serde_core::Serialize", "serde_core::Serializer"]),
     ("adjourn", &[]),
-    // What a program attaches to, and the sleep of the runtime's own clock.
-    ("adjourn-tokio", &["tokio::Handle", "tokio::LocalSet", "tokio::Sleep"]),
+    // What a program attaches to.
+    ("adjourn-tokio", &["tokio::Handle", "tokio::LocalSet"]),
     // `smol::Executor` and `smol::LocalExecutor`: what a program attaches to.
     ("adjourn-smol", &["async_executor::Executor", "async_executor::LocalExecutor"]),
     ("adjourn-async-std", &[]),

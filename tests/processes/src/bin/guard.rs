@@ -325,27 +325,67 @@ fn marks<E: Executor>(runner: Runner<E>) -> Exit {
 /// Uses a scope in the destructor of a thread-local, when those of the executor may be gone.
 fn thread_end<E: Executor>(runner: Runner<E>) -> Exit {
     use std::cell::RefCell;
-    struct Late(Scope);
+    use std::future::{Future, pending, ready};
+    use std::pin::{Pin, pin};
+    use std::sync::mpsc::{Sender, channel};
+    use std::task::{Context, Waker};
+
+    use adjourn::FutureExt;
+    use adjourn::rt::AnySleep;
+
+    const SPAN: Duration = Duration::from_millis(1);
+    /// With what is made before, and dropped there.
+    struct Late(Scope, Vec<Pin<Box<dyn Future<Output = ()> + Send>>>, Sender<AnySleep>);
+    fn poll<F: Future>(future: F) {
+        _ = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
+    }
     impl Drop for Late {
         fn drop(&mut self) {
-            drop(self.0.spawn(async {}));
-            drop(self.0.spawn_blocking(|| ()));
-            drop(self.0.scope("child"));
-            drop(self.0.stop());
+            let Late(scope, before, made) = self;
+            drop(scope.spawn(async {}));
+            drop(scope.spawn_blocking(|| ()));
+            drop(scope.scope("child"));
+            drop(scope.sleep(SPAN));
+            poll(scope.sleep(SPAN));
+            poll(scope.timeout(SPAN, pending::<()>()));
+            let mut ticks = scope.interval(SPAN);
+            poll(ticks.tick());
+            poll(ticks.tick());
+            poll(scope.spawn(async {}));
+            poll(scope.stop_token().requested());
+            poll(ready(()).until_stop());
+            _ = scope.stop_token().wait_timeout(SPAN);
+            _ = made.send(scope.sleep(SPAN));
+            for future in before {
+                poll(future);
+            }
+            drop(scope.stop());
         }
     }
     thread_local! { static KEPT: RefCell<Option<Late>> = const { RefCell::new(None) } }
     runner.run(async {
-        let late = Late(adjourn::scope("late"));
+        let (make, made) = channel();
+        let scope = adjourn::scope("late");
+        let (sleep, handle) = (scope.sleep(SPAN), scope.spawn(pending::<()>()));
+        let before: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> =
+            vec![Box::pin(sleep), Box::pin(async { drop(handle.await) })];
+        let late = Late(scope, before, make);
         let thread = std::thread::spawn(|| {
             KEPT.set(Some(late));
             // Whatever the executor keeps for a thread is made after ours, and gone before.
-            KEPT.with_borrow(|late| late.as_ref().map(|late| drop(late.0.spawn(async {}))));
+            KEPT.with_borrow_mut(|late| {
+                let late = late.as_mut().expect("it is there");
+                drop(late.0.spawn(async {}));
+                poll(late.0.sleep(SPAN));
+                late.1.iter_mut().for_each(poll);
+            });
         });
         while !thread.is_finished() {
-            Scope::current().sleep(Duration::from_millis(1)).await;
+            Scope::current().sleep(SPAN).await;
         }
         say(&format!("ended {}", thread.join().is_ok()));
+        made.recv().expect("it was sent").await;
+        say("a sleep from there has ended");
     })
 }
 
