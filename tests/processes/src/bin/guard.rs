@@ -175,10 +175,10 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
             stop.requested().await;
             Err::<(), _>("no database")
         }),
-        // Reports of more text than a terminal or a pipe that is all but full has room for.
-        "fails-at-length" => runner.run(async { Err::<(), _>("it broke ".repeat(400)) }),
+        // Reports of more text than a terminal that is nearly full has room for.
+        "fails-at-length" => runner.run(async { Err::<(), _>("it broke\n".repeat(400)) }),
         "fails-at-length-and-blocks" => {
-            runner.on_failure(|_| block()).run(async { Err::<(), _>("it broke ".repeat(400)) })
+            runner.on_failure(|_| block()).run(async { Err::<(), _>("it broke\n".repeat(400)) })
         }
         "fails-and-raises" => runner.reraise(Reraise::Always).run_graceful(|stop| async move {
             // SAFETY: raise has no precondition.
