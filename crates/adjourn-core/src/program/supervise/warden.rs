@@ -28,6 +28,9 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
     while !inner.over {
         if inner.given_back {
             leave_to_others(parker, inner.echoes);
+            if !mem::replace(&mut inner.let_go, true) {
+                watch.bell.notify_all();
+            }
         }
         inner.take_signals(watch);
         let now = Instant::now();
@@ -54,10 +57,15 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
                 Teller::Busy => {}
                 Teller::Absent => {
                     inner.teller = Teller::Busy;
+                    // As it was where `run` was called: this thread takes no more of these, and its
+                    // successor begins so. Until that takes them they stay pending.
+                    signal::block(inner.blocked);
                     drop(inner);
                     if succeed(watch, parker) {
-                        signal::block(watch.lock().blocked);
                         return teller::run(watch);
+                    }
+                    if let Some(listener) = &watch.lock().listener {
+                        listener.unblock();
                     }
                     // Late help is better than none.
                     if !teller::tell(watch) {

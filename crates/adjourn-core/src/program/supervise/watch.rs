@@ -19,6 +19,8 @@ use crate::program::Program;
 const UNANSWERED: Duration = Duration::from_millis(250);
 /// A wait that took so much longer than it should have: the process did not run.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long the warden may take to let go of signals. It does so at once, unless the machine is busy.
+const LET_GO: Duration = Duration::from_secs(1);
 /// So many turns from one kind of signal to another are kept for the teller. Past that their order
 /// goes, not their number.
 const TURNS: usize = 64;
@@ -130,6 +132,8 @@ pub(super) struct Inner {
     /// Those that were blocked where `run` was called, and are so again once they are given back.
     pub(super) blocked: u64,
     pub(super) given_back: bool,
+    /// The warden takes no others any more than the echoes.
+    pub(super) let_go: bool,
     /// Which limits the teller has yet to tell: cut-off, near the deadline, deadline.
     pub(super) due: [bool; 3],
     /// Which the warden has seen come.
@@ -185,6 +189,7 @@ impl Watch {
                 echoes: 0,
                 blocked: 0,
                 given_back: false,
+                let_go: false,
                 due: [false; 3],
                 seen: [false; 3],
                 stalled: false,
@@ -388,6 +393,17 @@ impl Watch {
     pub(super) fn give_back(&self) {
         let mut inner = self.lock();
         inner.look_for_signals(self);
+        if inner.blocked & !inner.echoes != 0 {
+            // The caller does not take these. Until the warden does not either, it would be their
+            // default action's next victim.
+            inner.given_back = true;
+            self.nudge();
+            let waits = |inner: &mut Inner| !inner.let_go;
+            inner = match self.bell.wait_timeout_while(inner, LET_GO, waits) {
+                Ok((inner, _)) => inner,
+                Err(poison) => poison.into_inner().0,
+            };
+        }
         let echoes = inner.echoes;
         if let Some(listener) = &mut inner.listener {
             listener.keep_only(echoes);
@@ -395,11 +411,6 @@ impl Watch {
         // What came between the two.
         inner.look_for_signals(self);
         inner.given_back = true;
-        let blocks = inner.blocked & !echoes != 0;
-        drop(inner);
-        if blocks {
-            self.nudge();
-        }
     }
 
     /// `run` returns. Gives the signals back, and returns whether the warden stays for a while to
