@@ -177,18 +177,33 @@ async fn park_typed(config: Config, count: usize) {
 }
 
 /// Sends SIGTERM to this process.
+#[cfg(unix)]
 #[allow(unsafe_code)]
 fn raise() {
     // SAFETY: kill has no preconditions; a handler is installed by whoever calls this.
     unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
 }
 
+/// A process sends itself a signal on Unix alone, and the tables are made there.
+#[cfg(not(unix))]
+fn raise() {
+    panic!("the benchmarks are measured on Unix: they send signals");
+}
+
 fn signals_by_hand(rounds: usize) -> Vec<f64> {
     child::start(&["signal", &rounds.to_string()])
 }
 
+/// See there.
+#[cfg(not(unix))]
+pub fn signal_with(_: usize) -> Vec<f64> {
+    raise();
+    Vec::new()
+}
+
 /// The same as it is written by hand: Tokio's signal, a token, a tracker. In a process of its own,
 /// since Tokio never gives the signal back.
+#[cfg(unix)]
 pub fn signal_with(rounds: usize) -> Vec<f64> {
     use ::tokio::signal::unix::{SignalKind, signal};
     use tokio_util::{sync::CancellationToken, task::TaskTracker};

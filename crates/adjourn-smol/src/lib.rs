@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg(all(feature = "signal", unix))]
+#[cfg(all(feature = "signal", any(unix, windows)))]
 mod signals;
 
 use std::fmt;
@@ -29,7 +29,7 @@ use adjourn_core::{ExecutorGone, StartError};
 use async_executor::{Executor as AsyncExecutor, LocalExecutor};
 use async_task::{FallibleTask, Task};
 
-#[cfg(all(feature = "signal", unix))]
+#[cfg(all(feature = "signal", any(unix, windows)))]
 pub use signals::Signals;
 
 const NAME: &str = "smol";

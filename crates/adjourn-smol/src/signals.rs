@@ -12,6 +12,8 @@ use futures_lite::Stream;
 /// For those whose process handles signals through it already. It loses signals behind a few
 /// hundred unread ones, hears those of a forked child, and never gives a disposition back;
 /// [`Runner::signals`](adjourn_core::Runner::signals) has none of these limits.
+///
+/// On Windows it knows Ctrl-C alone, which is SIGINT: everything else is an error there.
 #[derive(Debug)]
 pub struct Signals {
     source: async_signal::Signals,
@@ -41,6 +43,9 @@ impl Signals {
 }
 
 /// What async-signal may be asked for; it panics on the forbidden ones.
+#[cfg(windows)]
+const ALL: &[async_signal::Signal] = &[async_signal::Signal::Int];
+#[cfg(unix)]
 const ALL: &[async_signal::Signal] = {
     use async_signal::Signal::{
         Abort, Alarm, Child, Hup, Int, Io, Pipe, Quit, Sys, Term, Tstp, Ttin, Ttou, Urg, Usr1,

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod local;
-#[cfg(all(feature = "signal", unix))]
+#[cfg(all(feature = "signal", any(unix, windows)))]
 mod signals;
 mod sleep;
 
@@ -28,7 +28,7 @@ use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio::task::JoinHandle;
 
 pub use local::{TokioLocal, TokioLocalExecutor};
-#[cfg(all(feature = "signal", unix))]
+#[cfg(all(feature = "signal", any(unix, windows)))]
 pub use signals::Signals;
 pub use sleep::Sleep;
 

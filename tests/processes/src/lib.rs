@@ -1,4 +1,5 @@
 //! A process under test: its lines, its signals, its end.
+#![cfg(unix)]
 
 pub mod storm;
 

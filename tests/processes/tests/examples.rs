@@ -1,4 +1,5 @@
 //! The examples, run as a user would: real signals, their output and exit codes, on every backend.
+#![cfg(unix)]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -3,6 +3,7 @@
 //! configuration, with real signals. A row of docs/design.md's table each.
 //!
 //! The bounds on time are wide: they tell an end by the deadline from no end.
+#![cfg(unix)]
 
 use std::fs::File;
 use std::io::Write;

@@ -10,6 +10,7 @@
 //! One test, since the counters are the process's. It makes a tenth of each number; with
 //! `ADJOURN_LEAKS=all`, all of them, as in 1,000 programs on each backend, 100,000 scopes of each
 //! sort, 1 million tasks, 100,000 tokens.
+#![cfg(unix)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;

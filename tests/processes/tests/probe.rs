@@ -2,6 +2,7 @@
 //!
 //! Order and outcome are asserted, never speed, but for the deadline's own bounds, and those only
 //! where the process must not have lived for ever.
+#![cfg(unix)]
 
 #[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt;

@@ -13,6 +13,7 @@
 //! - each kind that was delivered reaches `on_signal`, and `tokio::signal` beside the program.
 //!
 //! `ADJOURN_STORM_RUNS=200` runs more seeds, from `ADJOURN_STORM_SEED` on: with one run, that one.
+#![cfg(unix)]
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

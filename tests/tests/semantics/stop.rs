@@ -271,8 +271,10 @@ fn less_time_brings_the_limits_of_a_stop_forward(config: Config) {
     });
     exits(&exit, 124);
     let report = exit.report();
-    assert_eq!(report.overdue.len(), 1, "{report}");
-    assert_eq!(report.overdue[0].task.task.name.as_deref(), Some("deaf"), "{report}");
+    // On a busy machine the drain limit and the cut-off may come to be one.
+    let late = report.overdue.iter().map(|work| &work.task).chain(&report.stragglers);
+    let names: Vec<_> = late.map(|late| late.task.name.as_deref()).collect();
+    assert!(names.contains(&Some("deaf")), "{report}");
     let draining = report.phases.iter().find(|span| span.phase == Phase::Draining).unwrap();
     let limit = draining.limit.expect("it has one");
     assert!(draining.left >= Some(limit), "no sooner than that: {report}");

@@ -94,7 +94,7 @@ impl Default for Options {
             closing_reserve: None,
             lame_duck: Duration::ZERO,
             until: Until::Idle,
-            signals: vec![Signal::INTERRUPT, Signal::TERMINATE],
+            signals: Signal::DEFAULTS.to_vec(),
             second_interrupt: SecondInterrupt::Force,
             debounce: Duration::from_millis(250),
             overdue: Overdue::Fails,

@@ -186,6 +186,17 @@ impl Error for Unfinished {}
 pub trait SignalSource: Send + 'static {
     /// Returns the next signal, or `None` when no more can come.
     fn poll_signal(&mut self, cx: &mut Context<'_>) -> Poll<Option<Signal>>;
+
+    /// Returns how long the process has after this signal, where it is ended then. The limits come
+    /// forward to that, and the program stops whatever [`on_signal`](crate::Runner::on_signal) makes of
+    /// it. Default: nothing says so.
+    ///
+    /// A source that hears the system's signals by other means returns
+    /// [`signal::grace(signal)`](crate::signal::grace).
+    fn grace(&self, signal: Signal) -> Option<Duration> {
+        _ = signal;
+        None
+    }
 }
 
 /// A [`Spawner`] and [`Timer`] that can be erased to [`AnyBackend`].

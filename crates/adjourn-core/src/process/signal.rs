@@ -35,6 +35,26 @@
 //! gets the default action and ends the process, where it would have got `SIG_DFL` to judge by
 //! itself: whoever wants to outlive a listener registers before it or after it.
 //!
+//! # On Windows
+//!
+//! Console events take the place of signals. Ctrl-C is SIGINT, Ctrl-Break is `Signal::BREAK`, the closing
+//! of the console is SIGHUP, log-off and shutdown are SIGTERM; there are no others, and a listener for
+//! one is an error. After the last three the system ends the process within 5 s, so the handler
+//! does not return from them, and [`run`](crate::Runner::run) brings its limits forward
+//! ([`grace`]). What nobody listens to is passed on to the handlers below.
+//!
+//! - A handler that is installed later and says that it has handled an event hides it from listeners;
+//!   it cannot be chained to. Register after it, or hear by it:
+//!   [`signal_source`](crate::Runner::signal_source).
+//! - A child that was started in a process group of its own is deaf to Ctrl-C and hears Ctrl-Break.
+//! - A service (session 0) goes on at a log-off, and is stopped by control codes: let their handler
+//!   call [`Stopper::stop_within`](crate::Stopper::stop_within). Shutdown comes as an event too.
+//! - A process that loads user32.dll hears of no log-off and no shutdown.
+//! - std's `println!` panics where the console is gone: a hook that prints at a close can turn exit code
+//!   0 into 101.
+//!
+//! Source: `SetConsoleCtrlHandler` and `HandlerRoutine` in Microsoft's documentation.
+//!
 //! # Forked children
 //!
 //! A child that has not called `exec` shares the parent's descriptors. It hears nothing through
@@ -49,11 +69,15 @@ use std::io;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+/// Nearly all of it can be tried anywhere.
+#[cfg(all(test, unix))]
+#[allow(dead_code, reason = "it is not what this system has")]
+mod console;
 #[cfg(unix)]
 #[path = "signal/unix.rs"]
 mod imp;
 #[cfg(not(unix))]
-#[path = "signal/elsewhere.rs"]
+#[path = "signal/console.rs"]
 mod imp;
 #[cfg(unix)]
 mod stderr;
@@ -68,18 +92,27 @@ mod sys;
 pub struct Signal(i32);
 
 impl Signal {
-    /// `SIGHUP`: the terminal is gone, or by custom: read the configuration again.
+    /// `SIGHUP`: the terminal is gone, or by custom: read the configuration again. On Windows the console
+    /// is closed.
     pub const HANGUP: Signal = Signal(imp::number::HUP);
     /// `SIGINT`: Ctrl-C.
     pub const INTERRUPT: Signal = Signal(imp::number::INT);
     /// `SIGQUIT`: Ctrl-\\.
     pub const QUIT: Signal = Signal(imp::number::QUIT);
-    /// `SIGTERM`: please end.
+    /// `SIGTERM`: please end. On Windows the user logs off or the system is shut down.
     pub const TERMINATE: Signal = Signal(imp::number::TERM);
     /// `SIGUSR1`.
     pub const USER1: Signal = Signal(imp::number::USR1);
     /// `SIGUSR2`.
     pub const USER2: Signal = Signal(imp::number::USR2);
+
+    /// `SIGBREAK`: Ctrl-Break, on Windows. It comes to a child in a process group of its own too, which
+    /// Ctrl-C does not.
+    #[cfg(windows)]
+    pub const BREAK: Signal = Signal(imp::number::BREAK);
+
+    /// What stops a program unless it says otherwise.
+    pub(crate) const DEFAULTS: &[Signal] = imp::DEFAULTS;
 
     /// The highest number that a `Signal` can have.
     const HIGHEST: i32 = 64;
@@ -341,6 +374,15 @@ pub fn ignored(signal: Signal) -> bool {
 /// ends. Exit with 128 + the signal's number then.
 pub fn raise_default(signal: Signal) {
     imp::raise_default(signal);
+}
+
+/// How long the process has once it has heard this signal, where the system then ends it: 4 s of the 5
+/// that Windows gives after SIGHUP and SIGTERM ([On Windows](self#on-windows)). `None` for all else, and
+/// on Unix, where no signal says such a thing.
+///
+/// `run` keeps to it by itself. For a [`SignalSource`](crate::SignalSource) that hears by other means.
+pub fn grace(signal: Signal) -> Option<Duration> {
+    imp::grace(signal)
 }
 
 /// When the system ends the process for this signal, which has come. Never on Unix.

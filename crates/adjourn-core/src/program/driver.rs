@@ -40,8 +40,13 @@ impl Driver {
         let mut over = Vec::new();
         for (index, source) in self.sources.iter_mut().enumerate() {
             loop {
-                match catch_unwind(AssertUnwindSafe(|| source.poll_signal(cx))) {
-                    Ok(Poll::Ready(Some(signal))) => program.hear(signal, 1),
+                let next = || {
+                    let signal = source.poll_signal(cx);
+                    signal.map(|signal| Some((signal?, source.grace(signal?))))
+                };
+                match catch_unwind(AssertUnwindSafe(next)) {
+                    Ok(Poll::Ready(Some((signal, None)))) => program.hear(signal, 1),
+                    Ok(Poll::Ready(Some((signal, Some(left))))) => program.hear_last(signal, left),
                     Ok(Poll::Pending) => break,
                     Ok(Poll::Ready(None)) => {
                         over.push(index);

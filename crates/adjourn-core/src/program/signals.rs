@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::state::State;
 use super::stopper::Stopper;
@@ -27,7 +27,7 @@ pub(crate) struct Reactions {
 }
 
 impl State {
-    fn note_signal(&mut self, at: std::time::Duration, signal: Signal, count: u64) {
+    fn note_signal(&mut self, at: Duration, signal: Signal, count: u64) {
         let report = &mut self.report;
         let room = MOST_LISTED.saturating_sub(report.signals.len()) as u64;
         for _ in 0..count.min(room) {
@@ -61,6 +61,15 @@ impl Program {
         let heard = self.watch.hear(now, signal, count);
         self.note_signal(signal, count);
         self.tell(heard);
+    }
+
+    /// The same for a signal after which the process is ended, in so long.
+    pub(crate) fn hear_last(&self, signal: Signal, left: Duration) {
+        let now = self.watch.elapsed().unwrap_or_else(|| self.host_now());
+        self.ends_within(left);
+        let heard = self.watch.hear(now, signal, 1);
+        self.note_signal(signal, 1);
+        self.tell(Heard { stops: true, ..heard });
     }
 
     /// Takes the next signal that the warden has heard and notes it in the report. Both at once, so

@@ -49,6 +49,9 @@ pub(super) mod number {
     ];
 }
 
+/// What `run` listens to by default.
+pub(super) const DEFAULTS: &[Signal] = &[Signal::INTERRUPT, Signal::TERMINATE];
+
 /// How many listeners of signals there can be at once.
 const SLOTS: usize = 128;
 
@@ -597,6 +600,10 @@ impl Nudger {
 
 pub(super) fn ignored(signal: Signal) -> bool {
     sys::current(signal).is_ok_and(|action| action.disposition() == Disposition::Ignore)
+}
+
+pub(super) fn grace(_: Signal) -> Option<Duration> {
+    None
 }
 
 /// No signal says that the process is ended after it: who sends SIGKILL has a time of his own in mind.

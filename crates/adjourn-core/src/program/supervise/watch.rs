@@ -292,9 +292,8 @@ impl Watch {
     /// Says what a signal means that came `count` times, and arms or forces if it does. `now` is the
     /// time since the start, by any one clock.
     pub(crate) fn hear(&self, now: Duration, signal: Signal, count: u64) -> Heard {
-        let ends = if self.is_kept() { signal::ends_at(signal) } else { None };
         let mut inner = self.lock();
-        let heard = inner.hear(&self.rules, now, signal, count, ends);
+        let heard = inner.hear(&self.rules, now, signal, count, None);
         if self.is_kept() {
             inner.act_on(heard);
             drop(inner);

@@ -1,0 +1,530 @@
+//! Console events: what Windows has in place of signals; and where there is neither, parking alone.
+//!
+//! | event | signal | what the system does next |
+//! |---|---|---|
+//! | Ctrl-C | `SIGINT` | nothing |
+//! | Ctrl-Break | `SIGBREAK` | nothing |
+//! | the console is closed | `SIGHUP` | ends the process after 5 s, or when a handler returns TRUE |
+//! | log-off, shutdown | `SIGTERM` | the same |
+//!
+//! Source: the documentation of `HandlerRoutine` and `SetConsoleCtrlHandler`. A service, in session 0,
+//! goes on when a user logs off. Shutdown comes to services alone, and to containers, which are stopped
+//! by it: the system's default would end them in the middle of their work, so they hear it as well as
+//! the control code that the service manager sends.
+//!
+//! # Invariants
+//!
+//! 1. There is one handler for the life of the process. It passes on what nobody listens to, so with the
+//!    last listener gone everything is as before. It is never removed: the system holds the lock of its
+//!    list while a handler runs, and ours does not return from an event that ends the process, so that
+//!    to remove it then would block.
+//! 2. The system calls it on a thread that it starts for each event, so it may lock and allocate. None
+//!    of the locks that it takes is held around a call into the system's list of handlers.
+//! 3. It does not return from an event after which the system ends the process. What the system leaves
+//!    of its time is the program's, and the exit code is that of `main`, whose return ends the process
+//!    first: a handler that returned would end it in the middle of that.
+//! 4. Such an event is not over: who begins to listen after it hears it at once.
+//!
+//! What cannot be had here, and can on Unix: a handler that is installed later and returns TRUE hides
+//! the event from ours. A child in a process group of its own is not told of Ctrl-C (it ignores it from
+//! its start, and that cannot be asked); Ctrl-Break comes to it.
+//!
+//! All but [`sys`] is plain std, and tested on every system.
+
+#[cfg(not(windows))]
+#[path = "console/nothing.rs"]
+mod sys;
+#[cfg(windows)]
+#[path = "console/sys.rs"]
+mod sys;
+
+use super::{Kind, Signal, SignalError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(super) mod number {
+    // The C library's where it has one, Linux's else, so that reports read the same.
+    pub(in super::super) const HUP: i32 = 1;
+    pub(in super::super) const INT: i32 = 2;
+    pub(in super::super) const QUIT: i32 = 3;
+    pub(in super::super) const USR1: i32 = 10;
+    pub(in super::super) const USR2: i32 = 12;
+    pub(in super::super) const TERM: i32 = 15;
+    pub(in super::super) const BREAK: i32 = 21;
+    pub(in super::super) const NAMES: &[(i32, &str)] = &[
+        (HUP, "SIGHUP"),
+        (INT, "SIGINT"),
+        (QUIT, "SIGQUIT"),
+        (USR1, "SIGUSR1"),
+        (USR2, "SIGUSR2"),
+        (TERM, "SIGTERM"),
+        (BREAK, "SIGBREAK"),
+    ];
+}
+
+/// What `run` listens to by default: all that there is.
+pub(super) const DEFAULTS: &[Signal] = sys::HEARD;
+
+/// The system waits 5 s (`HungAppTimeout`, `WaitToKillTimeout`); one of them is for the last words and
+/// for what comes after `run`.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// A console event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "made on Windows and in tests")]
+enum Event {
+    CtrlC,
+    CtrlBreak,
+    Close,
+    LogOff,
+    Shutdown,
+}
+
+impl Event {
+    fn signal(self) -> Signal {
+        Signal(match self {
+            Event::CtrlC => number::INT,
+            Event::CtrlBreak => number::BREAK,
+            Event::Close => number::HUP,
+            Event::LogOff | Event::Shutdown => number::TERM,
+        })
+    }
+}
+
+/// Whether the system ends the process after what came as this signal.
+fn is_last(signal: Signal) -> bool {
+    matches!(signal.0, number::HUP | number::TERM)
+}
+
+/// What becomes of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Nobody listens: it is the next handler's, at last the system's.
+    PassedOn,
+    Heard,
+    /// It was heard, and the process ends.
+    Last,
+}
+
+struct Registry {
+    /// The signals of each listener, as a set.
+    listeners: Vec<(u64, Arc<Parking>)>,
+    /// The first event that was heard after which the process ends.
+    last: Option<(Signal, Instant)>,
+}
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry::new());
+
+fn registry() -> MutexGuard<'static, Registry> {
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Registry {
+    const fn new() -> Registry {
+        Registry { listeners: Vec::new(), last: None }
+    }
+
+    fn hear(&mut self, event: Event, now: Instant, is_service: impl Fn() -> bool) -> Fate {
+        let signal = event.signal();
+        let hears = |(signals, _): &&(u64, _)| signals & signal.bit() != 0;
+        let mut listeners = self.listeners.iter().filter(hears).peekable();
+        if listeners.peek().is_none() || event == Event::LogOff && is_service() {
+            return Fate::PassedOn;
+        }
+        listeners.for_each(|(_, parking)| parking.count(signal));
+        if is_last(signal) {
+            self.last.get_or_insert((signal, now));
+            return Fate::Last;
+        }
+        Fate::Heard
+    }
+
+    fn add(&mut self, signals: u64, parking: &Arc<Parking>) {
+        if let Some((last, _)) = self.last.filter(|(last, _)| signals & last.bit() != 0) {
+            parking.count(last); // invariant 4
+        }
+        self.listeners.push((signals, Arc::clone(parking)));
+    }
+
+    fn keep_only(&mut self, parking: &Arc<Parking>, kept: u64) {
+        for (signals, _) in self.listeners.iter_mut().filter(|(_, own)| Arc::ptr_eq(own, parking)) {
+            *signals &= kept;
+        }
+        self.listeners.retain(|(signals, _)| *signals != 0);
+    }
+
+    fn ends_at(&self, signal: Signal) -> Option<Instant> {
+        let (_, arrived) = self.last.filter(|_| is_last(signal))?;
+        arrived.checked_add(GRACE)
+    }
+}
+
+/// The handler's part. Says whether the event is handled.
+#[allow(dead_code, reason = "called on Windows")]
+fn hear(event: Event) -> bool {
+    let fate = registry().hear(event, Instant::now(), sys::is_service);
+    while fate == Fate::Last {
+        thread::park(); // invariant 3
+    }
+    fate == Fate::Heard
+}
+
+/// What a listener shares with those who wake it.
+#[derive(Debug)]
+struct Parking {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// There is something that whoever parks has not been woken for.
+    woken: bool,
+    nudged: bool,
+    /// What came, first come first. Has room for each signal from the start.
+    unread: Vec<(Signal, u64)>,
+}
+
+impl Parking {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        state.woken = true;
+        change(&mut state);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn count(&self, signal: Signal) {
+        self.change(|state| match state.unread.iter_mut().find(|(one, _)| *one == signal) {
+            Some((_, count)) => *count += 1,
+            None => state.unread.push((signal, 1)),
+        });
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Listener {
+    parking: Arc<Parking>,
+    signals: u64,
+    /// The other half of `unread`, so that nothing is allocated to take signals.
+    taken: Vec<(Signal, u64)>,
+}
+
+impl Listener {
+    pub(super) fn new(signals: &[Signal]) -> Result<Listener, SignalError> {
+        if let Some(signal) = signals.iter().find(|signal| !sys::HEARD.contains(signal)) {
+            return Err(SignalError(Kind::Unsupported(*signal)));
+        }
+        if let Some(signal) = signals.first() {
+            install().map_err(|source| SignalError(Kind::Refused(*signal, source)))?;
+        }
+        let listener = Listener::over(signals);
+        if listener.signals != 0 {
+            registry().add(listener.signals, &listener.parking);
+        }
+        Ok(listener)
+    }
+
+    fn over(signals: &[Signal]) -> Listener {
+        let room = || Vec::with_capacity(signals.len());
+        let state = Mutex::new(State { woken: false, nudged: false, unread: room() });
+        Listener {
+            parking: Arc::new(Parking { state, changed: Condvar::new() }),
+            signals: signals.iter().fold(0, |set, signal| set | signal.bit()),
+            taken: room(),
+        }
+    }
+
+    pub(super) fn nudger(&self) -> Nudger {
+        Nudger(Arc::clone(&self.parking))
+    }
+
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> Vec<(Signal, u64)> {
+        let mut received = Vec::new();
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let nudged = self.take(|signal, count| received.push((signal, count)));
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if nudged || !received.is_empty() || left.is_some_and(|left| left.is_zero()) {
+                return received;
+            }
+            self.parker().park(left);
+        }
+    }
+
+    pub(super) fn parker(&self) -> Parker {
+        Parker(Arc::clone(&self.parking))
+    }
+
+    pub(super) fn take(&mut self, received: impl FnMut(Signal, u64)) -> bool {
+        let mut state = self.parking.lock();
+        state.woken = false;
+        let nudged = std::mem::take(&mut state.nudged);
+        drop(state);
+        self.look(received);
+        nudged
+    }
+
+    /// The same for a thread that is not the one which parks: that one is woken all the same.
+    pub(super) fn look(&mut self, mut received: impl FnMut(Signal, u64)) {
+        std::mem::swap(&mut self.parking.lock().unread, &mut self.taken);
+        self.taken.drain(..).for_each(|(signal, count)| received(signal, count));
+    }
+
+    /// There is no mask: the system has threads of its own for its events.
+    pub(super) fn unblock(&self) -> u64 {
+        0
+    }
+
+    pub(super) fn hears_any(&self) -> bool {
+        self.signals != 0
+    }
+
+    /// Others' handlers stand above or below ours, not on it.
+    pub(super) fn pass_over(&self) {}
+
+    pub(super) fn keep_only(&mut self, kept: u64) {
+        self.signals &= kept;
+        registry().keep_only(&self.parking, kept);
+    }
+
+    /// It cannot be seen who hides an event.
+    pub(super) fn taken_over(&self) -> Option<Signal> {
+        None
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.keep_only(0);
+    }
+}
+
+/// Has the system call the handler: once, invariant 1.
+fn install() -> std::io::Result<()> {
+    static INSTALLED: Mutex<bool> = Mutex::new(false);
+    // The handler does not take this lock: invariant 2.
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*installed {
+        sys::install()?;
+        *installed = true;
+    }
+    Ok(())
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Parker(Arc<Parking>);
+
+impl Parker {
+    pub(super) fn keep_only(&self, _: u64) {}
+
+    pub(super) fn park(&self, timeout: Option<Duration>) {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = self.0.lock();
+        while !state.woken {
+            let left = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => Duration::from_secs(3600),
+            };
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.0.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Nudger(Arc<Parking>);
+
+impl Nudger {
+    pub(super) fn nudge(&self) {
+        self.0.change(|state| state.nudged = true);
+    }
+}
+
+pub(super) fn ignored(_: Signal) -> bool {
+    false
+}
+
+pub(super) fn block(_: u64) {}
+
+pub(super) fn grace(signal: Signal) -> Option<Duration> {
+    (sys::HEARD.contains(&signal) && is_last(signal)).then_some(GRACE)
+}
+
+pub(super) fn ends_at(signal: Signal) -> Option<Instant> {
+    registry().ends_at(signal)
+}
+
+/// Ends the process as the system's own handler does, with its code, where it knows the event.
+pub(super) fn raise_default(signal: Signal) {
+    /// `STATUS_CONTROL_C_EXIT`: a batch file asks whether to go on after it.
+    const CONTROL_C_EXIT: i32 = 0xC000_013A_u32 as i32;
+    if sys::HEARD.contains(&signal) {
+        sys::exit_now(CONTROL_C_EXIT);
+    }
+}
+
+/// On a thread of its own, since nobody can be asked first: a console in which somebody marks text, or
+/// a pipe that is full, holds up whoever writes. A writer that is held up is left to itself.
+pub(super) fn write_stderr(bytes: &[u8], within: Duration) -> bool {
+    let (done, is_done) = mpsc::channel();
+    let bytes = bytes.to_vec();
+    let writer = thread::Builder::new().name("adjourn-report".to_owned());
+    let writer = writer.spawn(move || _ = done.send(sys::write_stderr(&bytes)));
+    writer.is_ok() && is_done.recv_timeout(within).unwrap_or(false)
+}
+
+pub(super) fn exit_now(code: i32) -> ! {
+    sys::exit_now(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Event; 5] =
+        [Event::CtrlC, Event::CtrlBreak, Event::Close, Event::LogOff, Event::Shutdown];
+
+    fn received(listener: &mut Listener) -> Vec<(i32, u64)> {
+        let mut received = Vec::new();
+        listener.take(|signal, count| received.push((signal.0, count)));
+        received
+    }
+
+    fn listening(registry: &mut Registry, numbers: &[i32]) -> Listener {
+        let signals: Vec<_> = numbers.iter().copied().map(Signal).collect();
+        let listener = Listener::over(&signals);
+        registry.add(listener.signals, &listener.parking);
+        listener
+    }
+
+    #[test]
+    fn each_event_is_a_signal_and_what_nobody_hears_is_passed_on() {
+        for (event, number, fate) in [
+            (Event::CtrlC, number::INT, Fate::Heard),
+            (Event::CtrlBreak, number::BREAK, Fate::Heard),
+            (Event::Close, number::HUP, Fate::Last),
+            (Event::LogOff, number::TERM, Fate::Last),
+            (Event::Shutdown, number::TERM, Fate::Last),
+        ] {
+            let mut registry = Registry::new();
+            let now = Instant::now();
+            assert_eq!(registry.hear(event, now, || false), Fate::PassedOn);
+            let mut other = listening(&mut registry, &[number::USR1]);
+            assert_eq!(registry.hear(event, now, || false), Fate::PassedOn);
+            assert_eq!(registry.ends_at(Signal(number)), None, "nobody heard it");
+            let mut listeners = [0, 1].map(|_| listening(&mut registry, &[number]));
+            assert_eq!(registry.hear(event, now, || false), fate);
+            assert_eq!(registry.hear(event, now + GRACE, || false), fate);
+            for listener in &mut listeners {
+                assert_eq!(received(listener), [(number, 2)]);
+                assert_eq!(received(listener), []);
+            }
+            assert_eq!(received(&mut other), []);
+            let ends = (fate == Fate::Last).then(|| now + GRACE);
+            assert_eq!(registry.ends_at(Signal(number)), ends, "it counts from the first");
+            assert_eq!(registry.ends_at(Signal::INTERRUPT), None);
+        }
+    }
+
+    #[test]
+    fn a_service_goes_on_when_a_user_logs_off() {
+        for event in ALL {
+            let mut registry = Registry::new();
+            let mut listener = listening(&mut registry, &[1, 2, 15, 21]);
+            let fate = registry.hear(event, Instant::now(), || true);
+            assert_eq!(fate == Fate::PassedOn, event == Event::LogOff, "{event:?}");
+            assert_eq!(received(&mut listener).is_empty(), event == Event::LogOff);
+            assert_eq!(registry.last.is_some(), matches!(event, Event::Close | Event::Shutdown));
+        }
+    }
+
+    #[test]
+    fn who_listens_once_the_process_ends_hears_it() {
+        let mut registry = Registry::new();
+        let first = listening(&mut registry, &[number::HUP]);
+        registry.hear(Event::Close, Instant::now(), || false);
+        drop(first);
+        let mut later = listening(&mut registry, &[number::HUP, number::INT]);
+        assert_eq!(received(&mut later), [(number::HUP, 1)]);
+        let mut deaf = listening(&mut registry, &[number::INT]);
+        assert_eq!(received(&mut deaf), []);
+    }
+
+    #[test]
+    fn what_is_given_back_is_passed_on_again() {
+        let mut registry = Registry::new();
+        let mut listener = listening(&mut registry, &[number::INT, number::BREAK]);
+        let now = Instant::now();
+        registry.keep_only(&listener.parking, Signal::INTERRUPT.bit());
+        assert_eq!(registry.hear(Event::CtrlBreak, now, || false), Fate::PassedOn);
+        assert_eq!(registry.hear(Event::CtrlC, now, || false), Fate::Heard);
+        assert_eq!(received(&mut listener), [(number::INT, 1)]);
+        registry.keep_only(&listener.parking, 0);
+        assert_eq!(registry.hear(Event::CtrlC, now, || false), Fate::PassedOn);
+        assert!(registry.listeners.is_empty());
+    }
+
+    #[test]
+    fn what_came_first_is_given_first_and_taken_without_memory() {
+        let mut listener = Listener::over(&[Signal(21), Signal(2)]);
+        let room = (listener.parking.lock().unread.capacity(), listener.taken.capacity());
+        for _ in 0..3 {
+            for number in [21, 2, 21] {
+                listener.parking.count(Signal(number));
+            }
+            assert_eq!(received(&mut listener), [(21, 2), (2, 1)]);
+        }
+        let after = (listener.parking.lock().unread.capacity(), listener.taken.capacity());
+        assert_eq!(room, after);
+    }
+
+    #[test]
+    fn who_only_looks_leaves_the_wakes_and_nudges_to_who_parks() {
+        let mut listener = Listener::over(&[Signal::INTERRUPT]);
+        listener.nudger().nudge();
+        listener.parking.count(Signal::INTERRUPT);
+        let mut count = 0;
+        listener.look(|_, more| count += more);
+        assert_eq!(count, 1);
+        listener.parker().park(None); // it would wait for ever
+        assert!(listener.take(|_, _| count += 1), "the nudge is kept");
+        assert_eq!(count, 1);
+        listener.parker().park(Some(Duration::ZERO));
+        assert!(!listener.take(|_, _| ()));
+    }
+
+    #[test]
+    fn a_wait_ends_with_a_signal_a_nudge_or_its_time() {
+        let mut listener = Listener::over(&[Signal::INTERRUPT]);
+        assert_eq!(listener.wait(Some(Duration::from_millis(1))), []);
+        let parking = Arc::clone(&listener.parking);
+        let counts = thread::spawn(move || parking.count(Signal::INTERRUPT));
+        assert_eq!(listener.wait(None), [(Signal::INTERRUPT, 1)]);
+        counts.join().unwrap();
+        let nudger = listener.nudger();
+        let nudges = thread::spawn(move || nudger.nudge());
+        assert_eq!(listener.wait(None), []);
+        nudges.join().unwrap();
+    }
+
+    #[test]
+    fn a_signal_that_there_is_not_is_an_error() {
+        let error = Listener::new(&[Signal::USER1]).unwrap_err();
+        assert!(error.to_string().contains("SIGUSR1 cannot be listened for on this system"));
+        assert!(!error.is_forbidden() && !error.is_limit());
+        for signal in [Signal::HANGUP, Signal::TERMINATE] {
+            let there = sys::HEARD.contains(&signal);
+            assert_eq!(grace(signal), there.then_some(GRACE));
+        }
+        assert_eq!(grace(Signal::INTERRUPT), None);
+    }
+}
