@@ -1,6 +1,8 @@
 //! Health checks of a real process: what an orchestrator sees from its start to its end, on every
 //! backend. Bounds on time are wide: they tell an answer from none.
 
+#![cfg(unix)]
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::Path;

@@ -2,6 +2,8 @@
 //!
 //! The bounds on time are wide: they tell an answer from none.
 
+#![cfg(unix)]
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};

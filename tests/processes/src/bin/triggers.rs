@@ -26,6 +26,7 @@ fn main() -> Exit {
     let directory = Path::new(&directory);
     let triggers = match trigger.as_str() {
         "file" => Triggers::new().on(File::new(directory.join("stop"))),
+        #[cfg(unix)]
         "socket" => Triggers::new().socket(directory.join("control")),
         "stdin" => Triggers::new().stdin(),
         port => {
