@@ -2,9 +2,8 @@
 # Windows: cross-compiled with MinGW and run under Wine. The quickstart is ended by the key, and the core's
 # tests and the semantics are run.
 #
-# rustup cannot always be asked for the target. So the compiler is Debian's `rustc-web`, and std is built
-# from `rust-web-src`. Where these packages cannot be had it is skipped, in one line that says what is
-# missing; a build or a test that fails is a failure. What is there already is not installed or built again.
+# Where Debian's packages cannot be had it is skipped, in one line that says what is missing; a build or a
+# test that fails is a failure. What is there already is not installed or built again.
 #
 #   ci/windows.sh              what the gate runs
 #   ci/windows.sh all          beside it: that everything compiles without warnings, the console events in
@@ -17,62 +16,9 @@ cd "$(dirname "$0")/.."
 
 which=${1:-some}
 target=x86_64-pc-windows-gnu
-case ${CARGO_TARGET_DIR:=target} in
-    /*) into=$CARGO_TARGET_DIR/windows ;;
-    *) into=$PWD/$CARGO_TARGET_DIR/windows ;;
-esac
-mkdir -p "$into"
-rustc=/usr/bin/rustc cargo=/usr/bin/cargo
+name=windows
+. ci/cross.sh
 start=$SECONDS
-
-skip() {
-    echo "windows: $1: skipped"
-    exit 0
-}
-
-say() {
-    echo "windows: $1"
-}
-
-# One line is worth more than a thousand, unless it failed.
-quietly() {
-    local log=$into/quiet.log
-    if ! "$@" >"$log" 2>&1 </dev/null; then
-        tail -n 60 "$log" >&2
-        return 1
-    fi
-}
-
-# Which packages are missing. A tool that is there counts, whoever installed it.
-missing() {
-    { "$rustc" --version 2>/dev/null | grep -Eq 'rustc 1\.(8[5-9]|9[0-9]|[0-9]{3})'; } || echo rustc-web
-    [ -x "$cargo" ] || echo cargo-web
-    [ -d "$("$rustc" --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/std" ] || echo rust-web-src
-    command -v x86_64-w64-mingw32-gcc >/dev/null || echo gcc-mingw-w64-x86-64-win32
-    command -v wine >/dev/null || echo wine64 wine
-    command -v script >/dev/null || echo bsdutils
-    command -v python3 >/dev/null || echo python3-minimal
-}
-
-install() {
-    local wanted
-    read -ra wanted <<<"$(missing | tr '\n' ' ')"
-    [ ${#wanted[@]} = 0 ] && return 0
-    command -v apt-get >/dev/null || skip "no ${wanted[*]}, and no apt-get"
-    [ "$(id -u)" = 0 ] || skip "no ${wanted[*]}, and not root"
-    # A machine that has not asked for a while knows of no package, or of one that is gone.
-    apt-cache show "${wanted[@]}" >/dev/null 2>&1 || quietly apt-get update || skip "apt-get update failed"
-    apt-cache show "${wanted[@]}" >/dev/null 2>&1 || skip "Debian here has no ${wanted[*]}"
-    # Manuals are for people; fsync is for machines that live on.
-    local options=(-o Dpkg::Options::=--force-unsafe-io -o 'Dpkg::Options::=--path-exclude=/usr/share/doc/*'
-        -o 'Dpkg::Options::=--path-exclude=/usr/share/man/*')
-    export DEBIAN_FRONTEND=noninteractive
-    quietly apt-get install -y --no-install-recommends "${options[@]}" "${wanted[@]}" ||
-        { quietly apt-get update && quietly apt-get install -y --no-install-recommends "${options[@]}" \
-            "${wanted[@]}"; } || skip "${wanted[*]} cannot be installed"
-    [ -z "$(missing)" ] || skip "still no $(missing | tr '\n' ' ')after the installation"
-    say "installed ${wanted[*]}"
-}
 
 # A prefix of our own. A Wine before 9 lacks the one DLL from which Rust's std takes a function.
 prepare_wine() {
@@ -102,16 +48,6 @@ C
     quietly x86_64-w64-mingw32-gcc -shared -O1 -s -o "$system/bcryptprimitives.dll" "$into/prng.c" -ladvapi32
 }
 
-build() { # a subcommand of cargo, and its arguments; warnings of our own crates are errors
-    local command=$1
-    shift
-    # No debug information, which is half of the time, and most of the space.
-    RUSTC=$rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$into CARGO_INCREMENTAL=0 RUSTFLAGS='' \
-        CARGO_BUILD_WARNINGS=deny CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 \
-        CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc \
-        "$cargo" "$command" -Zbuild-std=std,panic_abort --target "$target" "$@"
-}
-
 # Runs an .exe with a console, and its output in a file: a console's output is a screen, not lines. The
 # exit code is that of `wine`, the lower 8 bits of the program's.
 in_console() { # log, seconds, exe, arguments
@@ -126,7 +62,7 @@ in_console() { # log, seconds, exe, arguments
 }
 
 run_tests() { # a name for people, what cargo is to build; behind `--` arguments of the tests
-    local name=$1 log=$into/run.log executable failed=0
+    local tests=$1 log=$into/run.log executable failed=0
     shift
     local wanted=()
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -134,19 +70,18 @@ run_tests() { # a name for people, what cargo is to build; behind `--` arguments
         shift
     done
     [ $# -gt 0 ] && shift
-    if ! build test --no-run --message-format=json "${wanted[@]}" >"$into/build.json" 2>"$into/build.log"; then
-        tail -n 60 "$into/build.log" >&2
-        say "$name does not build" >&2
+    if ! build test --no-run --message-format=json "${wanted[@]}" >"$into/build.json"; then
+        say "$tests does not build" >&2
         return 1
     fi
     grep '"test":true' "$into/build.json" | grep -o '"executable":"[^"]*\.exe"' | cut -d'"' -f4 >"$into/executables"
-    [ -s "$into/executables" ] || { say "$name: there is no test" >&2; return 1; }
+    [ -s "$into/executables" ] || { say "$tests: there is no test" >&2; return 1; }
     while read -r executable; do
         if in_console "$log" "${WINDOWS_LIMIT:-240}" "$executable" --test-threads=2 "$@"; then
-            say "$name: $(grep '^test result' "$log" | sed 's/^test result: //; s/; finished.*//')"
+            say "$tests: $(grep '^test result' "$log" | sed 's/^test result: //; s/; finished.*//')"
             grep -E 'exit code 0x|exit code [0-9]+ after' "$log" || true
         else
-            say "$name: exit code $?" >&2
+            say "$tests: exit code $?" >&2
             grep -vE '\.\.\. ok$' "$log" | tail -n 80 >&2
             failed=1
         fi
@@ -194,12 +129,13 @@ PYTHON
 }
 
 quickstart() { # a backend
-    quietly build build -p adjourn-examples --no-default-features --features "$1" --example quickstart
+    build build -p adjourn-examples --no-default-features --features "$1" --example quickstart
     press_ctrl_c "$into/$target/debug/examples/quickstart.exe" "tick 1" "long: cancelled, cleaned up"
     say "quickstart on $1: Ctrl-C ended it in order"
 }
 
-install
+install x86_64-w64-mingw32-gcc:gcc-mingw-w64-x86-64-win32 wine:wine64 wine:wine script:bsdutils \
+    python3:python3-minimal
 prepare_wine
 trap 'wineserver -k >/dev/null 2>&1 || true' EXIT
 
@@ -217,8 +153,8 @@ run_tests "semantics" -p adjourn-tests --test semantics -- --skip a_hundred_thou
 if [ "$which" = all ]; then
     quickstart smol
     quickstart async-std
-    quietly build build --workspace
-    quietly build test --workspace --no-run
+    build build --workspace
+    build test --workspace --no-run
     say "everything compiles without warnings"
     run_tests "console events" -p adjourn-processes --test console -- --nocapture --test-threads=1
     run_tests "properties" -p adjourn-tests --test properties

@@ -67,7 +67,7 @@
 ///
 /// Scenarios about signals and exits start the test binary anew, for one test alone: they need
 /// libtest, which is `cargo test`'s default, or nextest. They are ignored on other systems than
-/// Unix.
+/// Unix, and so is `executor_end::stuck_worker_and_the_deadline_still_fires`.
 #[macro_export]
 macro_rules! conformance {
     (
@@ -153,6 +153,12 @@ macro_rules! __conformance {
                 $crate::__test! {
                     [#[cfg_attr(not(unix), ignore = "about signals, which are not there")]]
                     processes $d name
+                }
+            };
+            (executor_end stuck_worker_and_the_deadline_still_fires) => {
+                $crate::__test! {
+                    [#[cfg_attr(not(unix), ignore = "about signals, which are not there")]]
+                    executor_end stuck_worker_and_the_deadline_still_fires
                 }
             };
             ($d topic:ident $d name:ident) => {

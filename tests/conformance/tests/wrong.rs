@@ -1,7 +1,9 @@
 //! The kit bites: adapters that are wrong in one thing each, and the scenarios that they fail.
 //!
 //! Each is a right adapter (Tokio's, on one thread) with one fault. Every scenario is run on it, in
-//! a process of its own, since faults may hang or abort; what fails has to be what is listed.
+//! a process of its own, since faults may hang or abort; what fails has to be what is listed. On Unix
+//! alone: many faults are found by scenarios about signals.
+#![cfg(unix)]
 
 use std::cell::Cell;
 use std::collections::BTreeSet;

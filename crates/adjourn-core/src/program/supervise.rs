@@ -8,7 +8,8 @@
 //!    system calls that do not wait. Whoever holds it takes no other lock of the program.
 //! 3. It arms before it does anything else: the deadline counts from the signal itself.
 //! 4. It allocates nothing, but for the start of its successor, once it has armed. That is the one foreign
-//!    lock: an allocator that another thread holds up for ever holds up the warden too.
+//!    lock: an allocator that another thread holds up for ever holds up the warden too. (On Windows it
+//!    starts a thread for its last words as well: nobody can be asked there whether a write would wait.)
 //! 5. At the deadline it writes what was rendered beforehand, else a short text from its stack.
 //!
 //! What runs foreign code is another thread's work: the **teller**. With the first signal, limit or
