@@ -148,6 +148,7 @@ fi
 
 quickstart tokio
 run_tests "core" -p adjourn-core --lib
+run_tests "triggers" -p adjourn-clients -p adjourn-triggers --lib
 # A hundred thousand tasks take half of the time there, and say nothing about Windows.
 run_tests "semantics" -p adjourn-tests --test semantics -- --skip a_hundred_thousand_tasks
 if [ "$which" = all ]; then

@@ -11,7 +11,8 @@
 //! | trigger | stops the program | by hand |
 //! |---|---|---|
 //! | [`File`] | when the file is there | `touch /run/app/stop` |
-//! | [`Socket`] | at the line `stop` | `echo stop \| nc -U /run/app/control` |
+//! | `Socket` (Unix) | at the line `stop` | `echo stop \| nc -U /run/app/control` |
+//! | `Pipe` (Windows) | at the line `stop` | `echo stop> \\.\pipe\app-control` |
 //! | [`Port`] | at a secret and `stop` | `echo "$(cat /run/app/secret) stop" \| nc 127.0.0.1 7777` |
 //! | [`Stdin`] | at the end of standard input | whoever started the program closes the pipe |
 //!
@@ -22,10 +23,12 @@
 //! A trigger that cannot be set up keeps the program from starting: exit code 1 and an error that says
 //! what to do.
 
-#![deny(unsafe_code)] // `sys` alone is allowed it, with a proof at each site
+#![deny(unsafe_code)] // `sys` and `pipe::sys` alone are allowed it, with a proof at each site
 
 mod command;
 mod file;
+#[cfg(windows)]
+mod pipe;
 mod place;
 mod port;
 #[cfg(unix)]
@@ -42,6 +45,8 @@ use std::time::Duration;
 use adjourn_core::{Event, Inspector, Observer, Stopper};
 
 pub use self::file::File;
+#[cfg(windows)]
+pub use self::pipe::Pipe;
 pub use self::port::Port;
 #[cfg(unix)]
 pub use self::socket::Socket;
@@ -116,6 +121,12 @@ impl Triggers {
     #[cfg(unix)]
     pub fn socket(self, path: impl Into<PathBuf>) -> Triggers {
         self.on(Socket::new(path))
+    }
+
+    /// Adds a [`Pipe`].
+    #[cfg(windows)]
+    pub fn pipe(self, name: impl Into<std::ffi::OsString>) -> Triggers {
+        self.on(Pipe::new(name))
     }
 
     /// Adds a [`Port`].
