@@ -17,6 +17,8 @@ mod asking;
 mod blocking;
 #[path = "semantics/cleanup.rs"]
 mod cleanup;
+#[path = "semantics/elsewhere.rs"]
+mod elsewhere;
 #[path = "semantics/hooks.rs"]
 mod hooks;
 #[path = "semantics/joining.rs"]

@@ -200,18 +200,23 @@ fn a_nursery_is_overdue_with_its_task(config: Config) {
     assert_eq!(name_of(&only(&exit).task.task), "t");
 }
 
-/// Told to finish, and past its limit inside a shield.
-async fn late_in_a_shield(stop: StopToken) {
-    stop.requested().await;
-    shield(until_cancelling()).await;
+/// Told to finish, and past its limit inside a shield, which it is in when it opens the gate.
+async fn late_in_a_shield(there: Gate) {
+    shield(async {
+        there.open();
+        until_cancelling().await;
+    })
+    .await;
 }
 
 fn work_that_returns_in_a_shield_past_its_limit_was_not_cut_off(config: Config) {
     let program = Program::new(config).drain_limit(millis(50));
     let stopper = program.stopper();
     let exit = program.run(async move {
+        let there = Gate::new();
         task("beside").spawn(pending::<()>());
-        task("late").spawn_graceful(late_in_a_shield);
+        task("late").spawn_graceful(|_| late_in_a_shield(there.clone()));
+        there.wait().await;
         stopper.stop();
         pending::<()>().await;
     });
@@ -229,12 +234,16 @@ fn work_that_goes_on_after_its_shield_was_cut_off(config: Config) {
     let program = Program::new(config).drain_limit(millis(50));
     let stopper = program.stopper();
     let exit = program.run(async move {
+        let [there, begun] = [(); 2].map(|()| Gate::new());
         task("beside").spawn(pending::<()>());
-        task("late").spawn_graceful(late_in_a_shield);
-        task("later").spawn_graceful(|stop| async move {
-            late_in_a_shield(stop).await;
+        task("late").spawn_graceful(|_| late_in_a_shield(there.clone()));
+        let begins = begun.clone();
+        task("later").spawn_graceful(|_| async {
+            late_in_a_shield(begins).await;
             yields(1).await;
         });
+        there.wait().await;
+        begun.wait().await;
         stopper.stop();
         pending::<()>().await;
     });
@@ -250,11 +259,13 @@ fn work_that_goes_on_after_its_shield_was_cut_off(config: Config) {
 fn a_scope_that_is_stopped_alone_takes_back_what_was_not_cut_off(config: Config) {
     let exit = Program::new(config).drain_limit(millis(50)).run(async {
         let jobs = scope("jobs");
-        let late = jobs.task("late").spawn_graceful(|stop| async move {
-            stop.requested().await;
-            shield(until_cancelling()).await;
+        let there = Gate::new();
+        let begins = there.clone();
+        let late = jobs.task("late").spawn_graceful(|_| async {
+            late_in_a_shield(begins).await;
             Scope::current().phase()
         });
+        there.wait().await;
         jobs.stop().await.unwrap();
         assert_eq!(late.await.unwrap(), Phase::Cancelling, "it was past its limit");
     });

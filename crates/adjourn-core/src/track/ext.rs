@@ -35,6 +35,11 @@ pub trait FutureExt: Future + Sized {
     /// first, and only if this has begun. The task ends when `cleanup` does; the deadline bounds it.
     /// Dropped by the future around it (`select!`, a timeout) rather than by the task's
     /// cancellation, `cleanup` does not run; the report has the line.
+    ///
+    /// Moved to another task while `cleanup` runs, it goes on there, holds that task until it is over,
+    /// and lets the first one end. There is no output then: the await stays pending until the task that
+    /// it is in now is cancelled. The same in a `block_on` inside a task, which then never returns: let a
+    /// blocking job block instead.
     #[track_caller]
     fn on_cancel<C: Future<Output = ()>>(self, cleanup: C) -> OnCancel<Self, C> {
         OnCancel::new(self, cleanup, Location::caller())

@@ -104,7 +104,9 @@ impl Around {
 /// Records a section that the future around it dropped half-way.
 fn record_dropped(hold: &Option<Hold>, what: &str, place: Place) {
     let Some(hold) = hold else { return };
-    if std::thread::panicking() || context::is_ending() {
+    // With its own task, and not with another's that it was given to.
+    let ends_too = context::is_ending() && context::task() == Some(hold.task);
+    if std::thread::panicking() || ends_too {
         return;
     }
     let Some(node) = hold.task.node() else { return };
