@@ -26,8 +26,11 @@ use crate::track::table::{TaskRef, flag};
 ///
 /// It is returned wherever somebody is left to handle it: in a task that asked about the stop, in
 /// shielded work, jobs, hooks, cleanups and destructors, in a task that a shield holds, in a task of
-/// another program, and outside of tasks. A `block_on` in a task that is over would wait for ever: block
-/// in [`spawn_blocking`](crate::spawn_blocking), or on [`shield`](crate::shield). What [`abort`](JoinHandle::abort) cancelled is always returned.
+/// another program, and outside of tasks. What [`abort`](JoinHandle::abort) cancelled is always returned.
+///
+/// A `block_on` inside a task that is over would wait for ever, since the task cannot be dropped while it
+/// blocks its thread. Block in a job ([`spawn_blocking`](crate::spawn_blocking)), or on a
+/// [`shield`](crate::shield) around the await.
 ///
 /// # Cancel safety
 ///
