@@ -67,6 +67,11 @@ fn a_loop_over_select_acts_once_more(backend: &str) {
 fn a_main_that_unwraps_a_task_does_not_panic(backend: &str) {
     let ended = start(backend, "unwrap").until("ready").send(SIGTERM).end();
     ended_in_order(&ended, &["ready", "stopping", "dropped"]);
+    let ended = stopped(start(backend, "unwrap-scope")).end();
+    let stopped = ended.lines.get(1).map_or("", String::as_str);
+    let order =
+        if stopped == "dropped" { ["dropped", "stopping"] } else { ["stopping", "dropped"] };
+    ended_in_order(&ended, &["ready", order[0], order[1], "did it"]);
 }
 
 fn workers_are_joined_after_the_stop(backend: &str) {

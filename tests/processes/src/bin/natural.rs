@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use adjourn::rt::Executor;
-use adjourn::{Exit, FutureExt, IteratorUntilStop, StopToken, spawn, spawn_blocking};
+use adjourn::{Exit, FutureExt, IteratorUntilStop, StopToken, scope, spawn, spawn_blocking};
 use adjourn_core::Runner;
 use async_channel::{Receiver, unbounded};
 use axum::{Router, routing::get};
@@ -60,7 +60,8 @@ fn run<E: Executor>(runner: Runner<E>, shape: &str) -> Exit {
     match shape {
         "queue" => runner.run(queue(gate)),
         "select" => runner.run(select(gate)),
-        "unwrap" => runner.run(unwrap()),
+        "unwrap" => runner.run(async { spawn(endless()).await.unwrap() }),
+        "unwrap-scope" => runner.run(unwrap_scope(gate)),
         "pool" => runner.run(pool(gate)),
         "job" => runner.run(job(gate)),
         other => panic!("no such shape: {other}"),
@@ -136,20 +137,27 @@ async fn select(gate: Gate) {
     println!("flushed {batch:?}");
 }
 
-/// Waits for a task that never ends, and would panic if it were told that it was cancelled.
-async fn unwrap() {
+/// What never ends by itself: who unwraps its handle would panic if told that it was cancelled.
+async fn endless() {
     struct Says;
     impl Drop for Says {
         fn drop(&mut self) {
             println!("dropped");
         }
     }
-    let task = spawn(async {
-        let _says = Says;
-        println!("ready");
-        std::future::pending::<()>().await;
+    let _says = Says;
+    println!("ready");
+    std::future::pending::<()>().await;
+}
+
+/// Tasks of the inner scope are cancelled long before main is, which waits for the worker.
+async fn unwrap_scope(gate: Gate) {
+    spawn(async move {
+        StopToken::current().requested().await;
+        gate.pass().await;
+        println!("did it");
     });
-    task.await.unwrap();
+    scope("http").spawn(endless()).await.unwrap();
 }
 
 /// Workers that main joins after the stop.
