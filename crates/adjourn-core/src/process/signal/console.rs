@@ -163,11 +163,13 @@ impl Registry {
 /// The handler's part. Says whether the event is handled.
 #[allow(dead_code, reason = "called on Windows")]
 fn hear(event: Event) -> bool {
-    let fate = registry().hear(event, Instant::now(), sys::is_service);
-    while fate == Fate::Last {
-        thread::park(); // invariant 3
+    match registry().hear(event, Instant::now(), sys::is_service) {
+        Fate::PassedOn => false,
+        Fate::Heard => true,
+        Fate::Last => loop {
+            thread::park(); // invariant 3
+        },
     }
-    fate == Fate::Heard
 }
 
 /// What a listener shares with those who wake it.
