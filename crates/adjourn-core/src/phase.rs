@@ -38,6 +38,9 @@
 //!
 //! Whoever stops a scope also stops the scopes that depend on it, since they need it.
 //!
+//! Where others are to end the process, all limits come forward to what that leaves, of stops that have
+//! begun too: each scope keeps the earlier of its share and of one of the time that is left.
+//!
 //! Dependencies are declared when a scope is opened, so they have no cycle of their own. With the
 //! tree they can: a child of A that depends on B beside a child of B that depends on A. A cycle
 //! through parents is treated as no order: when nothing else is going on, one scope of the cycle

@@ -409,7 +409,7 @@ impl Program {
         let now = self.now();
         let mut state = self.lock();
         state.machine.handle(now, Event::EndsWithin(span));
-        state.renew_limit();
+        state.renew_limit(now);
         // They sleep until a limit that was later.
         let mut wakes = Wakes::default();
         wakes.add(state.driver.take());

@@ -205,6 +205,41 @@ fn a_process_that_is_ended_sooner_has_exact_limits() {
 }
 
 #[test]
+fn a_signal_that_says_when_the_process_ends_stops_whatever_reacts_to_it() {
+    /// SIGTERM, after a second.
+    struct Last(Option<adjourn_core::rt::AnySleep>, bool);
+
+    impl SignalSource for Last {
+        fn poll_signal(
+            &mut self,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Signal>> {
+            let sleep = || Scope::try_current().expect("a scope").backend().clone();
+            let sleep = self.0.get_or_insert_with(|| sleep().sleep(Duration::from_secs(1)));
+            if self.1 || std::pin::Pin::new(sleep).poll(cx).is_pending() {
+                return std::task::Poll::Pending;
+            }
+            self.1 = true;
+            std::task::Poll::Ready(Some(Signal::TERMINATE))
+        }
+
+        fn grace(&self, signal: Signal) -> Option<Duration> {
+            (signal == Signal::TERMINATE).then_some(Duration::from_secs(5))
+        }
+    }
+
+    let sim = Sim::new();
+    let reacted = Arc::new(AtomicUsize::new(0));
+    let reacts = reacted.clone();
+    let runner = Runner::new().signal_source(Last(None, false));
+    let runner = runner.on_signal(move |_, _| _ = reacts.fetch_add(1, SeqCst));
+    let exit = sim.run_graceful(runner, |_| pending::<()>());
+    assert_eq!(exit.exit_code(), 124, "{}", exit.report());
+    assert_eq!(sim.elapsed(), Duration::from_secs(5), "{}", exit.report());
+    assert_eq!(reacted.load(SeqCst), 1, "it is told all the same");
+}
+
+#[test]
 fn what_is_not_dropped_is_waited_for_no_longer_than_the_process_lives() {
     let executor = Sim::new().build().unwrap();
     let bare = executor.backend();

@@ -297,6 +297,14 @@ fn tokios_own_events_have_the_same_limits() {
 }
 
 #[test]
+fn async_signals_ctrl_c_is_heard_and_nothing_else_is() {
+    let _alone = alone();
+    let ended = Process::start("smol", "smol-source", 0).until("ready").send(CtrlC).ends();
+    let refused = "async-signal cannot listen to SIGUSR1: leave it out";
+    ended.is(0, &[refused, "ready", "told", "heard SIGINT, code 0"]);
+}
+
+#[test]
 fn without_a_console_it_runs_and_ends() {
     let _alone = alone();
     let ended = Process::start("tokio", "over-by-itself", DETACHED_PROCESS).ends();

@@ -372,6 +372,8 @@ pub fn ignored(signal: Signal) -> bool {
 /// Returns if that did not end the process: the default is to ignore it or to stop (what was in
 /// place is put back then), or the process is the first of a PID namespace, which no default action
 /// ends. Exit with 128 + the signal's number then.
+///
+/// On Windows the exit code is 0xC000013A, as where nobody handles a console event.
 pub fn raise_default(signal: Signal) {
     imp::raise_default(signal);
 }

@@ -181,11 +181,12 @@ impl State {
     }
 
     /// The limits have come nearer, that of the present phase too.
-    pub(super) fn renew_limit(&mut self) {
+    pub(super) fn renew_limit(&mut self, now: Duration) {
         let present = self.report.phases.last().filter(|last| last.left.is_none());
         let limit = present.and_then(|present| self.limit(present.phase));
         if let Some(last) = self.report.phases.last_mut().filter(|_| limit.is_some()) {
-            last.limit = limit;
+            // A lame duck is over with this.
+            last.limit = limit.map(|limit| limit.max(now));
         }
     }
 

@@ -107,6 +107,7 @@ fn run<E: Executor>(scenario: &str) -> Exit {
             exit
         }
         "source" => source(),
+        "smol-source" => smol_source(),
         _ => panic!("no such scenario: {scenario}"),
     }
 }
@@ -120,4 +121,17 @@ fn source() -> Exit {
         let runner = adjourn::tokio::Runner::new().signal_source(source).on_report(told);
         runner.attach(deaf()).await
     })
+}
+
+/// Attached to smol, and told by async-signal.
+fn smol_source() -> Exit {
+    let executor = std::sync::Arc::new(async_executor::Executor::new());
+    let forbidden = adjourn::smol::Signals::new([Signal::USER1]);
+    if cfg!(windows) {
+        say(&forbidden.expect_err("it is not there").to_string());
+    }
+    let source = adjourn::smol::Signals::new([Signal::INTERRUPT]).expect("it is there");
+    let runner = adjourn::smol::Runner::new().signal_source(source).on_report(told);
+    let main = runner.attach_to(&adjourn::smol::Smol::from(&executor), told_and_over());
+    async_io::block_on(executor.run(main))
 }
