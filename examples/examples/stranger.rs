@@ -5,73 +5,56 @@
 
 use std::cell::RefCell;
 use std::future::{Future, ready};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use adjourn_core::rt::{
-    AnyBackend, Backend, BlockOn, Executor, Shutdown, SpawnBlocking, Spawner, Threads, Timer,
-    Unfinished,
+    AnyBackend, AnyHandle, Backend, BlockOn, Executor, Fused, Queue, Remote, Shutdown,
+    SpawnBlocking, Spawner, Threads, Timer, Unfinished,
 };
-use adjourn_core::{ExecutorGone, Exit, Runner, Scope, StartError, spawn};
-use futures::channel::{mpsc, oneshot};
+use adjourn_core::{Exit, Runner, Scope, StartError, spawn};
 use futures::executor::LocalPool;
-use futures::future::{BoxFuture, Fuse, FutureExt, Map};
-use futures::stream::StreamExt;
 use futures::task::LocalSpawnExt;
 
 /// Spawns on a pool, from any thread: by what the pool takes in.
 #[derive(Clone)]
-pub struct Pool(mpsc::UnboundedSender<BoxFuture<'static, ()>>);
-
-/// Resolves to a future's output. Dropped, it detaches: nobody listens any more.
-pub struct Handle<T>(oneshot::Receiver<T>);
-
-impl<T> Future for Handle<T> {
-    type Output = Result<T, ExecutorGone>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll_unpin(cx).map_err(|_| ExecutorGone)
-    }
-}
+pub struct Pool(Queue<Remote>);
 
 impl Spawner for Pool {
-    type Handle<T: Send + 'static> = Handle<T>;
+    type Handle<T: Send + 'static> = AnyHandle<T>;
 
-    fn spawn<F>(&self, future: F) -> Handle<F::Output>
+    fn spawn<F>(&self, future: F) -> AnyHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (done, handle) = oneshot::channel();
-        let future = future.map(|output| _ = done.send(output)).boxed();
-        _ = self.0.unbounded_send(future); // refused after the end: both are dropped
-        Handle(handle)
+        let (task, handle) = Remote::new(future);
+        self.0.push(task); // dropped after the end, and the handle resolves
+        handle
     }
 }
 
 impl SpawnBlocking for Pool {
-    fn spawn_blocking<F, T>(&self, job: F) -> Handle<T>
+    fn spawn_blocking<F, T>(&self, job: F) -> AnyHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (done, handle) = oneshot::channel();
-        thread::spawn(move || _ = done.send(job()));
-        Handle(handle)
+        let (job, handle) = Remote::job(job);
+        thread::spawn(job);
+        handle
     }
 }
 
 impl Timer for Pool {
-    type Sleep = Fuse<Map<async_io::Timer, fn(Instant)>>;
+    type Sleep = Fused<async_io::Timer>;
 
     fn now(&self) -> Instant {
         Instant::now()
     }
 
     fn sleep(&self, span: Duration) -> Self::Sleep {
-        FutureExt::map(async_io::Timer::after(span), drop as fn(Instant)).fuse()
+        Fused::new(async_io::Timer::after(span))
     }
 }
 
@@ -93,15 +76,15 @@ impl Executor for PoolExecutor {
         if threads.workers.is_some_and(|workers| workers > 0) || threads.blocking.is_some() {
             return Err(StartError::options("a LocalPool has no threads: ask for none"));
         }
-        let (pool, (send, mut incoming)) = (LocalPool::new(), mpsc::unbounded());
-        let spawner = pool.spawner();
+        let (pool, queue) = (LocalPool::new(), Queue::new());
+        let (spawner, incoming) = (pool.spawner(), queue.clone());
         let take_in = async move {
-            while let Some(future) = incoming.next().await {
-                _ = spawner.spawn_local(future);
+            while let Some(task) = incoming.next().await {
+                _ = spawner.spawn_local(task);
             }
         };
         pool.spawner().spawn_local(take_in).expect("the pool is there");
-        Ok(PoolExecutor(RefCell::new(pool), Pool(send)))
+        Ok(PoolExecutor(RefCell::new(pool), Pool(queue)))
     }
 
     fn backend(&self) -> Pool {
@@ -117,7 +100,9 @@ impl BlockOn for PoolExecutor {
 
 impl Shutdown for PoolExecutor {
     fn shutdown(self, _: Duration) -> impl Future<Output = Result<(), Unfinished>> + Send {
-        drop(self); // at once: the pool and what is on it belong to this thread
+        // At once: the pool and what is on it belong to this thread.
+        self.1.0.close();
+        drop(self.0);
         ready(Ok(()))
     }
 }

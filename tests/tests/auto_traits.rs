@@ -226,6 +226,15 @@ fn backends() {
     use adjourn::rt::*;
     exactly! {
         AnyBackend: Send Sync Unpin;
+        Remote: Send Unpin;
+        Queue<()>: Send Sync Unpin;
+        Queue<Local>: Unpin;
+        Queue<Moves>: Send Sync Unpin;
+        Queue<Pinned>: Send Sync Unpin;
+        Fused<()>: Send Sync Unpin;
+        Fused<Local>: Unpin;
+        Fused<Moves>: Send Unpin;
+        Fused<Pinned>: Send Sync;
         AnyHandle<()>: Send Sync Unpin;
         AnyHandle<Local>: Send Sync Unpin;
         AnyHandle<Pinned>: Send Sync Unpin;

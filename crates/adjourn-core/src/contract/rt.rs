@@ -4,6 +4,10 @@
 //! capabilities that an executor may lack: on a typed backend that is a compile error, on
 //! [`AnyBackend`] an `Err`. [`Executor`] is for those that `run` owns from start to end.
 //!
+//! Adapters of executors that lack one of it are made of [`Remote`], a handle for any future;
+//! [`Queue`], for those that spawn on their own thread alone; and [`Fused`], a sleep that may be polled
+//! again.
+//!
 //! # Contract
 //!
 //! * A handle that is dropped **detaches**: the future goes on.
@@ -15,11 +19,13 @@
 //! * `spawn` may be called from any thread, and after the executor's end: the future is dropped
 //!   then, and the handle resolves to [`ExecutorGone`].
 
+mod adapter;
 mod any;
 mod host;
 mod time;
 
-pub use any::{AnyBackend, AnyHandle, AnySleep};
+pub use adapter::{Fused, Queue};
+pub use any::{AnyBackend, AnyHandle, AnySleep, Remote};
 
 pub(crate) use host::Watched;
 pub use host::{Host, Hosted};

@@ -1,6 +1,6 @@
 //! A backend with its type erased, at one allocation a spawn.
 
-mod letter;
+mod remote;
 
 use std::any::Any;
 use std::fmt;
@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use self::letter::Letter;
 use super::{Backend, Host, SpawnBlocking, Spawner, Timer};
 use crate::contract::error::Unsupported;
 
-pub use self::letter::AnyHandle;
+pub use self::remote::{AnyHandle, Remote};
 
 /// Any backend, its type erased: what [`Scope`](crate::Scope) uses unless told otherwise.
 ///
@@ -37,7 +36,7 @@ pub struct AnySleep {
 trait Erased: Send + Sync {
     fn name(&self) -> &'static str;
     fn backend(&self) -> &dyn Any;
-    fn spawn(&self, letter: Letter);
+    fn spawn(&self, remote: Remote);
     fn now(&self) -> Instant;
     fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
     fn host(&self) -> Option<Arc<dyn Host>>;
@@ -78,8 +77,8 @@ impl Spawner for AnyBackend {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (letter, handle) = Letter::new(future);
-        self.backend.spawn(letter);
+        let (remote, handle) = Remote::new(future);
+        self.backend.spawn(remote);
         handle
     }
 }
@@ -97,8 +96,8 @@ impl SpawnBlocking for AnyBackend {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (letter, handle) = Letter::empty();
-        self.backend.spawn_blocking(Box::new(move || letter.send(job())));
+        let (job, handle) = Remote::job(job);
+        self.backend.spawn_blocking(Box::new(job));
         handle
     }
 }
@@ -159,8 +158,8 @@ macro_rules! erased_common {
             &self.0
         }
 
-        fn spawn(&self, letter: Letter) {
-            drop(self.0.spawn(letter));
+        fn spawn(&self, remote: Remote) {
+            drop(self.0.spawn(remote));
         }
 
         fn now(&self) -> Instant {

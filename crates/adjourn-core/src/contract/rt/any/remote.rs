@@ -5,7 +5,7 @@
 //! and never freed; each thread keeps some at hand.
 //!
 //! Invariants of [`Slot`]:
-//! 1. It is owned by its letter and its handle together and given back by whichever ends last, as
+//! 1. It is owned by its remote and its handle together and given back by whichever ends last, as
 //!    `Waiting(None)`.
 //! 2. Nothing is dropped or woken while its lock is held: what leaves it is returned first.
 
@@ -31,8 +31,39 @@ pub struct AnyHandle<T> {
     output: PhantomData<fn() -> T>,
 }
 
-/// What the executor runs: one boxed future on its way to its slot.
-pub(super) struct Letter {
+/// What an executor runs for a spawn: a future that brings its output to a handle.
+///
+/// For adapters of executors whose own handle cancels when it is dropped, or that have none. It keeps
+/// what the contract asks of a handle: dropped, it detaches; and where the executor drops the future
+/// it resolves to [`ExecutorGone`]. One allocation.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::rt::{AnyHandle, Remote, Spawner};
+///
+/// /// The executor's own `spawn`, of which nothing comes back.
+/// fn execute(_: impl Future<Output = ()> + Send + 'static) {}
+///
+/// #[derive(Clone)]
+/// struct Mine;
+///
+/// impl Spawner for Mine {
+///     type Handle<T: Send + 'static> = AnyHandle<T>;
+///
+///     fn spawn<F>(&self, future: F) -> AnyHandle<F::Output>
+///     where
+///         F: Future + Send + 'static,
+///         F::Output: Send + 'static,
+///     {
+///         let (task, handle) = Remote::new(future);
+///         execute(task);
+///         handle
+///     }
+/// }
+/// ```
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Remote {
     parcel: Option<Pin<Box<dyn Parcel>>>,
     /// None once it is delivered.
     slot: Option<&'static Slot>,
@@ -75,7 +106,7 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the letter's half; what it returns is to be dropped or woken by the caller.
+    /// Ends the remote's half; what it returns is to be dropped or woken by the caller.
     fn deliver(&'static self, end: State) -> (Option<State>, Option<Waker>) {
         let mut state = self.lock();
         match mem::replace(&mut *state, State::Waiting(None)) {
@@ -151,9 +182,9 @@ mod free {
     }
 }
 
-impl Letter {
-    /// A future on its way, and the handle to its output.
-    pub(super) fn new<F>(future: F) -> (Letter, AnyHandle<F::Output>)
+impl Remote {
+    /// Returns what the executor is to run, and the handle to what `future` returns.
+    pub fn new<F>(future: F) -> (Remote, AnyHandle<F::Output>)
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
@@ -161,17 +192,27 @@ impl Letter {
         let slot = Some(free::take());
         let handle = AnyHandle { slot, output: PhantomData }; // first: it is the slot's other owner
         let parcel: Pin<Box<dyn Parcel>> = Box::pin(Packed { future: Some(future), output: None });
-        (Letter { parcel: Some(parcel), slot }, handle)
+        (Remote { parcel: Some(parcel), slot }, handle)
     }
 
-    /// The same without a future: somebody else makes the output.
-    pub(super) fn empty<T>() -> (Letter, AnyHandle<T>) {
+    /// Returns what a thread is to call where it may block, and the handle to what `job` returns.
+    pub fn job<F, T>(job: F) -> (impl FnOnce() + Send + 'static, AnyHandle<T>)
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (remote, handle) = Remote::empty();
+        (move || remote.send(job()), handle)
+    }
+
+    /// Without a future: somebody else makes the output.
+    fn empty<T>() -> (Remote, AnyHandle<T>) {
         let slot = Some(free::take());
-        (Letter { parcel: None, slot }, AnyHandle { slot, output: PhantomData })
+        (Remote { parcel: None, slot }, AnyHandle { slot, output: PhantomData })
     }
 
     /// Delivers an output that somebody else has made.
-    pub(super) fn send<T: Send + 'static>(mut self, output: T) {
+    fn send<T: Send + 'static>(mut self, output: T) {
         let packed = Packed::<Ready<T>> { future: None, output: Some(output) };
         self.parcel = Some(Box::pin(packed));
         self.deliver();
@@ -191,7 +232,7 @@ impl Letter {
     }
 }
 
-impl Future for Letter {
+impl Future for Remote {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -204,7 +245,13 @@ impl Future for Letter {
     }
 }
 
-impl Drop for Letter {
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Remote {
     fn drop(&mut self) {
         if self.slot.is_some() {
             // The executor dropped it: its future first, then the handle hears of it.
