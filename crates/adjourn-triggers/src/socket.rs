@@ -223,6 +223,15 @@ mod tests {
         assert!(error(&path).contains("no socket"), "not through a link");
         assert!(other.exists());
 
+        fs::remove_file(&path).unwrap();
+        drop(UnixListener::bind(&path).unwrap());
+        // Only root can give files away: elsewhere this part is not tried.
+        if sys::own_user() == 0 {
+            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+            assert!(error(&path).contains("user 65534 has a socket there"));
+            assert!(path.exists());
+        }
+
         let long = directory.path().join("x".repeat(200));
         assert!(error(&long).contains("too long"));
     }
