@@ -91,6 +91,48 @@ pub const PATHS: &[Path] = &[
         sizes: (512, 2_560),
     },
     Path {
+        name: "scope-open",
+        title: "open a scope in which nothing runs, and drop it",
+        less: None,
+        ways: &["tracker", "typed", "erased"],
+        sizes: (512, 2_560),
+    },
+    Path {
+        name: "scope-use",
+        title: "open a scope, await a task of it, drop the scope",
+        less: None,
+        ways: &["tracker", "typed", "erased"],
+        sizes: (512, 2_560),
+    },
+    Path {
+        name: "scope-stop",
+        title: "open a scope, park a task in it, stop it and await its end",
+        less: None,
+        ways: &["tracker", "typed", "erased"],
+        sizes: (512, 2_560),
+    },
+    Path {
+        name: "free",
+        title: "spawn and finish a task by the free function",
+        less: None,
+        ways: &["bare", "erased"],
+        sizes: (2_048, 10_240),
+    },
+    Path {
+        name: "ask",
+        title: "spawn and finish a task that looks once whether it is to stop",
+        less: None,
+        ways: &["bare", "typed", "erased", "graceful", "tracker"],
+        sizes: (2_048, 10_240),
+    },
+    Path {
+        name: "join",
+        title: "spawn a task and await its handle, one by one",
+        less: None,
+        ways: &["bare", "typed", "erased"],
+        sizes: (2_048, 10_240),
+    },
+    Path {
         name: "smol-spawn",
         title: "smol: spawn and finish a task",
         less: None,
@@ -127,7 +169,7 @@ pub fn run(path: &str, way: &str, count: usize) {
         (Some(path), _) => {
             in_program::<smol::Smol, _>(smol::Runner::new().current_thread(), path, way, count);
         }
-        (None, "typed" | "erased" | "pinned") => {
+        (None, "typed" | "erased" | "pinned" | "graceful") => {
             let runner = on_tokio::Runner::new().current_thread();
             in_program::<on_tokio::Tokio, _>(runner, path, way, count);
         }
@@ -214,7 +256,7 @@ async fn park(path: &str, count: usize) {
 async fn bare(path: &str, count: usize) {
     let handle = Handle::current();
     match path {
-        "spawn" => batches(|| handle.spawn(yields(0)), count).await,
+        "spawn" | "free" | "ask" => batches(|| handle.spawn(yields(0)), count).await,
         "poll" | "watch" => batches(|| handle.spawn(yields(YIELDS)), count).await,
         "wake" => batches(|| handle.spawn(wakes(YIELDS)), count).await,
         "park" | "cancel" => {
@@ -225,7 +267,7 @@ async fn bare(path: &str, count: usize) {
                 _ = black_box(handle.await);
             }
         }
-        "scope" => {
+        "scope" | "join" => {
             for _ in 0..count {
                 _ = black_box(handle.spawn(yields(0)).await);
             }
@@ -261,6 +303,38 @@ async fn ours<B: Spawner>(path: &str, way: &str, root: Scope<B>, count: usize) {
         ("scope", _) => {
             for _ in 0..count {
                 scope("one").run(async { drop(adjourn::spawn(yields(0))) }).await;
+            }
+        }
+        ("scope-open", _) => {
+            for _ in 0..count {
+                drop(black_box(root.scope("one")));
+            }
+        }
+        ("scope-use", _) => {
+            for _ in 0..count {
+                _ = black_box(root.scope("one").spawn(yields(0)).await);
+            }
+        }
+        ("scope-stop", _) => {
+            for _ in 0..count {
+                let one = root.scope("one");
+                drop(one.spawn(pending::<()>()));
+                wakes(1).await; // it is parked by then
+                one.stop().await.expect("not from inside");
+            }
+        }
+        ("free", _) => batches(|| adjourn::spawn(yields(0)), count).await,
+        ("ask", "graceful") => {
+            let spawn = || root.spawn_graceful(|stop| async move { stop.is_requested() });
+            batches(spawn, count).await;
+        }
+        ("ask", _) => {
+            let spawn = || root.spawn(async { StopToken::current().is_requested() });
+            batches(spawn, count).await;
+        }
+        ("join", _) => {
+            for _ in 0..count {
+                _ = black_box(root.spawn(yields(0)).await);
             }
         }
         ("shield", _) => {
@@ -388,6 +462,36 @@ async fn tracker(path: &str, way: &str, count: usize) {
                 tracker.close();
                 tracker.wait().await;
             }
+        }
+        ("scope-open", _) => {
+            for _ in 0..count {
+                drop(black_box((TaskTracker::new(), token.child_token())));
+            }
+        }
+        ("scope-use", _) => {
+            for _ in 0..count {
+                let (tracker, token) = (TaskTracker::new(), token.child_token());
+                let work = async move { token.run_until_cancelled(yields(0)).await };
+                _ = black_box(tracker.spawn(work).await);
+            }
+        }
+        ("scope-stop", _) => {
+            for _ in 0..count {
+                let (tracker, token) = (TaskTracker::new(), token.child_token());
+                let theirs = token.clone();
+                tracker.spawn(async move { theirs.run_until_cancelled(pending::<()>()).await });
+                wakes(1).await;
+                token.cancel();
+                tracker.close();
+                tracker.wait().await;
+            }
+        }
+        ("ask", _) => {
+            let spawn = || {
+                let token = token.clone();
+                tracker.spawn(async move { token.is_cancelled() })
+            };
+            batches(spawn, count).await;
         }
         _ => panic!("no path {path}"),
     }

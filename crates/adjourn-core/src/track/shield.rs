@@ -87,7 +87,9 @@ impl Around {
             return Some(Around { word: task.word(), shielded });
         }
         let word = task.hold();
-        Node::held(&task, word);
+        if word.has(flag::CANCEL) || task.chunk().is_fired() {
+            held_in_a_stop();
+        }
         if let Some(guard) = &guard {
             guard.holds.fetch_add(1, SeqCst);
         }
@@ -98,6 +100,15 @@ impl Around {
     /// Whether the task is to be cancelled and nothing here keeps that from being seen.
     fn is_cancelled(self) -> bool {
         self.word.has(flag::CANCEL) && !self.shielded
+    }
+}
+
+/// The task that is polled has come to be held, and may be one that is over: what it awaits and was
+/// kept pending comes back. Asks for the task again, so that those pay nothing who are in no stop.
+#[cold]
+fn held_in_a_stop() {
+    if let Some(task) = context::task() {
+        Node::held(&task);
     }
 }
 

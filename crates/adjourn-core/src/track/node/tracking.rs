@@ -184,24 +184,15 @@ impl Node {
     }
 
     /// The same, whatever holds the task.
-    #[inline]
     fn is_to_go(task: &TaskRef, word: Word) -> bool {
         let told = || task.chunk().is_fired() && !word.has(flag::ASKED);
         !word.has(flag::SHIELDED) && (word.has(flag::CANCEL) || told())
     }
 
-    /// A section has come to hold the task, whose mark was `before`: what it awaits and was kept pending
-    /// comes back.
-    #[inline]
-    pub(crate) fn held(task: &TaskRef, before: Word) {
-        if Node::is_to_go(task, before) {
-            Node::held_to_go(task);
-        }
-    }
-
-    #[cold]
-    fn held_to_go(task: &TaskRef) {
-        if let Some(node) = task.node() {
+    /// A section has come to hold the task, from its own poll: what it awaits and was kept pending comes
+    /// back.
+    pub(crate) fn held(task: &TaskRef) {
+        if let Some(node) = task.node().filter(|_| Node::is_to_go(task, task.word())) {
             node.wake_returning(task);
         }
     }
