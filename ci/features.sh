@@ -17,6 +17,7 @@ for backend in tokio smol async-std; do
 done
 cargo check -p adjourn --no-default-features --features smol,signal-sources
 cargo check -p adjourn-health
+cargo check -p adjourn-systemd
 cargo check -p adjourn-triggers
-cargo check -p adjourn --no-default-features --features smol,triggers,health
+cargo check -p adjourn --no-default-features --features smol,triggers,health,systemd
 cargo check -p adjourn --all-features

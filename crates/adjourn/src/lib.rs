@@ -43,6 +43,7 @@
 //! | `tracing` | an event for each phase, signal, failure and straggler |
 //! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
 //! | `health` | the module `health`: `/livez`, `/readyz` and `/statusz`, also while the executor is stuck |
+//! | `systemd` | the module `systemd`: status, more time while it stops, the watchdog, reloads |
 //! | `triggers` | the module `triggers`: a file, a socket, a port or the end of standard input stops the program |
 //! | `signal-sources` | `tokio::signal` and `async-signal` as a [`SignalSource`], for programs that attach |
 //!
@@ -125,6 +126,10 @@ pub use adjourn_core::StreamUntilStop;
 #[cfg(feature = "health")]
 pub use adjourn_health as health;
 
+/// Tells systemd more than that a program is ready and stops.
+#[cfg(feature = "systemd")]
+pub use adjourn_systemd as systemd;
+
 /// What stops a program where no signal comes.
 #[cfg(feature = "triggers")]
 pub use adjourn_triggers as triggers;
@@ -170,7 +175,13 @@ pub use crate::tokio::{Runner, run, run_graceful};
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-#[cfg(all(doctest, feature = "tokio", feature = "triggers", feature = "health"))]
+#[cfg(all(
+    doctest,
+    feature = "tokio",
+    feature = "triggers",
+    feature = "health",
+    feature = "systemd"
+))]
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
 

@@ -1,0 +1,56 @@
+//! A program in a line for `systemctl status`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use adjourn_core::{Report, Status, Straggler};
+
+/// The most that is named.
+const MOST: usize = 3;
+
+/// What the stop waits for: `Stopping (SIGTERM), at most 18 s more: waiting for 4: http/GET, mailer, ..`.
+pub(crate) fn of_a_stop(status: &Status, alive: &[Straggler]) -> String {
+    let mut text = String::from("Stopping");
+    if let Some(reason) = &status.reason {
+        text += &format!(" ({})", line(&reason.to_string()));
+    }
+    if let Some(left) = status.time_left {
+        text += &format!(", at most {} s more", left.as_secs_f64().ceil());
+    }
+    if status.totals.live == 0 {
+        return text;
+    }
+    text += &format!(": waiting for {}: ", status.totals.live);
+    // Many of one name are one; the oldest first.
+    let mut names: BTreeMap<String, (u64, Option<Duration>)> = BTreeMap::new();
+    for straggler in alive {
+        let task = &straggler.task;
+        let name = format!("{}/{}", task.scope, task.name.as_ref().unwrap_or(&task.spawned_at));
+        let (count, oldest) = names.entry(name).or_default();
+        *count += 1;
+        *oldest = (*oldest).max(straggler.age);
+    }
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.sort_by_key(|(_, (_, oldest))| std::cmp::Reverse(*oldest));
+    let more = names.len() > MOST;
+    let told = names.into_iter().take(MOST).map(|(name, (count, _))| match count {
+        1 => line(&name),
+        _ => format!("{count} of {}", line(&name)),
+    });
+    text += &told.collect::<Vec<_>>().join(", ");
+    if more {
+        text += ", ..";
+    }
+    text
+}
+
+/// How it ended: `Stopped in order, exit code 0`.
+pub(crate) fn of_the_end(report: &Report) -> String {
+    let how = if report.is_clean() { "Stopped in order" } else { "Stopped" };
+    format!("{how}, exit code {}", report.exit_code())
+}
+
+/// A variable is one line.
+fn line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
