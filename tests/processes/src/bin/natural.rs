@@ -6,7 +6,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use adjourn::rt::Executor;
-use adjourn::{Exit, FutureExt, IteratorUntilStop, StopToken, scope, spawn, spawn_blocking};
+use adjourn::{
+    Exit, FutureExt, IteratorUntilStop, StopToken, scope, spawn, spawn_blocking, spawn_graceful,
+};
 use adjourn_core::Runner;
 use async_channel::{Receiver, unbounded};
 use axum::{Router, routing::get};
@@ -126,6 +128,7 @@ async fn select(gate: Gate) {
     let mut batch = Vec::new();
     loop {
         tokio::select! {
+            biased; // it has asked by the time that it says so
             () = stop.requested() => break,
             job = queue.recv() => batch.extend(job),
         }
@@ -152,8 +155,8 @@ async fn endless() {
 
 /// Tasks of the inner scope are cancelled long before main is, which waits for the worker.
 async fn unwrap_scope(gate: Gate) {
-    spawn(async move {
-        StopToken::current().requested().await;
+    spawn_graceful(|stop| async move {
+        stop.requested().await;
         gate.pass().await;
         println!("did it");
     });
@@ -163,6 +166,8 @@ async fn unwrap_scope(gate: Gate) {
 /// Workers that main joins after the stop.
 async fn pool(gate: Gate) {
     static BUSY: AtomicUsize = AtomicUsize::new(0);
+    let stop = StopToken::current();
+    assert!(!stop.is_requested(), "it has asked before the workers say that they are ready");
     let queue = jobs(10);
     let worker = |queue: Receiver<usize>, gate: Gate| async move {
         let mut did = 0;
@@ -176,7 +181,7 @@ async fn pool(gate: Gate) {
         did
     };
     let workers: Vec<_> = (0..3).map(|_| spawn(worker(queue.clone(), gate.clone()))).collect();
-    StopToken::current().requested().await;
+    stop.requested().await;
     let mut did = 0;
     for worker in workers {
         did += worker.await.unwrap();
