@@ -583,15 +583,15 @@ impl Inner {
         !self.heard.is_empty()
     }
 
-    /// What the deadline counts from while there is no program.
-    fn early(&self) -> Option<Instant> {
-        self.early.filter(|_| self.stage == Stage::Starting).map(|(at, _)| at)
+    /// The first signal of a start that is not over: the deadline counts from it.
+    fn early(&self) -> Option<(Instant, Signal)> {
+        self.early.filter(|_| self.stage == Stage::Starting)
     }
 
     /// The signal that the deadline counts from, if it was one.
     pub(super) fn first_cause(&self) -> Option<Signal> {
-        let early = self.early.filter(|_| self.armed.is_none()).map(|(_, signal)| signal);
-        self.cause.or(early)
+        let early = self.early().filter(|_| self.armed.is_none());
+        self.cause.or(early.map(|(_, signal)| signal))
     }
 
     /// When the limits come that the program is told of.
@@ -610,7 +610,7 @@ impl Inner {
     /// When the process is ended, should `run` not have returned.
     pub(super) fn end(&self, limits: &Limits) -> Option<Instant> {
         let [.., deadline] = self.limits(limits);
-        let early = self.early().and_then(|at| at.checked_add(limits.deadline));
+        let early = self.early().and_then(|(at, _)| at.checked_add(limits.deadline));
         let forced = self.forced.map(|(at, _)| at);
         let end = [deadline, early, forced].into_iter().flatten().min()?;
         // A process that was paused past it gets the same grace from when it goes on.
@@ -698,6 +698,7 @@ mod tests {
         assert_eq!((watch.left(), watch.lock().armed), (None, None), "no stop has begun");
         watch.lock().stage = Stage::Running;
         assert_eq!(end(&watch), None, "from here on it is the handler's");
+        assert_eq!(watch.lock().first_cause(), None, "which may pass over it");
         watch.hear(ms(2), Signal::TERMINATE, 1);
         assert_eq!(end(&watch), None);
         watch.arm();
