@@ -49,7 +49,7 @@ use crate::track::table::TaskRef;
 use crate::track::wakes::Wakes;
 
 pub(crate) use self::actions::Answer;
-use self::state::State;
+use self::state::{RunningHook, State};
 
 /// What came of events, to be done once the program's lock is free.
 #[derive(Default)]
@@ -462,8 +462,8 @@ impl Program {
     }
 
     pub(crate) fn hook_begins(&self, what: &str, place: Place, node: &Node) -> usize {
-        let text = format!("{what} of {}, registered at {place}", node.path());
-        self.lock().hooks.insert(text)
+        let origin = format!("{what} of {}, registered at {place}", node.path());
+        self.lock().hooks.insert(RunningHook { origin, scope: node.id, told: false })
     }
 
     pub(crate) fn is_forced(&self) -> bool {

@@ -94,7 +94,20 @@ fn spawn(scope: &Scope, task: Task, ends: Ends) {
     }
 }
 
-fn run(plans: &[ScopePlan], runner: Runner, seed: u64) -> (Exit, Vec<(usize, usize, u64)>) {
+/// What is asked to stop at T0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stops {
+    Program,
+    /// The scope with the number 1 alone; when it has ended main returns.
+    FirstScope,
+}
+
+fn run(
+    plans: &[ScopePlan],
+    runner: Runner,
+    seed: u64,
+    stops: Stops,
+) -> (Exit, Vec<(usize, usize, u64)>) {
     let log = Log::default();
     let inner = log.clone();
     let exit = Sim::new().seed(seed).run(runner, async move {
@@ -122,6 +135,7 @@ fn run(plans: &[ScopePlan], runner: Runner, seed: u64) -> (Exit, Vec<(usize, usi
         }
         // A plain task keeps the handle of each scope, so that none ends by itself before the stop, and
         // none has a handle without a task in it: such a scope has no times of its own.
+        let first = scopes.get(1).cloned();
         for scope in scopes.drain(1..) {
             let keeps = scope.clone();
             scope.spawn(async move {
@@ -130,7 +144,14 @@ fn run(plans: &[ScopePlan], runner: Runner, seed: u64) -> (Exit, Vec<(usize, usi
             });
         }
         sleep(T0).await;
-        drop(root.stop());
+        match stops {
+            Stops::Program => drop(root.stop()),
+            Stops::FirstScope => {
+                let scope = first.expect("there is a scope");
+                _ = scope.stop().await;
+                return;
+            }
+        }
         pending::<()>().await;
     });
     let mut log = log.lock().unwrap().clone();
@@ -252,7 +273,7 @@ fn a_tree_takes_the_maximum_of_siblings_and_the_sum_of_levels() {
     let property = |(plans, lame_duck, seed): (Vec<ScopePlan>, u64, u64)| {
         let hours = Duration::from_secs(100 * 3600);
         let options = Runner::new().timeout(hours).lame_duck(Duration::from_millis(lame_duck));
-        let (exit, log) = run(&plans, options, seed);
+        let (exit, log) = run(&plans, options, seed, Stops::Program);
         prop_assert!(violations(exit.report()).is_empty(), "{}", exit.report());
         prop_assert_eq!(exit.exit_code(), 0, "{}", exit.report());
         let count = plans.len();
@@ -289,13 +310,16 @@ fn a_tree_takes_the_maximum_of_siblings_and_the_sum_of_levels() {
     runner.run(&input, property).unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// Tasks, hooks, drain limit, closing reserve, seed; and whether a scope is stopped alone.
+type Limited = (Vec<Task>, Vec<u64>, u64, u64, u64, bool);
+
 #[test]
 fn limits_cut_short_what_takes_too_long_and_nothing_else() {
     const TIMEOUT: u64 = 10_000;
     // Never in the instant of a limit: limits are even, tasks take odd times.
     let odd = |millis: u64| millis * 2 + 1;
     let mut runner = TestRunner::new(cases("ADJOURN_CASES", 300));
-    let property = |(tasks, hooks, drain, reserve, seed): (Vec<Task>, Vec<u64>, u64, u64, u64)| {
+    let property = |(tasks, hooks, drain, reserve, seed, alone): Limited| {
         let tasks: Vec<Task> = tasks
             .into_iter()
             .map(|task| match task {
@@ -313,12 +337,17 @@ fn limits_cut_short_what_takes_too_long_and_nothing_else() {
             tasks: tasks.clone(),
             hooks: hooks.clone(),
         };
+        let nothing = ScopePlan { tasks: Vec::new(), hooks: Vec::new(), ..plan.clone() };
+        let (plans, stops, index) = match alone {
+            false => (vec![plan], Stops::Program, 0),
+            true => (vec![nothing, plan], Stops::FirstScope, 1),
+        };
         let millis = Duration::from_millis;
         let options = Runner::new()
             .timeout(millis(TIMEOUT))
             .drain_limit(millis(drain))
             .closing_reserve(millis(reserve));
-        let (exit, log) = run(&[plan], options, seed);
+        let (exit, log) = run(&plans, options, seed, stops);
         let report = exit.report();
         prop_assert!(violations(report).is_empty(), "{report}");
 
@@ -345,18 +374,34 @@ fn limits_cut_short_what_takes_too_long_and_nothing_else() {
             }
             let end = end.min(cut_off);
             close = close.max(end);
-            ends.push((0, number, end));
+            ends.push((index, number, end));
         }
         let mut at = close;
         let mut overdue = 0;
         for (which, millis) in hooks.iter().enumerate().rev() {
+            // In the instant of the limit either may be first.
+            prop_assume!(at + millis != TIMEOUT);
             if at < TIMEOUT {
-                ends.push((0, 1_000 + which, at));
+                ends.push((index, 1_000 + which, at));
                 overdue += usize::from(at + millis > TIMEOUT);
             }
             at += millis;
         }
         ends.sort_unstable();
+        prop_assert_eq!(log, ends, "{}", report);
+        prop_assert_eq!(report.total().cancelled, cancelled, "{}", report);
+        let of_kind = |kind| report.failures.iter().filter(move |failure| failure.kind == kind);
+        prop_assert_eq!(of_kind(FailureKind::HookOverdue).count(), overdue, "{}", report);
+        if alone {
+            // Whatever a scope cuts off that is stopped alone is an isolated failure.
+            let cut = of_kind(FailureKind::CutOff).count();
+            prop_assert_eq!(cut, stragglers + late.len(), "{}", report);
+            prop_assert!(report.failures.iter().all(|failure| !failure.fatal), "{report}");
+            prop_assert!(report.stragglers.is_empty() && report.overdue.is_empty(), "{report}");
+            prop_assert_eq!(&report.main, &Some(Outcome::Finished));
+            prop_assert_eq!(exit.exit_code(), 0, "{}", report);
+            return Ok(());
+        }
         let expected = [
             (Phase::Draining, 0),
             (Phase::Cancelling, cancel),
@@ -364,12 +409,8 @@ fn limits_cut_short_what_takes_too_long_and_nothing_else() {
             (Phase::Stopped, at.min(TIMEOUT)),
         ];
         prop_assert_eq!(phases(&exit), expected, "{}", report);
-        prop_assert_eq!(log, ends, "{}", report);
         prop_assert_eq!(report.stragglers.len(), stragglers, "{}", report);
-        prop_assert_eq!(report.total().cancelled, cancelled, "{}", report);
         prop_assert_eq!(&report.main, &Some(Outcome::Cancelled));
-        let cut = |failure: &&adjourn::Failure| failure.kind == FailureKind::HookOverdue;
-        prop_assert_eq!(report.failures.iter().filter(cut).count(), overdue, "{}", report);
         let at_limit = |work: &adjourn::OverdueTask| work.limit.as_millis() as u64 - T0 == drain;
         prop_assert!(report.overdue.iter().all(at_limit), "{report}");
         let mut named: Vec<_> =
@@ -386,6 +427,7 @@ fn limits_cut_short_what_takes_too_long_and_nothing_else() {
         0..3_500_u64,
         0..1_500_u64,
         any::<u64>(),
+        any::<bool>(),
     );
     runner.run(&input, property).unwrap_or_else(|error| panic!("{error}"));
 }

@@ -24,6 +24,7 @@ scenarios![
     overdue_work_may_be_named_only,
     a_scope_that_is_stopped_alone_isolates_its_overdue_work,
     a_scope_that_is_stopped_alone_isolates_its_stragglers,
+    a_scope_that_is_stopped_alone_isolates_its_overdue_hook,
 ];
 
 /// The one that was overdue.
@@ -305,6 +306,20 @@ fn a_scope_that_is_stopped_alone_isolates_its_stragglers(config: Config) {
     });
     exits(&exit, 0);
     isolated(&exit, "\"hangs\"");
+}
+
+fn a_scope_that_is_stopped_alone_isolates_its_overdue_hook(config: Config) {
+    let exit = Program::new(config).timeout(millis(2000)).run(async {
+        let jobs = scope("jobs");
+        jobs.on_stopped(pending::<()>());
+        jobs.stop().await.unwrap();
+    });
+    exits(&exit, 0);
+    let report = exit.report();
+    let cut = failures(&exit, FailureKind::HookOverdue);
+    assert_eq!(cut.len(), 1, "it is told once: {report}");
+    assert!(!cut[0].fatal && cut[0].origin.contains("root/jobs"), "{report}");
+    assert!(!report.is_clean(), "{report}");
 }
 
 /// Checks that something was cut off, and that the program went on.

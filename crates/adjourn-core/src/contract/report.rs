@@ -176,7 +176,8 @@ pub enum FailureKind {
     HookError,
     /// A shield or cleanup was dropped half-way by the future around it (`select!`, a timeout).
     ShieldDropped,
-    /// A hook was cut off at the deadline, or by a forced end.
+    /// A hook was cut off at the deadline, or by a forced end; or a scope that was stopped alone ended
+    /// without its hook, which does not count for the exit code.
     HookOverdue,
     /// Work of a scope that was stopped alone was cut off: told to finish and still alive at its drain
     /// limit, or alive at the cut-off.

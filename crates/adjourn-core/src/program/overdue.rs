@@ -16,7 +16,6 @@ use crate::contract::error::Place;
 use crate::contract::report::{
     Failure, FailureKind, MOST_LISTED, OverdueTask, Report, Site, Straggler, TaskLabel, bound,
 };
-use crate::phase::Phase;
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::node::{Alive, Late, Node};
 use crate::track::table::TaskKey;
@@ -88,12 +87,6 @@ impl Program {
 }
 
 impl State {
-    /// Whether what is cut off now belongs to the stop of a scope alone.
-    fn is_isolated(&self) -> bool {
-        let running = self.machine.phase(self.machine.root()) == Phase::Running;
-        running && !self.machine.is_stopping()
-    }
-
     /// Notes what was cut off as failures; with its tasks, where they may have to be taken back.
     fn isolate(&mut self, at: Duration, lines: Vec<String>, tasks: Vec<TaskKey>, omitted: u64) {
         let kind = FailureKind::CutOff;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::state::State;
+use super::state::{RunningHook, State};
 use super::{Program, Rest, observe};
 use crate::contract::error::forget_payload;
 use crate::contract::report::{
@@ -202,13 +202,18 @@ impl Program {
 }
 
 impl Report {
-    /// Adds hooks that are not over.
-    fn add_hooks(&mut self, at: Duration, hooks: &Slab<String>) {
-        for (_, origin) in hooks {
-            let messages = vec!["it was cut off before it was over".to_owned()];
-            let (kind, origin) = (FailureKind::HookOverdue, origin.clone());
-            self.add_failure(Failure { at, kind, origin, messages, fatal: true }.bounded());
+    /// Adds hooks that are not over, and that it has not yet.
+    fn add_hooks(&mut self, at: Duration, hooks: &Slab<RunningHook>) {
+        for (_, hook) in hooks.iter().filter(|(_, hook)| !hook.told) {
+            self.add_hook(at, &hook.origin, true);
         }
+    }
+
+    /// Adds a hook that was cut off.
+    pub(super) fn add_hook(&mut self, at: Duration, origin: &str, fatal: bool) {
+        let messages = vec!["it was cut off before it was over".to_owned()];
+        let (kind, origin) = (FailureKind::HookOverdue, origin.to_owned());
+        self.add_failure(Failure { at, kind, origin, messages, fatal }.bounded());
     }
 
     pub(super) fn add_failure(&mut self, failure: Failure) {

@@ -32,8 +32,8 @@ pub(crate) struct State {
     pub(super) driver: Option<Waker>,
     pub(super) root_waker: Option<Waker>,
     pub(crate) on_stop: Vec<Hook>,
-    /// Hooks that run now, as text for the report should they not end.
-    pub(super) hooks: Slab<String>,
+    /// Hooks that run now, for the report should they not end.
+    pub(super) hooks: Slab<RunningHook>,
     pub(crate) report: Report,
     /// Who is told of what happens.
     pub(super) feed: Feed,
@@ -47,6 +47,15 @@ pub(crate) struct State {
     pub(super) armed: bool,
     /// A signal forced the executor's end, after the program's own.
     pub(super) hurried: bool,
+}
+
+/// A hook that runs now.
+pub(super) struct RunningHook {
+    /// Which it is, for the report.
+    pub(super) origin: String,
+    pub(super) scope: ScopeId,
+    /// The report has it already: its scope was stopped alone, and ended without it.
+    pub(super) told: bool,
 }
 
 impl State {
@@ -128,7 +137,7 @@ impl State {
                 };
                 self.machine.handle(now, event);
             }
-            Action::End(id) => self.end(id, rest),
+            Action::End(id) => self.end(now, id, rest),
             _ => return false,
         }
         true
@@ -143,10 +152,13 @@ impl State {
     }
 
     /// Folds an ended scope into the totals.
-    pub(crate) fn end(&mut self, id: ScopeId, rest: &mut Rest) {
+    pub(crate) fn end(&mut self, now: Duration, id: ScopeId, rest: &mut Rest) {
         self.machine.ended(id);
         let node = self.nodes.get_mut(id.index()).and_then(|at| at.take_if(|node| node.id == id));
         let Some(node) = node else { return };
+        if self.is_isolated() {
+            self.isolate_hooks(now, id);
+        }
         let mut tasks = node.lock();
         let totals = tasks.shut();
         if totals.live > 0 {
@@ -157,6 +169,21 @@ impl State {
         }
         drop(tasks);
         self.close(node, &totals, rest);
+    }
+
+    /// Whether what is cut off now belongs to the stop of a scope alone.
+    pub(super) fn is_isolated(&self) -> bool {
+        let running = self.machine.phase(self.machine.root()) == Phase::Running;
+        running && !self.machine.is_stopping()
+    }
+
+    /// Tells of the hooks without which a scope ends that was stopped alone. They go on beside it, and
+    /// are told of no more.
+    fn isolate_hooks(&mut self, at: Duration, id: ScopeId) {
+        for (_, hook) in self.hooks.iter_mut().filter(|(_, hook)| hook.scope == id) {
+            hook.told = true;
+            self.report.add_hook(at, &hook.origin, false);
+        }
     }
 
     /// Closes a scope that was shut and adds its totals to the report.
