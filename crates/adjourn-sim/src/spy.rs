@@ -8,16 +8,21 @@
 #![allow(unsafe_code)] // a clone of an `Arc` that is a waker cannot be seen: it takes a waker by hand
 
 use std::backtrace::Backtrace;
+use std::collections::VecDeque;
 use std::env;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 
-/// What is known of where one task stands.
+/// How many stacks of a task are kept. The user's may not be the last: the core stores wakers too.
+const KEPT: usize = 4;
+
+/// What is known of where one task stands: the last stacks, the newest first. Their lines are read when
+/// they are asked for, which takes long.
 #[derive(Clone, Default)]
-pub(crate) struct Standing(Arc<Mutex<Option<Backtrace>>>);
+pub(crate) struct Standing(Arc<Mutex<VecDeque<Backtrace>>>);
 
 /// Polls a task's future with a waker that looks where it is cloned.
 pub(crate) struct Spy {
@@ -76,42 +81,39 @@ impl Around {
     fn note(&self) {
         if self.polling.load(Relaxed) {
             let stack = Backtrace::force_capture();
-            if user_place(&stack).is_some() {
-                let old = self.standing.lock().replace(stack);
-                drop(old);
-            }
+            let mut stacks = self.standing.lock();
+            stacks.truncate(KEPT - 1);
+            stacks.push_front(stack);
         }
     }
 }
 
 impl Standing {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Backtrace>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Backtrace>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the line at which the task stands, if it is known.
     pub(crate) fn place(&self) -> Option<String> {
-        self.lock().as_ref().and_then(user_place)
+        let here = env::current_dir().unwrap_or_default();
+        self.lock().iter().find_map(|stack| place(&stack.to_string(), &here))
     }
 }
 
-fn user_place(stack: &Backtrace) -> Option<String> {
-    place(&stack.to_string(), &env::current_dir().unwrap_or_default())
-}
-
-/// Finds the innermost line of the user's in a stack, above [`Spy::poll_spied`].
-/// Its paths are relative to `here`.
+/// Finds the innermost line of the user's in a stack, above [`Spy::poll_spied`]. A stack without that
+/// is another thread's. Its paths are relative to `here`.
 fn place(stack: &str, here: &Path) -> Option<String> {
+    let mut found = None;
     for line in stack.lines().map(str::trim) {
         let Some(place) = line.strip_prefix("at ") else {
             if line.contains("::poll_spied") {
-                return None;
+                return found;
             }
             continue;
         };
         let file = here.join(place.strip_prefix("./").unwrap_or(place));
-        if !is_librarys(&file) {
-            return Some(file.strip_prefix(here).unwrap_or(&file).display().to_string());
+        if found.is_none() && !is_librarys(&file) {
+            found = Some(file.strip_prefix(here).unwrap_or(&file).display().to_string());
         }
     }
     None
@@ -206,6 +208,8 @@ mod tests {
         let (_, below) = stack.split_once("   4:").unwrap();
         let below = format!("   4:{below}\n   5: shop::main\n             at ./src/main.rs:1:1");
         assert_eq!(place(&below, here), None, "what polls the task is not where it stands");
+        let (another, _) = stack.split_once("   4:").unwrap();
+        assert_eq!(place(another, here), None, "another thread that wakes it is not either");
     }
 
     #[test]

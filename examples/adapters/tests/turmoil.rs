@@ -48,7 +48,8 @@ fn run(stop_after: usize) -> (Exit, Vec<u8>, Vec<u8>) {
         let mut stream = TcpStream::connect("server:80").await?;
         for byte in 1..=3 {
             stream.write_u8(byte).await?;
-            answers.lock().unwrap().push(stream.read_u8().await?);
+            let answer = stream.read_u8().await?;
+            answers.lock().unwrap().push(answer);
         }
         Ok(())
     });
