@@ -355,7 +355,7 @@ fn a_host_gives_signals_and_sees_what_becomes_of_them() {
         assert_eq!(hosted.interrupt_again(), forces);
         assert_eq!(hosted.inspector().phase() == Some(Phase::Forced), forces);
         assert_eq!(hosted.signal(Signal::TERMINATE), hears);
-        assert!(!hosted.signal(Signal::HANGUP), "nobody asked for it");
+        assert!(!hosted.signal(Signal::USER1), "nobody asked for it");
         let report = hosted.inspector().report().expect("it is there");
         assert_eq!(report.forced.is_some(), forces, "{report}");
         assert_eq!((report.backend, report.total().abandoned), ("nowhere", 1), "{report}");
