@@ -238,8 +238,8 @@ fn backends() {
         AnyHandle<()>: Send Sync Unpin;
         AnyHandle<Local>: Send Sync Unpin;
         AnyHandle<Pinned>: Send Sync Unpin;
-        AnySleep: Send Unpin;
-        Interval: Send Unpin;
+        AnySleep: Send Sync Unpin;
+        Interval: Send Sync Unpin;
         Hosted: Send Sync Unpin;
         Threads: Send Sync Unpin;
     }

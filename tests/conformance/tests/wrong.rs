@@ -636,7 +636,7 @@ impl<T> Drop for WrongHandle<T> {
 
 /// A sleep that is wrong about its end.
 struct WrongSleep {
-    right: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    right: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     /// Whom a dropped sleep wakes.
     waker: Arc<Mutex<Option<Waker>>>,
 }
@@ -664,7 +664,7 @@ impl Timer for Wrong {
 
     fn sleep(&self, span: Duration) -> WrongSleep {
         let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
-        let right: Pin<Box<dyn Future<Output = ()> + Send>> = match span {
+        let right: Pin<Box<dyn Future<Output = ()> + Send + Sync>> = match span {
             _ if is_wrong("sleeps_for_ever") => Box::pin(std::future::pending()),
             _ if is_wrong("sleeps_whole_milliseconds") && span < Duration::from_secs(3600) => {
                 // Not Tokio's own, which makes up for it: it rounds to the next millisecond.

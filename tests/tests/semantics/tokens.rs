@@ -21,6 +21,8 @@ scenarios![
     until_stop_gives_up_with_the_scope_that_it_was_given,
     a_wait_that_is_dropped_keeps_no_waker,
     a_task_that_was_told_of_the_stop_starts_nothing_until_stop,
+    a_token_knows_how_much_of_the_drain_limit_is_left,
+    without_a_limit_no_time_is_left_to_tell,
 ];
 
 fn tokens_are_level_triggered(config: Config) {
@@ -242,5 +244,43 @@ fn a_task_that_was_told_of_the_stop_starts_nothing_until_stop(config: Config) {
         pending::<()>().await;
     });
     assert!(!began.load(SeqCst), "began though its task was told of the stop");
+    clean(&exit);
+}
+
+fn a_token_knows_how_much_of_the_drain_limit_is_left(config: Config) {
+    // The drain limit is 800 s. A scope below the root has half of that; a machine that is busy may
+    // use up some.
+    let program = Program::new(config).timeout(Duration::from_secs(1000));
+    let stopper = program.stopper();
+    let near = |left: Option<Duration>, limit: u64| {
+        let left = left.expect("there is a limit").as_secs_f64();
+        assert!(left <= limit as f64 && left > limit as f64 * 0.8, "{left} s of {limit} s");
+    };
+    let exit = program.run(async move {
+        let child = Scope::current().scope("child");
+        let worker = child.spawn_graceful(move |stop| async move {
+            assert_eq!(stop.time_left(), None, "before the stop");
+            let above = StopToken::current();
+            stopper.stop();
+            stop.requested().await;
+            near(above.time_left(), 400);
+            stop.time_left()
+        });
+        let root = StopToken::current();
+        root.requested().await;
+        near(root.time_left(), 800);
+        near(worker.await.unwrap(), 400);
+    });
+    clean(&exit);
+}
+
+fn without_a_limit_no_time_is_left_to_tell(config: Config) {
+    let program = Program::new(config).timeout(Duration::MAX);
+    let stopper = program.stopper();
+    let exit = program.run_graceful(move |stop| async move {
+        stopper.stop();
+        stop.requested().await;
+        assert_eq!(stop.time_left(), None);
+    });
     clean(&exit);
 }

@@ -65,7 +65,9 @@ pub trait Spawner: Clone + Send + Sync + 'static {
 /// [`host`](Timer::host).
 pub trait Timer: Clone + Send + Sync + 'static {
     /// Resolves once its time has come, never before.
-    type Sleep: Future<Output = ()> + Send + 'static;
+    ///
+    /// `Sync`, since those who keep a sleep inside a shared type ask for it: `hyper::rt::Sleep`, for one.
+    type Sleep: Future<Output = ()> + Send + Sync + 'static;
 
     /// Returns the instant that this clock shows, which a paused clock may hold still.
     fn now(&self) -> Instant;

@@ -129,6 +129,14 @@ impl Above for Program {
         self.lock().report.reason().cloned()
     }
 
+    fn drain_left(&self, node: &Node) -> Option<Duration> {
+        let now = self.now();
+        let state = self.lock();
+        let whole = || Some(state.machine.stop_time()?.saturating_add(state.machine.spans().drain));
+        let limit = state.machine.drain_limit(node.id).or_else(whole)?;
+        (limit < Duration::MAX).then(|| limit.saturating_sub(now))
+    }
+
     fn is_waiting(&self) -> bool {
         self.waiting.load(SeqCst)
     }

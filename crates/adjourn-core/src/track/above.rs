@@ -91,6 +91,8 @@ pub(crate) trait Above: Send + Sync {
     /// Whether the driver has to come to run: a task that never yields would keep it from that
     /// where they share one thread.
     fn is_waiting(&self) -> bool;
+    /// How much is left until this scope's drain limit; `None` while there is no such limit.
+    fn drain_left(&self, node: &Node) -> Option<Duration>;
     /// The program's start is over.
     fn ready(&self);
     /// Whether it is, and no stop has been asked for since.

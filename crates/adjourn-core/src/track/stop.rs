@@ -142,6 +142,15 @@ impl StopToken {
         self.node.above.reason()
     }
 
+    /// Returns how much time is left until graceful work of this scope is cut off, by the program's
+    /// clock. `None` before the stop and where nothing limits it. It does not ask.
+    ///
+    /// While scopes below this one have not ended its own share of the time is not known yet: then it is
+    /// the time until the program's drain limit, which may turn out to be more than its share.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.node.above.drain_left(&self.node)
+    }
+
     /// Blocks the calling thread until the scope has been asked to stop, or `span` is over; returns
     /// whether it has. For blocking jobs and threads of one's own. In a task it asks, as
     /// [`is_requested`](StopToken::is_requested) does.

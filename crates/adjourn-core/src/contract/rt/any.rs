@@ -29,7 +29,7 @@ pub struct AnyBackend {
 /// One of no time yields once, on every backend.
 #[must_use = "futures do nothing unless awaited"]
 pub struct AnySleep {
-    sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
+    sleep: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     yields: bool,
 }
 
@@ -38,7 +38,7 @@ trait Erased: Send + Sync {
     fn backend(&self) -> &dyn Any;
     fn spawn(&self, remote: Remote);
     fn now(&self) -> Instant;
-    fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
     fn host(&self) -> Option<Arc<dyn Host>>;
     fn can_block(&self) -> Result<(), Unsupported>;
     fn spawn_blocking(&self, job: Box<dyn FnOnce() + Send>);
@@ -166,7 +166,7 @@ macro_rules! erased_common {
             self.0.now()
         }
 
-        fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
             Box::pin(self.0.sleep(span))
         }
 
