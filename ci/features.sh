@@ -15,6 +15,10 @@ for backend in tokio smol async-std; do
     cargo check -p adjourn --no-default-features --features "$backend"
     cargo check -p adjourn-examples --no-default-features --features "$backend" --examples
 done
+for backend in tokio smol async-std; do
+    cargo check -p adjourn --no-default-features --features "$backend,hyper"
+done
+cargo check -p adjourn-hyper
 cargo check -p adjourn --no-default-features --features smol,signal-sources
 cargo check -p adjourn-health
 cargo check -p adjourn-systemd

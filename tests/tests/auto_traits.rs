@@ -349,3 +349,22 @@ fn unnamed_futures() {
     is_send(adjourn::Runner::new().attach_graceful(async |_| {}));
     is_send(adjourn_sim::fault_point("here"));
 }
+
+/// A server has what its listener has.
+#[test]
+fn http() {
+    use adjourn::hyper::*;
+    use std::net::TcpStream;
+    exactly! {
+        Server<()>: Send Sync Unpin;
+        Server<Local>: Unpin;
+        Server<Moves>: Send Unpin;
+        Server<Pinned>: Send Sync;
+        InScope: Send Sync Unpin;
+        Clock: Send Sync Unpin;
+        Clock<Local>: Unpin;
+        Clock<Pinned>: Send Sync;
+        Stream<TcpStream>: Send Sync Unpin;
+        Stream<Moves>: Send Unpin;
+    }
+}

@@ -39,6 +39,7 @@
 //! | `tokio` (default) | the module `tokio`; [`run`], [`run_graceful`] and [`Runner`] at the root |
 //! | `smol` | the module `smol` |
 //! | `async-std` | the module `async_std`; legacy, since async-std is discontinued |
+//! | `hyper` | the module `hyper`: an HTTP server that stops and restarts without losing a request |
 //! | `serde` | `Serialize` for [`Report`] and what it holds |
 //! | `tracing` | an event for each phase, signal, failure and straggler |
 //! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
@@ -165,6 +166,14 @@ pub mod async_std {
     pub use adjourn_async_std::*;
 
     backend!(AsyncStdExecutor, "async-std");
+}
+
+/// HTTP/1 and HTTP/2: [`Server`](hyper::Server), which stops and restarts without losing a request.
+///
+/// The features `tokio`, `smol` and `async-std` bring the listeners.
+#[cfg(feature = "hyper")]
+pub mod hyper {
+    pub use adjourn_hyper::*;
 }
 
 #[cfg(feature = "tokio")]

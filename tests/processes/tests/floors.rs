@@ -16,7 +16,7 @@ fn floor(package: &str) -> Option<u32> {
     match package {
         "adjourn" => Some(4),
         "adjourn-tokio" | "adjourn-smol" | "adjourn-async-std" => Some(3),
-        "adjourn-sim" | "adjourn-conformance" => Some(3),
+        "adjourn-sim" | "adjourn-conformance" | "adjourn-hyper" => Some(3),
         "adjourn-core" => Some(2),
         _ => None,
     }
@@ -56,6 +56,16 @@ fn compiled(package: &str, features: &str) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
+/// The features of Tokio that the facade compiles with these of its own.
+fn tokio_features(features: &str) -> BTreeSet<String> {
+    let args = ["tree", "-p", "adjourn", "--no-default-features", "--features", features];
+    let rest = ["-e", "normal,build", "--prefix", "none", "--format", "{p}|{f}"];
+    let tree = cargo(&[&args[..], &rest[..]].concat());
+    let tokio = tree.lines().filter(|line| line.starts_with("tokio v"));
+    let features = tokio.filter_map(|line| line.split('|').next_back());
+    features.flat_map(|list| list.trim_end_matches(" (*)").split(',')).map(str::to_owned).collect()
+}
+
 #[test]
 fn a_backend_brings_no_other_executor() {
     let core = compiled("adjourn-core", "");
@@ -72,6 +82,15 @@ fn a_backend_brings_no_other_executor() {
     assert!(!has(&smol, "tokio") && !has(&smol, "async-std"), "{smol:?}");
     assert!(!has(&tokio, "async-executor") && !has(&tokio, "async-io"), "{tokio:?}");
     assert!(!has(&async_std, "tokio"), "{async_std:?}");
+    // hyper itself brings Tokio's channels, and h2 its traits for reading and writing: no runtime.
+    let hyper = compiled("adjourn", "smol,hyper");
+    assert!(has(&hyper, "adjourn-hyper") && !has(&hyper, "hyper-util"), "{hyper:?}");
+    assert!(!has(&hyper, "adjourn-tokio") && !has(&hyper, "mio"), "{hyper:?}");
+    let features = tokio_features("smol,hyper");
+    for feature in ["rt", "net", "time", "macros"] {
+        assert!(!features.contains(feature), "tokio has {feature}: {features:?}");
+    }
+    assert!(tokio_features("tokio,hyper").contains("net"), "the check sees features");
     let sim = compiled("adjourn-sim", "");
     assert!(!has(&sim, "tokio") && !has(&sim, "async-io"), "{sim:?}");
     println!(

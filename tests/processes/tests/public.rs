@@ -24,6 +24,36 @@ const CRATES: &[(&str, &[&str])] = &[
     // The sleep of the paused clock, by the feature `tokio` alone.
     ("adjourn-sim", &["tokio::Sleep"]),
     ("adjourn-conformance", &[]),
+    // It serves what others wrote: hyper's and tower's services, bodies of `http-body`, listeners of
+    // Tokio and async-io. All of hyper's own world is at 1.0 but `tower-service`, `hyper-util` and
+    // `futures-io`, which axum shows in the same way.
+    (
+        "adjourn-hyper",
+        &[
+            "async_io::Async",
+            "futures_io::AsyncRead",
+            "futures_io::AsyncWrite",
+            "http::Request",
+            "http::Response",
+            "http_body::Body",
+            "hyper::Builder",
+            "hyper::Executor",
+            "hyper::Incoming",
+            "hyper::Read",
+            "hyper::ReadBufCursor",
+            "hyper::Service",
+            "hyper::Sleep",
+            "hyper::Timer",
+            "hyper::Upgraded",
+            "hyper::Write",
+            "hyper_util::TokioIo",
+            "tokio::TcpListener",
+            "tokio::TcpStream",
+            "tokio::UnixListener",
+            "tokio::UnixStream",
+            "tower_service::Service",
+        ],
+    ),
 ];
 
 #[test]
