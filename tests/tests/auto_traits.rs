@@ -361,6 +361,9 @@ fn http() {
         Server<Moves>: Send Unpin;
         Server<Pinned>: Send Sync;
         InScope: Send Sync Unpin;
+        Inherited: Send Sync Unpin;
+        Handover: Send Sync Unpin;
+        Successor: Send Sync Unpin;
         Clock: Send Sync Unpin;
         Clock<Local>: Unpin;
         Clock<Pinned>: Send Sync;

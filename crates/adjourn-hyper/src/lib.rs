@@ -4,6 +4,9 @@
 //! tower's (axum's `Router`, tonic's `Routes`) or hyper's. It is one code for every executor; the
 //! features `tokio` and `async-io` bring the listeners ([`Accept`]).
 //!
+//! For a restart that nobody sees, the listener outlives the program: it is inherited (`Inherited`), or
+//! handed over by the old program (`Handover`).
+//!
 //! Each connection is a graceful task in a scope of its own, below the scope that serves. [`Server`]
 //! says what becomes of it at the stop.
 //!
@@ -13,7 +16,11 @@
 
 mod accept;
 mod connection;
+#[cfg(target_os = "linux")]
+mod handover;
 mod io;
+#[cfg(unix)]
+mod listen;
 mod rt;
 mod server;
 mod service;
@@ -23,6 +30,10 @@ mod upgrade;
 pub use accept::Accept;
 #[cfg(feature = "async-io")]
 pub use accept::async_io::Stream;
+#[cfg(target_os = "linux")]
+pub use handover::{Handover, Successor};
+#[cfg(unix)]
+pub use listen::{Inherited, bind, reuse_port};
 pub use rt::{Clock, InScope};
 pub use server::{Server, serve};
 pub use upgrade::upgrade;

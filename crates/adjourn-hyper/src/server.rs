@@ -23,6 +23,8 @@ use crate::service::Hyper;
 const BACK_OFF: Duration = Duration::from_millis(5);
 /// And no longer than this.
 const MOST_BACK_OFF: Duration = Duration::from_secs(1);
+/// As many connections as a listener's queue has: Linux's default limit (`net.core.somaxconn`).
+const MOST_QUEUED: usize = 4096;
 
 /// Serves `listener` with the default settings: [`Server::serve`].
 ///
@@ -288,7 +290,9 @@ where
             }
         }
     }
-    while let Some(io) = Some(()).filter(|()| !shared).and_then(|()| listener.accept_now()) {
+    // Bounded, since it could go on for ever beside another program that has the listener too.
+    let queued = std::iter::from_fn(|| listener.accept_now());
+    for io in queued.take(if shared { 0 } else { MOST_QUEUED }) {
         to.connection(io);
     }
     Ok(())

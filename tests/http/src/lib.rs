@@ -1,7 +1,9 @@
 //! Programs that serve, on each backend, and clients that see every byte.
 
 pub mod client;
+pub mod load;
 pub mod program;
+pub mod restart;
 
 pub use client::{Answer, Client};
 pub use program::{Config, Options, Running, start, start_with};

@@ -1,0 +1,203 @@
+//! Restarts of whole programs, in each way in which a listener outlives one.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use crate::client::HANGS;
+
+/// How the listener outlives the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// It is inherited, and the new program is ready before the old one is told to stop.
+    InheritedNewFirst,
+    /// It is inherited, and the old program has ended before the new one is started.
+    InheritedOldFirst,
+    /// The old program hands it over.
+    Handover,
+    /// Each has one of its own at the same port.
+    SharedPort,
+}
+
+pub const WAYS: [Way; 4] =
+    [Way::InheritedNewFirst, Way::InheritedOldFirst, Way::Handover, Way::SharedPort];
+
+/// A service manager: it may hold the listener, starts programs and tells them to stop.
+pub struct Manager {
+    program: PathBuf,
+    backend: &'static str,
+    way: Way,
+    pub address: SocketAddr,
+    /// What each program inherits.
+    listener: Option<TcpListener>,
+    pub path: PathBuf,
+    /// Lines of all programs, which share one pipe.
+    lines: Receiver<String>,
+    /// Lines that nobody has asked for yet: two programs may print in either order.
+    early: Vec<String>,
+    out: OwnedFd,
+    children: Vec<Child>,
+    /// Set for each program.
+    vars: Vec<(&'static str, String)>,
+    /// The program that serves now.
+    pub current: u32,
+}
+
+impl Manager {
+    /// Starts the first program: `program BACKEND SOURCE`, as `served` takes it.
+    pub fn start(program: &Path, backend: &'static str, way: Way) -> Manager {
+        Manager::start_with(program, backend, way, Vec::new())
+    }
+
+    /// The same with these variables set for each program.
+    pub fn start_with(
+        program: &Path,
+        backend: &'static str,
+        way: Way,
+        vars: Vec<(&'static str, String)>,
+    ) -> Manager {
+        let (reader, writer) = UnixStream::pair().unwrap();
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let inherited = matches!(way, Way::InheritedNewFirst | Way::InheritedOldFirst);
+        let name = format!("adjourn-handover-{}-{backend}-{}", std::process::id(), address.port());
+        let mut manager = Manager {
+            program: program.to_owned(),
+            backend,
+            way,
+            address,
+            listener: Some(listener).filter(|_| inherited),
+            path: std::env::temp_dir().join(name),
+            lines,
+            early: Vec::new(),
+            out: writer.into(),
+            children: Vec::new(),
+            vars,
+            current: 0,
+        };
+        manager.spawn(&[]);
+        manager.until_ready();
+        manager
+    }
+
+    /// Starts a program, with these variables set; does not wait for anything.
+    pub fn spawn(&mut self, vars: &[(&str, &str)]) {
+        // A shell sets the process id, which the program keeps by `exec`.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
+            .arg(&self.program)
+            .arg(self.backend);
+        let address = self.address.to_string();
+        match self.way {
+            Way::InheritedNewFirst | Way::InheritedOldFirst => command.arg("inherited"),
+            Way::Handover => command.arg("handover").arg(&self.path).arg(address),
+            Way::SharedPort => command.args(["port", &address]),
+        };
+        if let Some(listener) = &self.listener {
+            let socket = listener.as_raw_fd();
+            command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "http");
+            // SAFETY: dup2 may be called between fork and exec, and the number is the protocol's.
+            unsafe {
+                command.pre_exec(move || match libc::dup2(socket, 3) {
+                    -1 => Err(std::io::Error::last_os_error()),
+                    _ => Ok(()),
+                });
+            }
+        }
+        command.envs(self.vars.iter().map(|(name, value)| (name, value)));
+        command.envs(vars.iter().copied()).stdin(Stdio::null());
+        command.stdout(Stdio::from(self.out.try_clone().unwrap()));
+        self.children.push(command.spawn().expect("the program starts"));
+    }
+
+    /// Waits for a line that begins so, and returns the rest of it.
+    #[track_caller]
+    pub fn line(&mut self, begin: &str) -> String {
+        if let Some(index) = self.early.iter().position(|line| line.starts_with(begin)) {
+            return self.early.remove(index)[begin.len()..].to_owned();
+        }
+        loop {
+            let line = self.lines.recv_timeout(HANGS).unwrap_or_else(|_| panic!("no {begin:?}"));
+            match line.strip_prefix(begin) {
+                Some(rest) => return rest.to_owned(),
+                None => self.early.push(line),
+            }
+        }
+    }
+
+    pub fn until_ready(&mut self) {
+        self.current = self.line("ready ").parse().unwrap();
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: a plain system call; the process is one that was started here, or by such a one.
+        assert_eq!(unsafe { libc::kill(self.current as i32, signal) }, 0);
+    }
+
+    /// Puts a new program in the place of the current one. Waits until the old one has ended, which must
+    /// be in order.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        let old = self.current;
+        match self.way {
+            Way::InheritedNewFirst | Way::SharedPort => {
+                self.spawn(&[]);
+                self.until_ready();
+                // The new one is the current one: it is the old one that is told.
+                let new = std::mem::replace(&mut self.current, old);
+                self.signal(libc::SIGTERM);
+                self.current = new;
+                self.ended(old);
+            }
+            Way::InheritedOldFirst => {
+                self.signal(libc::SIGTERM);
+                self.ended(old);
+                self.spawn(&[]);
+                self.until_ready();
+            }
+            Way::Handover => {
+                self.signal(libc::SIGHUP);
+                self.until_ready();
+                self.ended(old);
+            }
+        }
+    }
+
+    #[track_caller]
+    pub fn ended(&mut self, program: u32) {
+        assert_eq!(self.line("ended "), format!("{program} 0"));
+    }
+
+    /// Stops the last one.
+    #[track_caller]
+    pub fn stop(mut self) {
+        self.signal(libc::SIGTERM);
+        let current = self.current;
+        self.ended(current);
+    }
+}
+
+impl Drop for Manager {
+    /// Ends what a test that failed has left, and what it had hang.
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            _ = child.kill();
+            _ = child.wait();
+        }
+    }
+}
