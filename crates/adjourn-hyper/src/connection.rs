@@ -34,10 +34,13 @@ use crate::io::{Doing, Io, State};
 use crate::rt::InScope;
 use crate::service::Served;
 
-/// How long the peer has to close its side after the last answer, where it may still be sending: a
-/// socket that is closed with unread input is reset, and takes the answer with it.
-const LINGER: Duration = Duration::from_secs(2);
-/// And how long where nothing more comes: what was sent before the answer was seen is here by then.
+/// How long the peer may go on sending after the last answer: a socket that is closed with unread input
+/// is reset, and takes the answer with it. The times are nginx's (`lingering_time`,
+/// `lingering_timeout`).
+const LINGER: Duration = Duration::from_secs(30);
+/// And how long it may be silent in between.
+const LINGER_SILENT: Duration = Duration::from_secs(5);
+/// How long where nothing comes at all: what was sent before the answer was seen is here by then.
 const ROUND_TRIP: Duration = Duration::from_millis(500);
 
 /// After GOAWAY a connection without a stream is kept for this long at least: a round trip.
@@ -70,6 +73,7 @@ pub(crate) async fn serve<I, S, B>(
     service: S,
     settings: Arc<Settings>,
     server: Scope,
+    server_stop: StopToken,
     stop: StopToken,
 ) where
     I: Read + Write + Unpin + Send + 'static,
@@ -80,7 +84,7 @@ pub(crate) async fn serve<I, S, B>(
     let backend = server.backend().clone();
     match is_http2(&mut io, &settings, &backend, &stop).await {
         None => {}
-        Some(false) => http1(io, service, &settings, &backend, stop).await,
+        Some(false) => http1(io, service, &settings, &backend, [stop, server_stop]).await,
         // In a task and a scope of its own name, so that a report tells them apart.
         Some(true) => {
             let serve = |stop| async move { http2(io, service, &settings, &backend, stop).await };
@@ -120,7 +124,7 @@ async fn http1<I, S, B>(
     service: S,
     settings: &Settings,
     backend: &AnyBackend,
-    stop: StopToken,
+    stops: [StopToken; 2],
 ) where
     I: Read + Write + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>> + Clone,
@@ -128,7 +132,8 @@ async fn http1<I, S, B>(
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
 {
     let state = io.state().clone();
-    let served = Served { service, state: state.clone(), stop: Some(stop.clone()) };
+    let stop = stops[0].clone();
+    let served = Served { service, state: state.clone(), stop: Some(stops) };
     let mut connection = settings.http1.serve_connection(io, served).with_upgrades();
     let ends = match run(&mut connection, &state, settings, backend, &stop).await {
         Ran::Over => Ends::Over,
@@ -249,16 +254,15 @@ async fn until_late<C: Future + Unpin>(
 /// Closes a connection so that the last answer arrives though the peer may still be sending: says that
 /// nothing more comes, and reads on for a while.
 async fn linger<I: Read + Write + Unpin>(mut io: Io<I>, backend: &AnyBackend, most: Duration) {
+    let end = backend.now().checked_add(most);
+    let left = || end.map_or(Duration::MAX, |end| end.saturating_duration_since(backend.now()));
     let mut limit = backend.sleep(ROUND_TRIP.min(most));
-    let mut comes = false;
     poll_fn(|cx| {
         _ = Pin::new(&mut io).poll_shutdown(cx);
-        let discarded = io.poll_discard(cx, || {
-            if !std::mem::replace(&mut comes, true) {
-                limit = backend.sleep(most);
-            }
-        });
-        if discarded.is_ready() { Poll::Ready(()) } else { Pin::new(&mut limit).poll(cx) }
+        match io.poll_discard(cx, || limit = backend.sleep(LINGER_SILENT.min(left()))) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => Pin::new(&mut limit).poll(cx),
+        }
     })
     .await;
 }

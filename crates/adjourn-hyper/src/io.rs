@@ -24,6 +24,8 @@ pub(crate) struct State {
     answering: AtomicUsize,
     /// Requests so far; it may wrap.
     requests: AtomicUsize,
+    /// HTTP/1: the last answer has ended, and the socket has not taken all of it.
+    flushing: AtomicBool,
     /// Input has come since the last answer ended: a request is on its way.
     begun: AtomicBool,
     /// The peer sends no more.
@@ -43,7 +45,7 @@ pub(crate) enum Doing {
 
 impl State {
     pub(crate) fn doing(&self) -> Doing {
-        if self.answering.load(Relaxed) > 0 {
+        if self.answering.load(Relaxed) > 0 || self.flushing.load(Relaxed) {
             Doing::Answering
         } else if self.begun.load(Relaxed) {
             Doing::Reading
@@ -60,24 +62,30 @@ impl State {
         self.ended.load(Relaxed)
     }
 
-    /// A request has come; its answer ends when what is returned is dropped.
-    pub(crate) fn answer(self: &Arc<State>) -> Answering {
+    /// A request has come; its answer ends when what is returned is dropped, with HTTP/1 once it is
+    /// flushed after that.
+    pub(crate) fn answer(self: &Arc<State>, is_http1: bool) -> Answering {
         self.requests.fetch_add(1, Relaxed);
         self.answering.fetch_add(1, Relaxed);
-        Answering(self.clone())
+        Answering { state: self.clone(), is_http1 }
     }
 }
 
 /// An answer that has not ended.
 #[derive(Debug)]
-pub(crate) struct Answering(Arc<State>);
+pub(crate) struct Answering {
+    state: Arc<State>,
+    is_http1: bool,
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
         // What was read until now was this request, or the head of one that hyper has read whole and
         // begins at once.
-        self.0.begun.store(false, Relaxed);
-        self.0.answering.fetch_sub(1, Relaxed);
+        self.state.begun.store(false, Relaxed);
+        // hyper always flushes after it has dropped a body.
+        self.state.flushing.store(self.is_http1, Relaxed);
+        self.state.answering.fetch_sub(1, Relaxed);
     }
 }
 
@@ -224,7 +232,11 @@ impl<I: Write + Unpin> Write for Io<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if flushed.is_ready() {
+            self.state.flushing.store(false, Relaxed);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

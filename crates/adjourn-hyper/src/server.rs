@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adjourn_core::{FutureExt, Scope};
+use adjourn_core::{FutureExt, Scope, StopToken};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -54,9 +54,9 @@ where
 /// [shared](Server::shared); then the listener is closed.
 ///
 /// - Each HTTP/1 answer whose head is written from then on says `Connection: close`, and its connection
-///   is closed after it. Input that the peer sends behind its last request is read and forgotten for 2 s
-///   at most, so that it does not cost the answer. A peer that sends nothing and does not close its side
-///   either has 0.5 s for it.
+///   is closed after it. Input that the peer sends behind its last request is read and forgotten, so
+///   that it does not cost the answer: for 30 s and for a quarter of what is left of the drain limit at
+///   most. A peer that sends nothing and does not close its side either has 0.5 s for it.
 /// - A connection without a request is kept for the [idle time](Server::idle), then closed. One with a
 ///   part of a head has the [head time](Server::head_timeout), at most a half of what is left of the
 ///   drain limit.
@@ -228,7 +228,8 @@ impl<A: Accept> Server<A> {
         settings.http1.timer(clock.clone()).header_read_timeout(None);
         settings.http2.timer(clock);
         let open = Open::default();
-        let to = To { service, scope, settings: Arc::new(settings), open: open.clone() };
+        let stop = scope.stop_token();
+        let to = To { service, scope, stop, settings: Arc::new(settings), open: open.clone() };
         accept_all(listener, shared, to).await?;
         open.none().await;
         Ok(())
@@ -239,6 +240,7 @@ impl<A: Accept> Server<A> {
 struct To<M> {
     service: M,
     scope: Scope,
+    stop: StopToken,
     settings: Arc<Settings>,
     open: Open,
 }
@@ -258,11 +260,12 @@ impl<M> To<M> {
         let service = (self.service)(&io);
         let io = Io::new(io, self.open.one_more());
         let (settings, server) = (self.settings.clone(), self.scope.clone());
+        let server_stop = self.stop.clone();
         // Graceful from the start: what was accepted is served, though the stop may come before its
         // first poll.
-        self.scope
-            .scope("connection")
-            .spawn_graceful(|stop| connection::serve(io, service, settings, server, stop));
+        self.scope.scope("connection").spawn_graceful(|stop| {
+            connection::serve(io, service, settings, server, server_stop, stop)
+        });
     }
 }
 

@@ -19,8 +19,9 @@ use crate::io::{Answering, State};
 pub(crate) struct Served<S> {
     pub(crate) service: S,
     pub(crate) state: Arc<State>,
-    /// Of the connection's scope. `None` with HTTP/2, which announces the end by itself.
-    pub(crate) stop: Option<StopToken>,
+    /// Of the connection's scope and of the server's. `None` with HTTP/2, which announces the end by
+    /// itself.
+    pub(crate) stop: Option<[StopToken; 2]>,
 }
 
 // The service is never pinned, only called.
@@ -39,7 +40,7 @@ where
         let stop = self.stop.clone().filter(|_| request.method() != Method::CONNECT);
         Call {
             step: Step::Ready { service: self.service.clone(), request: Some(request) },
-            answering: Some(self.state.answer()),
+            answering: Some(self.state.answer(self.stop.is_some())),
             stop,
         }
     }
@@ -51,7 +52,7 @@ pin_project! {
         #[pin]
         step: Step<S, F>,
         answering: Option<Answering>,
-        stop: Option<StopToken>,
+        stop: Option<[StopToken; 2]>,
     }
 }
 
@@ -83,8 +84,9 @@ where
             this.step.set(Step::Called { answer: called });
         };
         let mut answer = answer?;
-        // Looked at as late as can be: no answer whose head is written after the stop goes without.
-        let is_stopping = this.stop.as_ref().is_some_and(StopToken::peek);
+        // Looked at as late as can be: no answer whose head is written after the stop goes without. The
+        // server may have been told before the connection is.
+        let is_stopping = this.stop.as_ref().is_some_and(|stop| stop.iter().any(StopToken::peek));
         if is_stopping && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -1,12 +1,18 @@
 //! A load that repeats nothing and counts what was lost, and how.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::Client;
 
@@ -20,9 +26,11 @@ pub enum Kind {
     Pauses,
     /// It takes a new connection.
     OneEach,
+    /// HTTP/2, one request behind the other.
+    Http2,
 }
 
-pub const KINDS: [Kind; 3] = [Kind::BackToBack, Kind::Pauses, Kind::OneEach];
+pub const KINDS: [Kind; 4] = [Kind::BackToBack, Kind::Pauses, Kind::OneEach, Kind::Http2];
 
 /// What came of a load.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +39,11 @@ pub struct Tally {
     pub asked: BTreeMap<Kind, u64>,
     /// Those of them that got no answer, by kind of client and what the client saw.
     pub failed: BTreeMap<(Kind, String), u64>,
-    /// Connections that were announced to end.
+    /// Connections of HTTP/1 that were announced to end.
     pub announced: u64,
+    /// Requests of HTTP/2 that the server had said it would not take (GOAWAY, RFC 9113, 6.8), or that
+    /// were not sent any more: they may be asked again anywhere, and are neither lost nor answered.
+    pub beyond: u64,
 }
 
 impl Tally {
@@ -57,6 +68,7 @@ impl Tally {
             *self.failed.entry(what).or_default() += count;
         }
         self.announced += other.announced;
+        self.beyond += other.beyond;
     }
 }
 
@@ -73,7 +85,10 @@ impl Load {
         let all = clients.iter().flat_map(|(kind, count)| std::iter::repeat_n(*kind, *count));
         let client = |(number, kind)| {
             let stop = stop.clone();
-            thread::spawn(move || one(address, kind, number as u64 + 1, &stop))
+            thread::spawn(move || match kind {
+                Kind::Http2 => http2(address, &stop),
+                _ => one(address, kind, number as u64 + 1, &stop),
+            })
         };
         let clients = all.enumerate().map(client).collect();
         Load { stop, clients }
@@ -127,4 +142,68 @@ fn one(address: SocketAddr, kind: Kind, seed: u64, stop: &AtomicBool) -> Tally {
         }
     }
     tally
+}
+
+fn http2(address: SocketAddr, stop: &AtomicBool) -> Tally {
+    let mut tally = Tally::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime can be built").block_on(async {
+        let mut open = None;
+        while !stop.load(Relaxed) {
+            let fail = |tally: &mut Tally, what: String| {
+                *tally.failed.entry((Kind::Http2, what)).or_default() += 1;
+            };
+            let mut client = match open.take() {
+                Some(client) => client,
+                None => match connect(address).await {
+                    Ok(client) => client,
+                    Err(error) => {
+                        *tally.asked.entry(Kind::Http2).or_default() += 1;
+                        fail(&mut tally, format!("connect: {error}"));
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        continue;
+                    }
+                },
+            };
+            let request = Request::get("http://x/").body(Empty::<Bytes>::new());
+            let answer = client.send_request(request.expect("it is one")).await;
+            let body = match answer {
+                Ok(answer) => answer.into_body().collect().await.map(|body| body.to_bytes()),
+                Err(error) if is_beyond(&error) => {
+                    tally.beyond += 1;
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            *tally.asked.entry(Kind::Http2).or_default() += 1;
+            match body {
+                Ok(body) if body == "hello" => open = Some(client),
+                Ok(_) => fail(&mut tally, "answer: InvalidData".to_owned()),
+                Err(error) => fail(&mut tally, format!("answer: {error:?}")),
+            }
+        }
+    });
+    tally
+}
+
+type Sender = hyper::client::conn::http2::SendRequest<Empty<Bytes>>;
+
+async fn connect(address: SocketAddr) -> Result<Sender, Box<dyn Error + Send + Sync>> {
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let io = TokioIo::new(stream);
+    let (client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Whether the server has not taken the request, and has said so.
+fn is_beyond(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    let away = cause.is_some_and(|cause| {
+        cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR)
+            || cause.reason() == Some(h2::Reason::REFUSED_STREAM)
+    });
+    error.is_canceled() || away
 }

@@ -105,7 +105,8 @@ pub fn start_with(config: Config, options: Options, app: Router, wrap: impl Wrap
                     _ => runner.worker_threads(2),
                 };
                 give.send(runner.stopper()).unwrap();
-                runner.run(async move {
+                // Graceful from the start: some tests stop it before `main` was polled.
+                runner.run_graceful(|_| async move {
                     let result = serve(wrap.wrap($listener), options, app).await;
                     returned.store(true, SeqCst);
                     result

@@ -50,7 +50,7 @@ on_both![
 /// Restarts five times under load; all kinds of clients at once.
 fn nothing_is_lost(backend: &'static str, way: Way) {
     let mut manager = Manager::start(program(), backend, way);
-    let clients = [(Kind::BackToBack, 4), (Kind::Pauses, 8), (Kind::OneEach, 4)];
+    let clients = [(Kind::BackToBack, 4), (Kind::Pauses, 8), (Kind::OneEach, 4), (Kind::Http2, 2)];
     let load = Load::start(manager.address, &clients);
     for _ in 0..5 {
         thread::sleep(Duration::from_millis(100));
