@@ -133,7 +133,8 @@ async fn http1<I, S, B>(
 {
     let state = io.state().clone();
     let stop = stops[0].clone();
-    let served = Served { service, state: state.clone(), stop: Some(stops) };
+    state.announce(stops);
+    let served = Served { service, state: state.clone() };
     let mut connection = settings.http1.serve_connection(io, served).with_upgrades();
     let ends = match run(&mut connection, &state, settings, backend, &stop).await {
         Ran::Over => Ends::Over,
@@ -280,7 +281,7 @@ async fn http2<I, S, B>(
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let state = io.state().clone();
-    let served = Served { service, state: state.clone(), stop: None };
+    let served = Served { service, state: state.clone() };
     let mut connection = pin!(settings.http2.serve_connection(io, served));
     let mut told = stop.requested();
     let is_told = poll_fn(|cx| {

@@ -4,9 +4,10 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
+use adjourn_core::StopToken;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 use crate::sys;
@@ -30,6 +31,9 @@ pub(crate) struct State {
     begun: AtomicBool,
     /// The peer sends no more.
     ended: AtomicBool,
+    /// HTTP/1: the tokens of the connection and of the server, which may be told before it. Here, since
+    /// each request has a share of this anyway.
+    stop: OnceLock<[StopToken; 2]>,
 }
 
 /// What a connection is doing.
@@ -62,30 +66,39 @@ impl State {
         self.ended.load(Relaxed)
     }
 
+    /// This is HTTP/1: its answers announce the stop that these tokens tell of.
+    pub(crate) fn announce(&self, stop: [StopToken; 2]) {
+        _ = self.stop.set(stop);
+    }
+
     /// A request has come; its answer ends when what is returned is dropped, with HTTP/1 once it is
     /// flushed after that.
-    pub(crate) fn answer(self: &Arc<State>, is_http1: bool) -> Answering {
+    pub(crate) fn answer(self: &Arc<State>) -> Answering {
         self.requests.fetch_add(1, Relaxed);
         self.answering.fetch_add(1, Relaxed);
-        Answering { state: self.clone(), is_http1 }
+        Answering(self.clone())
     }
 }
 
 /// An answer that has not ended.
 #[derive(Debug)]
-pub(crate) struct Answering {
-    state: Arc<State>,
-    is_http1: bool,
+pub(crate) struct Answering(Arc<State>);
+
+impl Answering {
+    /// Whether the answer is to say that the connection ends with it.
+    pub(crate) fn is_last(&self) -> bool {
+        self.0.stop.get().is_some_and(|stop| stop.iter().any(StopToken::peek))
+    }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
         // What was read until now was this request, or the head of one that hyper has read whole and
         // begins at once.
-        self.state.begun.store(false, Relaxed);
+        self.0.begun.store(false, Relaxed);
         // hyper always flushes after it has dropped a body.
-        self.state.flushing.store(self.is_http1, Relaxed);
-        self.state.answering.fetch_sub(1, Relaxed);
+        self.0.flushing.store(self.0.stop.get().is_some(), Relaxed);
+        self.0.answering.fetch_sub(1, Relaxed);
     }
 }
 

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use adjourn_core::StopToken;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -19,9 +18,6 @@ use crate::io::{Answering, State};
 pub(crate) struct Served<S> {
     pub(crate) service: S,
     pub(crate) state: Arc<State>,
-    /// Of the connection's scope and of the server's. `None` with HTTP/2, which announces the end by
-    /// itself.
-    pub(crate) stop: Option<[StopToken; 2]>,
 }
 
 // The service is never pinned, only called.
@@ -36,12 +32,10 @@ where
     type Future = Call<S, S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        // An answer to CONNECT begins a tunnel: it says nothing about the connection.
-        let stop = self.stop.clone().filter(|_| request.method() != Method::CONNECT);
         Call {
+            is_tunnel: request.method() == Method::CONNECT,
             step: Step::Ready { service: self.service.clone(), request: Some(request) },
-            answering: Some(self.state.answer(self.stop.is_some())),
-            stop,
+            answering: Some(self.state.answer()),
         }
     }
 }
@@ -52,7 +46,8 @@ pin_project! {
         #[pin]
         step: Step<S, F>,
         answering: Option<Answering>,
-        stop: Option<[StopToken; 2]>,
+        // The answer begins a tunnel: it says nothing about the connection.
+        is_tunnel: bool,
     }
 }
 
@@ -84,10 +79,9 @@ where
             this.step.set(Step::Called { answer: called });
         };
         let mut answer = answer?;
-        // Looked at as late as can be: no answer whose head is written after the stop goes without. The
-        // server may have been told before the connection is.
-        let is_stopping = this.stop.as_ref().is_some_and(|stop| stop.iter().any(StopToken::peek));
-        if is_stopping && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // Looked at as late as can be: no answer whose head is written after the stop goes without.
+        let is_last = !*this.is_tunnel && this.answering.as_ref().is_some_and(Answering::is_last);
+        if is_last && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let answering = this.answering.take();

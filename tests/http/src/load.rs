@@ -16,13 +16,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::Client;
 
-/// What a client does between two requests.
+/// What a client does between two requests. Before it sends, it looks whether its connection was closed,
+/// as pools of connections do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Nothing: keep-alive, one request behind the other.
     BackToBack,
-    /// Keep-alive with pauses of 0 to 20 ms. Before it sends, it looks whether its connection was
-    /// closed, as pools of connections do.
+    /// Keep-alive with pauses of 0 to 20 ms.
     Pauses,
     /// It takes a new connection.
     OneEach,
@@ -112,9 +112,9 @@ fn one(address: SocketAddr, kind: Kind, seed: u64, stop: &AtomicBool) -> Tally {
         if kind == Kind::Pauses {
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             thread::sleep(Duration::from_micros((random >> 33) % 20_000));
-            // Closed while it was idle: a new one is taken, nothing was asked on it.
-            open = open.and_then(|mut client| client.is_silent().then_some(client));
         }
+        // Closed while it was idle: a new one is taken, nothing was asked on it.
+        open = open.and_then(|mut client| client.is_silent().then_some(client));
         *tally.asked.entry(kind).or_default() += 1;
         let mut fail = |what: &str, kind_of: ErrorKind| {
             *tally.failed.entry((kind, format!("{what}: {kind_of:?}"))).or_default() += 1;
@@ -179,7 +179,7 @@ fn http2(address: SocketAddr, stop: &AtomicBool) -> Tally {
             match body {
                 Ok(body) if body == "hello" => open = Some(client),
                 Ok(_) => fail(&mut tally, "answer: InvalidData".to_owned()),
-                Err(error) => fail(&mut tally, format!("answer: {error:?}")),
+                Err(error) => fail(&mut tally, format!("answer: {error}")),
             }
         }
     });

@@ -111,11 +111,15 @@ impl Manager {
         if let Some(listener) = &self.listener {
             let socket = listener.as_raw_fd();
             command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "http");
-            // SAFETY: dup2 may be called between fork and exec, and the number is the protocol's.
+            // SAFETY: both calls are allowed between fork and exec, and the number is the protocol's.
             unsafe {
-                command.pre_exec(move || match libc::dup2(socket, 3) {
-                    -1 => Err(std::io::Error::last_os_error()),
-                    _ => Ok(()),
+                command.pre_exec(move || {
+                    // Where it has the number already, dup2 would leave it to be closed by exec.
+                    let passed = match socket {
+                        3 => libc::fcntl(3, libc::F_SETFD, 0),
+                        _ => libc::dup2(socket, 3),
+                    };
+                    if passed == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
                 });
             }
         }

@@ -18,6 +18,7 @@ use futures_lite::stream;
 on_each![
     the_request_in_hand_is_answered_with_the_word_of_the_end,
     an_answer_whose_head_went_out_before_leaves_room_for_one_more_request,
+    the_idle_time_begins_when_the_answer_has_gone_out,
     an_idle_connection_is_closed_at_once_where_the_idle_time_is_zero,
     the_request_that_comes_within_the_idle_time_is_answered,
     a_new_connection_has_the_idle_time_for_its_first_byte,
@@ -104,6 +105,29 @@ fn an_answer_whose_head_went_out_before_leaves_room_for_one_more_request(config:
     client.ends();
     drop(client);
     server.ended();
+}
+
+fn the_idle_time_begins_when_the_answer_has_gone_out(config: Config) {
+    // The client asks at once after the answer; a machine that is too busy for that is given more time.
+    let mut idle = [1, 4].map(Duration::from_secs).into_iter();
+    assert!(idle.any(|idle| a_slow_reader_may_ask_again(config, idle)));
+}
+
+fn a_slow_reader_may_ask_again(config: Config, idle: Duration) -> bool {
+    // More than sockets take: it is handed over whole, and goes out as it is read.
+    let app = Router::new().route("/", get(|| async { vec![b'x'; 64 << 20] }));
+    let server = start(config, Options { idle, ..Options::default() }, app);
+    let mut client = Client::to(server.address);
+    client.ask("/");
+    let head = client.head().unwrap();
+    assert!(!head.closes);
+    server.stopper.stop();
+    std::thread::sleep(idle * 3 / 2);
+    client.bytes(64 << 20);
+    let again = client.get("/").is_ok_and(|answer| answer.closes);
+    drop(client);
+    server.ended();
+    again
 }
 
 fn an_idle_connection_is_closed_at_once_where_the_idle_time_is_zero(config: Config) {
