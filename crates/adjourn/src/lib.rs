@@ -194,6 +194,10 @@ struct Readme;
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
 
+#[cfg(all(doctest, feature = "tokio", feature = "hyper"))]
+#[doc = include_str!("../../../docs/server.md")]
+struct AServer;
+
 #[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../../../docs/aiorun.md")]
 struct Aiorun;

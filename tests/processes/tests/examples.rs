@@ -83,6 +83,42 @@ fn echo_server(backend: &str) {
     start(backend, "echo_server", &["nonsense"]).end().code(2).complained("not an address");
 }
 
+fn http_server(backend: &str) {
+    for signal in [SIGINT, SIGTERM] {
+        let server = start(backend, "http_server", &[]).until_starting("listening on ");
+        let address = server.last().rsplit(' ').next().expect("an address").to_owned();
+        let connect = || TcpStream::connect(&address).expect("it listens");
+        let (mut used, mut clock) = (connect(), connect());
+        let ask = |stream: &mut TcpStream, path: &str| {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+            stream.write_all(request.as_bytes()).expect("it is connected");
+        };
+        ask(&mut used, "/");
+        let mut seen = String::new();
+        let mut read = |stream: &mut TcpStream, end: &str| {
+            seen.clear();
+            while !seen.contains(end) {
+                let mut bytes = [0; 1024];
+                let count = stream.read(&mut bytes).expect("it answers");
+                assert!(count > 0, "{seen:?} has no {end:?}");
+                seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+            seen.clone()
+        };
+        assert!(!read(&mut used, "hello").contains("connection: close"));
+        ask(&mut clock, "/clock");
+        read(&mut clock, "tick 1");
+        let server = server.send(signal);
+        // Whatever the clock said before, it says goodbye: then the stop has been told.
+        read(&mut clock, "event: bye\ndata: true");
+        ask(&mut used, "/");
+        assert!(read(&mut used, "hello").contains("connection: close"));
+        drop((used, clock));
+        server.end().code(0).said("all requests are answered");
+    }
+    start(backend, "http_server", &["nonsense"]).end().code(2).complained("not an address");
+}
+
 fn shield(backend: &str) {
     for signal in [SIGINT, SIGTERM] {
         let ended = in_time("apart: waited for", || {
@@ -188,5 +224,5 @@ macro_rules! on_every_backend {
 }
 
 on_every_backend! {
-    quickstart echo_server shield stop_on_error ordered library attach tempfiles
+    quickstart echo_server http_server shield stop_on_error ordered library attach tempfiles
 }
