@@ -193,12 +193,18 @@ impl Manager {
         self.signal(libc::SIGTERM);
         let current = self.current;
         self.ended(current);
+        self.current = 0;
     }
 }
 
 impl Drop for Manager {
     /// Ends what a test that failed has left, and what it had hang.
     fn drop(&mut self) {
+        // One that a handover has started is no child of this process.
+        if self.current != 0 {
+            // SAFETY: a plain system call.
+            _ = unsafe { libc::kill(self.current as i32, libc::SIGKILL) };
+        }
         for child in &mut self.children {
             _ = child.kill();
             _ = child.wait();
