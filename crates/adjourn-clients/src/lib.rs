@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Clients at once.
 const MOST: usize = 16;
+/// Clients that one look takes: whoever owns the thread has other things to do, too.
+const MOST_A_LOOK: usize = 256;
 /// How long a client may take while others wait for its place.
 const HASTE: Duration = Duration::from_millis(50);
 /// How soon to look again while clients are there.
@@ -32,6 +34,8 @@ pub struct Clients<S> {
 struct Client<S> {
     stream: S,
     said: Vec<u8>,
+    /// What it has still to get: it has said all then.
+    rest: Option<Vec<u8>>,
     since: Instant,
 }
 
@@ -63,7 +67,9 @@ impl<S: Read + Write> Clients<S> {
         Clients { clients: Vec::new(), longest, patience }
     }
 
-    /// Takes those who came, answers those who have said all, and sends away those who take too long.
+    /// Takes those who came, answers those who have said all, and sends away those who take too long,
+    /// be it to say something or to take their answer. Takes 256 at the most: a flood of clients holds
+    /// up nobody else on this thread.
     ///
     /// `accept` gives the next one, whose reads and writes must not block, and fails with `WouldBlock`
     /// where there is none. `answer` is given what a client said so far. Returns when to look again, at
@@ -79,8 +85,8 @@ impl<S: Read + Write> Clients<S> {
         };
         self.serve(&mut answer);
         self.clients.retain(longer(self.patience));
-        let mut refused = false;
-        loop {
+        let (mut refused, mut more) = (false, true);
+        for _ in 0..MOST_A_LOOK {
             if self.clients.len() == MOST {
                 self.serve(&mut answer);
                 // Others may wait: each has its turn, and none has long.
@@ -91,21 +97,20 @@ impl<S: Read + Write> Clients<S> {
             }
             match accept() {
                 Ok(stream) => {
-                    self.clients.push(Client { stream, said: Vec::new(), since: now });
+                    self.clients.push(Client { stream, said: Vec::new(), rest: None, since: now });
                 }
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    refused = error.kind() != ErrorKind::WouldBlock;
+                    (refused, more) = (error.kind() != ErrorKind::WouldBlock, false);
                     break;
                 }
             }
         }
         self.serve(&mut answer);
-        match (self.clients.is_empty(), refused) {
-            (false, _) => Some(BUSY),
-            (true, true) => Some(REFUSED),
-            (true, false) => None,
+        if more || !self.clients.is_empty() {
+            return Some(BUSY);
         }
+        refused.then_some(REFUSED)
     }
 
     /// Returns whether nobody is there.
@@ -115,13 +120,17 @@ impl<S: Read + Write> Clients<S> {
 
     fn serve(&mut self, answer: &mut impl FnMut(&[u8], Words) -> Answer) {
         for mut client in mem::take(&mut self.clients) {
-            let Some(words) = client.read(self.longest) else { continue };
-            match answer(&client.said, words) {
-                Answer::Wait if words == Words::Open => self.clients.push(client),
-                Answer::Wait | Answer::Leave => {}
-                // There is room for it in the socket's buffer, so nothing waits; where there is none, the
-                // client has not earned an answer.
-                Answer::Say(text) => _ = client.stream.write_all(&text),
+            if client.rest.is_none() {
+                let Some(words) = client.read(self.longest) else { continue };
+                match answer(&client.said, words) {
+                    Answer::Wait if words == Words::Open => {}
+                    Answer::Wait | Answer::Leave => continue,
+                    Answer::Say(text) => client.rest = Some(text),
+                }
+            }
+            // A long answer may have no room in the socket's buffer: what is left of it comes later.
+            if client.rest.is_none() || client.write() {
+                self.clients.push(client);
             }
         }
     }
@@ -156,6 +165,23 @@ impl<S: Read> Client<S> {
     }
 }
 
+impl<S: Write> Client<S> {
+    /// Gives it what there is room for; returns whether that was not all and it is still there.
+    fn write(&mut self) -> bool {
+        let rest = self.rest.get_or_insert_default();
+        while !rest.is_empty() {
+            match self.stream.write(rest) {
+                Ok(0) => return false,
+                Ok(count) => _ = rest.drain(..count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -172,6 +198,9 @@ mod tests {
         pieces: Rc<RefCell<VecDeque<&'static [u8]>>>,
         ends: bool,
         got: Rc<RefCell<Vec<u8>>>,
+        /// It takes one byte, and the next one only after it was asked again.
+        slow: bool,
+        full: bool,
     }
 
     impl Says {
@@ -200,6 +229,12 @@ mod tests {
 
     impl Write for Says {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.full = self.slow && !self.full;
+            let bytes = match (self.slow, self.full) {
+                (true, true) => &bytes[..1],
+                (true, false) => return Err(ErrorKind::WouldBlock.into()),
+                (false, _) => bytes,
+            };
             self.got.borrow_mut().extend_from_slice(bytes);
             Ok(bytes.len())
         }
@@ -285,6 +320,46 @@ mod tests {
         let mut clients = Clients::new(8, SECOND);
         let mut come = (0..100).map(|_| Says::new(&[b"stop."], false)).collect();
         assert_eq!(look(&mut clients, &mut come).0.len(), 100);
+    }
+
+    #[test]
+    fn a_flood_of_quick_clients_does_not_hold_up_the_thread() {
+        let mut clients = Clients::new(8, SECOND);
+        let mut come = (0..1_000).map(|_| Says::new(&[b"stop."], false)).collect();
+        for left in [744, 488, 232] {
+            let (heard, again) = look(&mut clients, &mut come);
+            assert_eq!((heard.len(), come.len(), again), (MOST_A_LOOK, left, Some(BUSY)));
+        }
+        assert_eq!(look(&mut clients, &mut come).1, None);
+        assert!(come.is_empty());
+        // Nor do those who were gone before they were taken.
+        let mut gone = 0;
+        let accept = || {
+            gone += 1;
+            assert!(gone < 100_000, "it never ends");
+            Err(ErrorKind::ConnectionAborted.into())
+        };
+        let again = clients.look(accept, |_, _| Answer::Leave);
+        assert_eq!((gone, again), (MOST_A_LOOK, Some(BUSY)));
+    }
+
+    #[test]
+    fn a_client_that_takes_its_answer_slowly_gets_all_of_it_once() {
+        let mut clients = Clients::new(16, SECOND);
+        let slow = Says { slow: true, ..Says::new(&[b"stop.", b"stop."], false) };
+        let mut heard = look(&mut clients, &mut VecDeque::from([slow.clone()])).0;
+        assert_eq!(slow.got(), "o");
+        while !clients.is_empty() {
+            heard.extend(look(&mut clients, &mut VecDeque::new()).0);
+        }
+        assert_eq!((slow.got(), heard), ("ok".to_owned(), vec!["stop.stop.".to_owned()]));
+        // One that takes nothing more is sent away like one that says nothing.
+        let slow = Says { slow: true, ..Says::new(&[b"stop."], false) };
+        look(&mut clients, &mut VecDeque::from([slow.clone()]));
+        clients.clients[0].since -= SECOND;
+        clients.clients[0].stream.full = true;
+        look(&mut clients, &mut VecDeque::new());
+        assert!(clients.is_empty() && slow.got() == "o");
     }
 
     #[test]
