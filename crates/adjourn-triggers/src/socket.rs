@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use adjourn_clients::Clients;
 use adjourn_core::Inspector;
@@ -62,6 +63,8 @@ impl Trigger for Socket {
 
     fn open(&mut self) -> Result<(), BoxError> {
         self.path = place::check(&self.path)?;
+        // Two that start at once: else one would remove the socket that the other has just made.
+        let _alone = lock_directory(&self.path)?;
         make_room(&self.path)?;
         let listener = bind(&self.path)?;
         let file = identity(&self.path)?;
@@ -72,13 +75,14 @@ impl Trigger for Socket {
     fn look(&mut self, program: &Inspector) -> Look {
         let Some(Live { listener, clients, .. }) = &mut self.live else { return Look::NEVER };
         let mut stop = false;
-        let accept = || loop {
+        let accept = || {
             let (peer, _) = listener.accept()?;
             // The mode keeps others out already, where the system looks at it.
-            if may_command(&peer) {
-                peer.set_nonblocking(true)?;
-                return Ok(peer);
+            if !may_command(&peer) {
+                return Err(ErrorKind::ConnectionAborted.into());
             }
+            peer.set_nonblocking(true)?;
+            Ok(peer)
         };
         let again = clients.look(accept, |said, words| {
             command::line(said, words, |line| command::obey(line, program, &mut stop))
@@ -122,12 +126,42 @@ fn make_room(path: &Path) -> Result<(), BoxError> {
         let user = found.uid();
         return Err(format!("user {user} has a socket there: use another path").into());
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err("a program answers there already: stop it, or use another path".into()),
+    match try_connect(path) {
+        Ok(()) => Err("a program answers there already: stop it, or use another path".into()),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(fs::remove_file(path)?),
         // Its queue is full: somebody has it.
         Err(error) => {
             Err(format!("a socket is there, and who has it cannot be asked: {error}").into())
+        }
+    }
+}
+
+/// Sees whether somebody answers there. Waits for nobody: one that is stuck takes nobody from its queue.
+fn try_connect(path: &Path) -> io::Result<()> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
+/// Keeps other programs that start from this file's directory until what it returns is dropped. `None`
+/// where there is no such lock: a directory that cannot be read, a file system without locks.
+fn lock_directory(path: &Path) -> Result<Option<fs::File>, BoxError> {
+    let Ok(directory) = fs::File::open(path.parent().unwrap_or(path)) else { return Ok(None) };
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        match sys::try_lock(&directory) {
+            Ok(()) => return Ok(Some(directory)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(
+                    "another program holds a lock (flock) on its directory: stop it, or use \
+                            another directory"
+                        .into(),
+                );
+            }
+            Err(_) => return Ok(None),
         }
     }
 }
@@ -199,6 +233,51 @@ mod tests {
             let mut got = String::new();
             client.read_to_string(&mut got).unwrap();
             assert_eq!(got, gets);
+        }
+    }
+
+    #[test]
+    fn of_many_that_start_at_once_one_has_the_socket() {
+        const MANY: usize = 8;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control");
+        for _ in 0..100 {
+            drop(UnixListener::bind(&path).unwrap()); // left by a killed run
+            let start = std::sync::Barrier::new(MANY);
+            let open = || {
+                let mut socket = Socket::new(&path);
+                start.wait();
+                socket.open().map(|()| socket).ok()
+            };
+            let sockets: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..MANY).map(|_| scope.spawn(open)).collect();
+                threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(sockets.len(), 1);
+            UnixStream::connect(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn one_that_takes_nobody_from_its_queue_has_the_socket_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control");
+        let listener = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let mut queue = Vec::new();
+        loop {
+            let client = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            match client.connect(&SockAddr::unix(&path).unwrap()) {
+                Ok(()) => queue.push(client),
+                Err(_) => break,
+            }
+        }
+        // Where the system refuses whom it has no room for (BSD), that looks like nobody at all.
+        if cfg!(any(target_os = "linux", target_os = "android")) {
+            assert!(error(&path).contains("who has it cannot be asked"));
+            assert!(path.exists());
         }
     }
 

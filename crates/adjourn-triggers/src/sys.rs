@@ -1,7 +1,8 @@
-//! What the system tells of a peer.
+//! What the system tells of a peer, and its lock of a file.
 
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -10,6 +11,15 @@ use std::os::unix::net::UnixStream;
 pub(crate) fn own_user() -> u32 {
     // SAFETY: it takes nothing and cannot fail (POSIX).
     unsafe { libc::geteuid() }
+}
+
+/// Locks a file until it is closed; `WouldBlock`, if another program has.
+///
+/// In place of `File::try_lock`, which is younger than our oldest Rust.
+pub(crate) fn try_lock(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `file` is borrowed; nothing else is passed.
+    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Returns the user at the other end, as of when the connection was made.
