@@ -38,11 +38,16 @@ pub(crate) fn obey(line: &[u8], program: &Inspector, stop: &mut bool) -> String 
             *stop = true;
             "stopping".to_owned()
         }
-        b"status" => {
-            program.status().map_or_else(|| "not running".to_owned(), |status| status.to_string())
-        }
+        b"status" => program
+            .status()
+            .map_or_else(|| "not running".to_owned(), |status| one_line(&status.to_string())),
         _ => "error: no such command: say stop or status".to_owned(),
     }
+}
+
+/// The reason of a stop is text of the user's, which may have lines of its own.
+fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
 }
 
 #[cfg(test)]

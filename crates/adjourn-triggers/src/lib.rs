@@ -17,8 +17,7 @@
 //! | [`Stdin`] | at the end of standard input | whoever started the program closes the pipe |
 //!
 //! All triggers of a program share one thread, which is none of the executor's: they work when every
-//! worker is stuck. The report names the trigger: `a request: the file /run/app/stop`. Asking twice is
-//! the same as once. No trigger forces the end; that is for who may send a signal.
+//! worker is stuck. The report names the trigger, once: `a request: the file /run/app/stop`. No trigger forces the end; that is for who may send a signal.
 //!
 //! A trigger that cannot be set up keeps the program from starting: exit code 1 and an error that says
 //! what to do.
@@ -75,7 +74,7 @@ pub trait Trigger: Send + 'static {
 /// What a [`Trigger`] saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// The program has to stop.
+    /// The program has to stop. Only the first time counts.
     pub stop: bool,
     /// When to look again.
     pub again: Duration,
@@ -96,8 +95,14 @@ impl Look {
 /// ```
 #[derive(Default)]
 pub struct Triggers {
-    triggers: Vec<Box<dyn Trigger>>,
+    triggers: Vec<Added>,
     stopper: Option<Stopper>,
+}
+
+struct Added {
+    trigger: Box<dyn Trigger>,
+    /// It has asked for the stop. A file that is there asks again at each look.
+    asked: bool,
 }
 
 impl Triggers {
@@ -108,7 +113,7 @@ impl Triggers {
 
     /// Adds one.
     pub fn on(mut self, trigger: impl Trigger) -> Triggers {
-        self.triggers.push(Box::new(trigger));
+        self.triggers.push(Added { trigger: Box::new(trigger), asked: false });
         self
     }
 
@@ -143,13 +148,13 @@ impl Triggers {
 impl Observer for Triggers {
     fn name(&self) -> String {
         match &*self.triggers {
-            [one] => one.name(),
+            [one] => one.trigger.name(),
             _ => "triggers".to_owned(),
         }
     }
 
     fn start(&mut self, _: &Inspector, stopper: &Stopper) -> Result<(), BoxError> {
-        for trigger in &mut self.triggers {
+        for Added { trigger, .. } in &mut self.triggers {
             trigger.open().map_err(|error| format!("{}: {error}", trigger.name()))?;
         }
         self.stopper = Some(stopper.clone());
@@ -162,10 +167,12 @@ impl Observer for Triggers {
             return None;
         }
         let mut next = None;
-        for trigger in &mut self.triggers {
+        for Added { trigger, asked } in &mut self.triggers {
             let Look { stop, again } = trigger.look(program);
-            if let Some(stopper) = self.stopper.as_ref().filter(|_| stop) {
-                stopper.stop_because(trigger.name());
+            if stop && !std::mem::replace(asked, true) {
+                if let Some(stopper) = &self.stopper {
+                    stopper.stop_because(trigger.name());
+                }
             }
             next = Some(next.map_or(again, |next: Duration| next.min(again)));
         }
@@ -175,6 +182,6 @@ impl Observer for Triggers {
 
 impl fmt::Debug for Triggers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.triggers.iter().map(|trigger| trigger.name())).finish()
+        f.debug_list().entries(self.triggers.iter().map(|added| added.trigger.name())).finish()
     }
 }

@@ -88,6 +88,27 @@ fn a_socket_takes_commands(backend: &'static str) {
     assert!(!place.path("control").exists(), "it goes with the program");
 }
 
+fn a_trigger_asks_once_and_is_looked_at_in_the_stop(backend: &'static str) {
+    let place = Place::new(backend);
+    let program = place.start("file+socket", "draining").until("ready");
+    fs::write(place.path("stop"), "").expect("there is room");
+    let program = program.until("draining");
+    // Four looks at the file that is there.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(place.says("stop\n"), "stopping\n");
+    assert_eq!(place.says("stop\n"), "stopping\n");
+    program.enter("go").end().code(0).said("asked 2 times");
+}
+
+fn a_status_is_one_line_whatever_the_reason(backend: &'static str) {
+    let place = Place::new(backend);
+    let program = place.start("socket", "lines").until("draining");
+    let status = place.says("status\n");
+    assert!(status.contains(", stops: a request: two lines, at most "), "{status}");
+    assert_eq!(status.matches('\n').count(), 1, "{status}");
+    program.enter("go").end().code(0);
+}
+
 fn a_trigger_works_with_every_worker_stuck(backend: &'static str) {
     let place = Place::new(backend);
     let program = place.start("socket", "wedged").until("ready");
@@ -164,6 +185,24 @@ fn the_end_of_standard_input_stops_the_program(backend: &'static str) {
     ended.code(0).said("stopped by a request: the end of standard input");
 }
 
+fn input_that_never_blocks_is_not_at_its_end(backend: &'static str) {
+    let place = Place::new(backend);
+    let program = place.start("stdin", "nonblocking").until("still here");
+    let program = program.enter("this is thrown away");
+    let ended = program.close_input().end();
+    ended.code(0).said("stopped by a request: the end of standard input");
+}
+
+fn programs_of_one_process_share_the_thread_that_waits_for_input(backend: &'static str) {
+    let place = Place::new(backend);
+    let program = place.start("stdin", "again").until_ending(" wait for input");
+    if cfg!(target_os = "linux") {
+        assert_eq!(program.last(), "1 wait for input");
+    }
+    let ended = program.until("ready").close_input().end();
+    ended.code(0).said("stopped by a request: the end of standard input");
+}
+
 macro_rules! on_every_backend {
     ($($scenario:ident)*) => {
         on_every_backend! { @ "tokio-current" tokio_current $($scenario)* }
@@ -187,9 +226,13 @@ macro_rules! on_every_backend {
 on_every_backend! {
     a_file_that_is_there_stops_the_program
     a_socket_takes_commands
+    a_trigger_asks_once_and_is_looked_at_in_the_stop
+    a_status_is_one_line_whatever_the_reason
     a_trigger_works_with_every_worker_stuck
     bad_clients_neither_stop_nor_stall_the_program
     what_a_killed_run_has_left_is_replaced
     a_port_takes_commands_from_who_knows_the_secret
     the_end_of_standard_input_stops_the_program
+    input_that_never_blocks_is_not_at_its_end
+    programs_of_one_process_share_the_thread_that_waits_for_input
 }

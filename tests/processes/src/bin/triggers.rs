@@ -1,6 +1,11 @@
 //! A program that something else than a signal stops: `triggers BACKEND TRIGGER DIRECTORY [HOW]`.
 //!
-//! HOW is `wedged`: no worker ever yields; or `draining`: a task is told of the stop and stays.
+//! HOW is one of these:
+//! - `wedged`: no worker ever yields.
+//! - `draining`: a task is told of the stop and stays.
+//! - `lines`: the same, and it asks for the stop itself, with a reason of two lines.
+//! - `nonblocking`: its input never blocks, and it says so when it is still there after a while.
+//! - `again`: others have run before it, and it prints how many threads they left to wait for input.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,7 +13,7 @@ use std::time::Duration;
 
 use adjourn::rt::Executor;
 use adjourn::triggers::{File, Port, Triggers};
-use adjourn::{Exit, Signal, spawn, spawn_graceful};
+use adjourn::{Exit, Scope, Signal, spawn, spawn_graceful};
 use adjourn_core::Runner;
 
 /// Prints a line.
@@ -27,6 +32,10 @@ fn main() -> Exit {
     let triggers = match trigger.as_str() {
         "file" => Triggers::new().on(File::new(directory.join("stop"))),
         #[cfg(unix)]
+        "file+socket" => {
+            Triggers::new().file(directory.join("stop")).socket(directory.join("control"))
+        }
+        #[cfg(unix)]
         "socket" => Triggers::new().socket(directory.join("control")),
         "stdin" => Triggers::new().stdin(),
         port => {
@@ -34,6 +43,12 @@ fn main() -> Exit {
             Triggers::new().on(Port::new(port, directory.join("secret")))
         }
     };
+    #[cfg(unix)]
+    match how.as_str() {
+        "nonblocking" => never_block(),
+        "again" => run_others(),
+        _ => {}
+    }
     match backend.as_str() {
         "tokio-current" => serve(adjourn::tokio::Runner::new().current_thread(), triggers, &how),
         "tokio-n" => serve(adjourn::tokio::Runner::new().worker_threads(2), triggers, &how),
@@ -42,6 +57,28 @@ fn main() -> Exit {
         "async-std" => serve(adjourn::async_std::Runner::new(), triggers, &how),
         other => panic!("no such backend: {other}"),
     }
+}
+
+#[cfg(unix)]
+fn never_block() {
+    // SAFETY: it changes a flag of a descriptor that is open.
+    let result = unsafe { libc::fcntl(0, libc::F_SETFL, libc::O_NONBLOCK) };
+    assert_eq!(result, 0);
+}
+
+#[cfg(unix)]
+fn run_others() {
+    for _ in 0..20 {
+        let runner = adjourn::smol::Runner::new().signals([] as [Signal; 0]);
+        let exit = runner.observe(Triggers::new().stdin()).run(async {});
+        assert_eq!(exit.exit_code(), 0);
+    }
+    let mut threads = 0;
+    for thread in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        threads += u32::from(name.starts_with("adjourn-stdin"));
+    }
+    say(&format!("{threads} wait for input"));
 }
 
 fn serve<E: Executor>(runner: Runner<E>, triggers: Triggers, how: &str) -> Exit {
@@ -54,8 +91,11 @@ fn serve<E: Executor>(runner: Runner<E>, triggers: Triggers, how: &str) -> Exit 
             if let Some(reason) = report.reason() {
                 say(&format!("stopped by {reason}"));
             }
+            say(&format!("asked {} times", report.reasons.len()));
         });
-    let draining = how == "draining";
+    let (lines, never_blocks) = (how == "lines", how == "nonblocking");
+    let draining = how == "draining" || lines;
+    let stopper = runner.stopper();
     runner.run(async move {
         if draining {
             spawn_graceful(|stop| async move {
@@ -67,6 +107,14 @@ fn serve<E: Executor>(runner: Runner<E>, triggers: Triggers, how: &str) -> Exit 
             });
         }
         say("ready");
+        if never_blocks {
+            // Several times what it takes to be looked at.
+            Scope::current().sleep(Duration::from_millis(500)).await;
+            say("still here");
+        }
+        if lines {
+            stopper.stop_because("two\nlines");
+        }
         if wedged {
             for _ in 0..16 {
                 spawn(async {
