@@ -41,7 +41,8 @@ use self::server::Server;
 
 /// An endpoint for health checks: an [`Observer`].
 ///
-/// Errors at the start: the address is in use or not this machine's; `main` is not polled then.
+/// Errors at the start: the address is in use or not this machine's, its port is 0, or the
+/// [limit](Health::heartbeat_limit) is zero; `main` is not polled then.
 pub struct Health {
     place: Place,
     pulse: Arc<Pulse>,
@@ -95,7 +96,19 @@ impl Observer for Health {
         program: &Inspector,
         _: &Stopper,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if self.limit.is_zero() {
+            return Err(
+                "no executor keeps a heartbeat limit of zero: set one of some seconds".into()
+            );
+        }
         let listener = match std::mem::replace(&mut self.place, Place::Taken) {
+            Place::At(address) if address.port() == 0 => {
+                return Err(
+                    "port 0 is one that the system chooses, and nobody would know which: bind \
+                            a listener, and give it to `Health::with_listener`"
+                        .into(),
+                );
+            }
             Place::At(address) => {
                 let bound = TcpListener::bind(address);
                 self.place = Place::At(address);
@@ -182,5 +195,31 @@ impl Checks {
         }
         let age = self.pulse.age().filter(|age| *age > self.limit)?;
         Some(format!("the executor has been stuck for {:.1} s", age.as_secs_f64()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use adjourn_core::Runner;
+
+    use super::*;
+
+    fn error(mut health: Health) -> String {
+        let runner = Runner::<()>::new();
+        health.start(&runner.inspector(), &runner.stopper()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_could_not_work_is_an_error_at_the_start() {
+        let free = || Health::with_listener(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let zero = error(free().heartbeat_limit(Duration::ZERO));
+        assert!(zero.contains("set one of some seconds"), "{zero}");
+        let port = error(Health::on((Ipv4Addr::LOCALHOST, 0)));
+        assert!(port.contains("`Health::with_listener`"), "{port}");
+        // Nobody can bind to an address of a network for documentation (RFC 5737).
+        let address = error(Health::on(([192, 0, 2, 1], 8080)));
+        assert!(address.contains("use another one"), "{address}");
     }
 }

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adjourn_clients::Clients;
 
@@ -36,6 +36,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.over.store(true, SeqCst);
+        let Some(thread) = self.thread.take() else { return };
+        thread.thread().unpark(); // it may sleep
         // It may wait for a client: let this be the one. The listener may be on all addresses, where the
         // loopback reaches it.
         let mut address = self.address;
@@ -45,9 +47,18 @@ impl Drop for Server {
                 SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             });
         }
-        let woken = TcpStream::connect_timeout(&address, Duration::from_millis(100));
-        if let Some(thread) = self.thread.take().filter(|_| woken.is_ok()) {
-            _ = thread.join();
+        // An inherited listener may be another process' too, which may take this client: so there are
+        // some more. Where none reaches the thread, it is left to wait: `run` does not.
+        for tries in 0..8 {
+            _ = TcpStream::connect_timeout(&address, Duration::from_millis(100));
+            let end = Instant::now() + Duration::from_millis(1 << tries);
+            while !thread.is_finished() && Instant::now() < end {
+                thread::sleep(Duration::from_micros(500));
+            }
+            if thread.is_finished() {
+                _ = thread.join();
+                return;
+            }
         }
     }
 }
@@ -66,7 +77,7 @@ fn serve(listener: &TcpListener, checks: &Checks, over: &AtomicBool) {
         };
         let again = clients.look(accept, |said, words| answer::to(said, words, checks));
         if let Some(again) = again {
-            thread::sleep(again);
+            thread::park_timeout(again);
         }
     }
 }
@@ -101,5 +112,71 @@ impl Drop for Peer {
                 _ => break,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::Ipv4Addr;
+    use std::sync::mpsc;
+
+    use adjourn_core::Inspector;
+
+    use super::*;
+
+    fn start(listener: TcpListener) -> Server {
+        let limit = Duration::from_secs(10);
+        let checks = Checks { program: Inspector::default(), pulse: Arc::default(), limit };
+        Server::start(listener, checks).unwrap()
+    }
+
+    fn bound() -> TcpListener {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+    }
+
+    #[test]
+    fn it_answers_until_it_is_dropped() {
+        let server = start(bound());
+        let address = server.address;
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"GET /livez HTTP/1.1\r\n\r\n").unwrap();
+        let mut got = String::new();
+        client.read_to_string(&mut got).unwrap();
+        assert!(got.starts_with("HTTP/1.1 200 "), "{got}");
+        drop(server);
+        assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    }
+
+    #[test]
+    fn an_end_waits_for_no_client_that_somebody_else_takes() {
+        let listener = bound();
+        let address = listener.local_addr().unwrap();
+        let other = listener.try_clone().unwrap();
+        // First in the line for clients, and stays there.
+        let takes = thread::spawn(move || {
+            while let Ok((mut client, _)) = other.accept() {
+                let mut word = String::new();
+                if client.read_to_string(&mut word).is_ok() && word == "enough" {
+                    break;
+                }
+            }
+        });
+        thread::sleep(Duration::from_millis(50));
+        let server = start(listener);
+        thread::sleep(Duration::from_millis(50));
+        let (over, is_over) = mpsc::channel();
+        thread::spawn(move || {
+            drop(server);
+            _ = over.send(());
+        });
+        is_over.recv_timeout(Duration::from_secs(20)).expect("it ends");
+        while !takes.is_finished() {
+            if let Ok(mut client) = TcpStream::connect(address) {
+                _ = client.write_all(b"enough");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        takes.join().unwrap();
     }
 }
