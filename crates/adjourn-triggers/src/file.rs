@@ -45,22 +45,20 @@ impl Trigger for File {
 
     fn open(&mut self) -> Result<(), BoxError> {
         self.path = place::check(&self.path)?;
-        if self.removes {
-            return match fs::remove_file(&self.path) {
+        match self.path.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(_) if self.removes => match fs::remove_file(&self.path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     Err(format!("it is there already and cannot be removed: {error}").into())
                 }
                 _ => Ok(()),
-            };
-        }
-        match self.path.symlink_metadata() {
+            },
             Ok(_) => {
                 Err("it is there already, which would stop the program at once: remove it, or \
                           let the program do so with `File::remove_old`"
                     .into())
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error.into()),
         }
     }
 

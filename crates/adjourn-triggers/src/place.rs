@@ -34,3 +34,30 @@ pub(crate) fn check(path: &Path) -> Result<PathBuf, BoxError> {
     }
     Ok(found.join(name))
 }
+
+/// Keeps other programs that start from this file's directory until what it returns is dropped. `None`
+/// where there is no such lock: a directory that cannot be read, a file system without locks.
+#[cfg(unix)]
+pub(crate) fn lock(path: &Path) -> Result<Option<std::fs::File>, BoxError> {
+    use std::io::ErrorKind;
+    use std::time::{Duration, Instant};
+
+    let Ok(directory) = std::fs::File::open(path.parent().unwrap_or(path)) else { return Ok(None) };
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        match crate::sys::try_lock(&directory) {
+            Ok(()) => return Ok(Some(directory)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(
+                    "another program holds a lock (flock) on its directory: stop it, or use \
+                            another directory"
+                        .into(),
+                );
+            }
+            Err(_) => return Ok(None),
+        }
+    }
+}

@@ -64,6 +64,9 @@ impl Trigger for Port {
         let listener = TcpListener::bind(address)
             .map_err(|error| format!("{address}: {error}: stop who has it, or use another port"))?;
         listener.set_nonblocking(true)?;
+        // Two that start at once: else one would find the secret that the other has not yet written.
+        #[cfg(unix)]
+        let _alone = place::lock(&path).map_err(told)?;
         let secret = read_or_make(&path).map_err(told)?;
         let clients = command::clients(SECRET + 1 + command::LONGEST);
         self.live = Some(Live { listener, clients, secret });
@@ -187,6 +190,28 @@ mod tests {
         // The same one is used again.
         let (mut next, address) = opened(&path);
         assert!(says(&mut next, address, &format!("{secret} stop\n")).1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn many_that_start_at_once_share_a_secret() {
+        const MANY: usize = 8;
+        let directory = tempfile::tempdir().unwrap();
+        for round in 0..100 {
+            let path = directory.path().join(round.to_string());
+            let start = std::sync::Barrier::new(MANY);
+            let open = || {
+                start.wait();
+                let mut port = Port::new(0, &path);
+                port.open().map_err(|error| error.to_string()).unwrap();
+                port.live.unwrap().secret
+            };
+            let secrets: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..MANY).map(|_| scope.spawn(open)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+        }
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use adjourn_clients::Clients;
 use adjourn_core::Inspector;
@@ -64,7 +63,7 @@ impl Trigger for Socket {
     fn open(&mut self) -> Result<(), BoxError> {
         self.path = place::check(&self.path)?;
         // Two that start at once: else one would remove the socket that the other has just made.
-        let _alone = lock_directory(&self.path)?;
+        let _alone = place::lock(&self.path)?;
         make_room(&self.path)?;
         let listener = bind(&self.path)?;
         let file = identity(&self.path)?;
@@ -141,29 +140,6 @@ fn try_connect(path: &Path) -> io::Result<()> {
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.connect(&SockAddr::unix(path)?)
-}
-
-/// Keeps other programs that start from this file's directory until what it returns is dropped. `None`
-/// where there is no such lock: a directory that cannot be read, a file system without locks.
-fn lock_directory(path: &Path) -> Result<Option<fs::File>, BoxError> {
-    let Ok(directory) = fs::File::open(path.parent().unwrap_or(path)) else { return Ok(None) };
-    let end = Instant::now() + Duration::from_secs(5);
-    loop {
-        match sys::try_lock(&directory) {
-            Ok(()) => return Ok(Some(directory)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                return Err(
-                    "another program holds a lock (flock) on its directory: stop it, or use \
-                            another directory"
-                        .into(),
-                );
-            }
-            Err(_) => return Ok(None),
-        }
-    }
 }
 
 fn bind(path: &Path) -> Result<UnixListener, BoxError> {
