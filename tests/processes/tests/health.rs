@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use adjourn_processes::Process;
-use libc::SIGTERM;
+use libc::{SIGINT, SIGTERM};
 
 /// Far beyond what any answer takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -83,6 +83,16 @@ fn a_stuck_executor_is_told_of_by_liveness_alone(backend: &str) {
     program.send(SIGTERM).end().code(124);
 }
 
+fn a_forced_end_leaves_an_observer_the_time_that_it_needs(backend: &str) {
+    let (program, port) = start(backend, "");
+    let program = program.enter("go").until("ready").send(SIGINT).until("draining");
+    std::thread::sleep(Duration::from_millis(400)); // past the debounce
+    let ended = program.send(SIGINT).end();
+    ended.code(130);
+    assert!(!ended.err.contains("the health endpoint"), "{}", ended.err);
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err(), "nobody answers any more");
+}
+
 fn bad_clients_neither_stop_nor_stall_the_answers(backend: &str) {
     let (program, port) = start(backend, "");
     let mut crowd = Vec::new();
@@ -148,6 +158,7 @@ macro_rules! on_every_backend {
 on_every_backend! {
     readiness_goes_at_the_stop_and_life_at_the_end
     a_stuck_executor_is_told_of_by_liveness_alone
+    a_forced_end_leaves_an_observer_the_time_that_it_needs
     bad_clients_neither_stop_nor_stall_the_answers
     an_address_in_use_is_an_error_at_the_start
 }

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adjourn::{
@@ -18,6 +18,7 @@ scenarios![
     an_observer_is_part_of_the_program,
     an_observer_that_blocks_delays_nobody_and_is_named,
     an_observer_that_panics_is_told_no_more_and_is_named,
+    nothing_of_the_program_is_alive_when_run_has_returned,
     an_observer_that_lags_is_told_how_much_it_missed,
     one_that_cannot_start_keeps_the_program_from_starting,
     one_that_panics_at_its_start_keeps_the_program_from_starting,
@@ -177,6 +178,34 @@ fn an_observer_that_panics_is_told_no_more_and_is_named(config: Config) {
     late.is(&["the end"]);
 }
 
+fn nothing_of_the_program_is_alive_when_run_has_returned(config: Config) {
+    /// Takes its time to be dropped.
+    struct Slow(Log);
+    impl Observer for Slow {
+        fn observe(&mut self, _: &Event, _: &Inspector) -> Option<Duration> {
+            None
+        }
+    }
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            std::thread::sleep(millis(20));
+            self.0.say("dropped");
+        }
+    }
+    for _ in 0..20 {
+        let (log, used) = (Log::default(), Arc::new(()));
+        let uses = used.clone();
+        let exit = Program::new(config)
+            .observe(Slow(log.clone()))
+            .observe(|_: &Event, _: &Inspector| ())
+            .on_failure(move |_| _ = &uses)
+            .run(async {});
+        clean(&exit);
+        log.is(&["dropped"]);
+        assert_eq!(Arc::strong_count(&used), 1, "what the program was given is dropped with it");
+    }
+}
+
 fn an_observer_that_lags_is_told_how_much_it_missed(config: Config) {
     let (log, gate) = (Log::default(), Gate::new());
     let (said, opens) = (log.clone(), gate.clone());
@@ -304,7 +333,11 @@ fn the_inspector_reads_a_running_program(config: Config) {
     let (inspector, stopper) = (program.inspector(), program.stopper());
     assert!(inspector.status().is_none() && !inspector.is_ready());
     let reads = inspector.clone();
+    // Handles keep what they need of a program: it is over all the same.
+    let kept = Arc::new(Mutex::new(None));
+    let keeps = kept.clone();
     let exit = program.run(async move {
+        *keeps.lock().unwrap() = Some((Scope::current(), adjourn::scope("kept")));
         let gate = Gate::new();
         let waits = gate.clone();
         let jobs = adjourn::scope("jobs");
@@ -332,5 +365,8 @@ fn the_inspector_reads_a_running_program(config: Config) {
     });
     succeeded(&exit);
     assert!(inspector.phase().is_none() && inspector.report().is_none());
-    assert!(inspector.alive(10).is_empty());
+    assert!(
+        inspector.status().is_none() && !inspector.is_ready() && inspector.deadline().is_none()
+    );
+    assert!(inspector.alive(10).is_empty() && kept.lock().unwrap().is_some());
 }

@@ -1,6 +1,7 @@
 //! Reading a running program.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -16,7 +17,14 @@ use crate::phase::Phase;
 /// when every worker is stuck, too.
 #[derive(Clone, Default)]
 pub struct Inspector {
-    program: Arc<OnceLock<Weak<dyn Inspected>>>,
+    tie: Arc<Tie>,
+}
+
+#[derive(Default)]
+struct Tie {
+    program: OnceLock<Weak<dyn Inspected>>,
+    /// It is over: a handle that somebody keeps may hold it all the same.
+    over: AtomicBool,
 }
 
 /// What can be read of a program: the methods of [`Inspector`].
@@ -75,11 +83,17 @@ impl fmt::Display for Status {
 impl Inspector {
     /// The program is there: it can be read from here on.
     pub(crate) fn tie(&self, program: Weak<dyn Inspected>) {
-        _ = self.program.set(program);
+        _ = self.tie.program.set(program);
+    }
+
+    /// There is nothing more to read.
+    pub(crate) fn untie(&self) {
+        self.tie.over.store(true, SeqCst);
     }
 
     fn program(&self) -> Option<Arc<dyn Inspected>> {
-        self.program.get()?.upgrade()
+        let program = self.tie.program.get()?.upgrade();
+        program.filter(|_| !self.tie.over.load(SeqCst))
     }
 
     /// Returns the phase that the program is in; `None` before its start and after its end.
@@ -108,12 +122,16 @@ impl Inspector {
     /// Returns tasks and jobs that are alive and what they are doing, scope by scope in the order in
     /// which the scopes were opened: `most` of them at the most, and no more than the oldest hundred of
     /// each scope.
+    ///
+    /// To find the oldest it looks at all of a scope's tasks, with that scope's lock held: linear in
+    /// their number.
     pub fn alive(&self, most: usize) -> Vec<Straggler> {
         self.program().map_or_else(Vec::new, |program| program.alive(most))
     }
 
     /// Returns the report as it would be if everything ended now: what is alive counts as abandoned.
-    /// `None` before the program's start and after its end.
+    /// `None` before the program's start and after its end. Linear in the number of tasks that are
+    /// alive.
     pub fn report(&self) -> Option<Report> {
         Some(self.program()?.report())
     }

@@ -26,8 +26,9 @@ pub(crate) use self::feed::{Feed, Observing};
 /// Its methods may block. An observer has a thread of its own, and is only told: when it lags, up to
 /// 1,000 events wait for it, and [`Event::Lost`] says how many more there were. One that panics is told
 /// no more, and the report names it ([`FailureKind::Observer`](crate::FailureKind::Observer)); this
-/// changes no exit code. At the program's end it has one second, or until the deadline, if that is sooner,
-/// to be done with [`Event::Ended`]; then it is left to itself, and named too.
+/// changes no exit code. At the program's end it has one second to be done with [`Event::Ended`] and to be
+/// dropped, or until the deadline, if that is sooner, but 25 ms also where the end is forced; then it is
+/// left to itself, and named too. An attached program waits for it on the executor's thread.
 ///
 /// On a simulated executor ([`Host`](crate::rt::Host)) there are no threads: an observer is called by
 /// the program's driver, and no time that it asks for passes.
@@ -84,6 +85,7 @@ pub enum Event {
     Again,
     /// The observer lagged, and missed so many events.
     Lost(u64),
-    /// The program is over: the last event.
+    /// The program is over: the last event. Not told where an attached program's future is dropped
+    /// before its end: there is nobody to wait for the observer then, and it is dropped too.
     Ended(Arc<Report>),
 }

@@ -773,6 +773,25 @@ mod tests {
     }
 
     #[test]
+    fn an_observer_goes_with_an_attached_program_that_is_dropped() {
+        let (told, events) = std::sync::mpsc::channel();
+        let runner = Runner::<()>::new().observe(move |event: &_, _: &Inspector| {
+            _ = told.send(format!("{event:?}"));
+        });
+        let inspector = runner.inspector();
+        let mut program = Box::pin(runner.attach_to(&Hasty, std::future::pending::<()>()));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(program.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(events.recv().unwrap(), "Started");
+        assert!(inspector.phase().is_some());
+        drop(program);
+        assert!(inspector.phase().is_none());
+        // Until the observer is dropped.
+        let rest: Vec<_> = events.iter().collect();
+        assert!(!rest.iter().any(|event| event.starts_with("Ended")), "{rest:?}");
+    }
+
+    #[test]
     fn what_is_waited_for_outside_of_executors_is_woken_or_given_up() {
         for within in [None, Some(secs(3600))] {
             let (sent, received) = std::sync::mpsc::channel::<Waker>();

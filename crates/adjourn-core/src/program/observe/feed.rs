@@ -18,6 +18,9 @@ use crate::program::stopper::Stopper;
 pub(super) const MOST: usize = 1_000;
 /// How long observers may take after the program's end.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// What they have at the least, where the end is forced or the deadline is there: `run` may take 75 ms
+/// past it. With nothing, the quickest would be named as late, and leave its socket's file behind.
+const LEAST: Duration = Duration::from_millis(25);
 
 /// Where the program puts its events: under its lock, so in their order. Nothing waits here.
 #[derive(Clone, Default)]
@@ -38,10 +41,12 @@ impl Feed {
     pub(crate) fn tell_here(&self, program: &Arc<Program>) {
         for queue in &self.queues {
             while let Some((event, mut observer)) = queue.take_with_observer() {
-                if tell(queue, &mut *observer, &event, program).is_ok() {
+                let told = tell(queue, &mut *observer, &event, program);
+                if told.is_ok() && !matches!(event, Event::Ended(_)) {
                     queue.lock().observer = Some(observer);
                 } else {
                     drop_quietly(observer);
+                    queue.close();
                 }
             }
         }
@@ -68,7 +73,8 @@ struct Inner {
     events: VecDeque<Event>,
     /// One that the program's driver calls: it has no thread.
     observer: Option<Box<dyn Observer>>,
-    /// It is told no more: it has seen the end, it has panicked, or nobody waits for it any longer.
+    /// It is told no more: it has seen the end or has panicked, and is dropped, or nobody waits for it
+    /// any longer.
     over: bool,
     /// What it said when it panicked.
     panicked: Option<String>,
@@ -121,7 +127,7 @@ impl Observing {
     pub(crate) fn end(self, program: &Arc<Program>, report: &mut Report, within: Option<Duration>) {
         self.feed.tell(|| Event::Ended(Arc::new(report.clone())));
         self.feed.tell_here(program);
-        let end = Instant::now() + within.map_or(PATIENCE, |within| within.min(PATIENCE));
+        let end = Instant::now() + within.map_or(PATIENCE, |within| within.clamp(LEAST, PATIENCE));
         let at = program.now();
         for queue in &self.feed.queues {
             let left = end.saturating_duration_since(Instant::now());
@@ -159,11 +165,15 @@ fn watch(queue: &Queue, mut observer: Box<dyn Observer>, program: &Weak<Program>
     while let Some(event) = queue.next(again) {
         let Some(program) = program.upgrade() else { break };
         match tell(queue, &mut *observer, &event, &program) {
+            Ok(_) if matches!(event, Event::Ended(_)) => break,
             Ok(span) => again = span.and_then(|span| Instant::now().checked_add(span)),
             Err(()) => break,
         }
     }
+    // The program is let go of by now, and so is the observer: who waits for the end finds nothing of
+    // either alive.
     drop_quietly(observer);
+    queue.close();
 }
 
 /// Tells an observer of one event. An error: it has panicked.
@@ -177,11 +187,7 @@ fn tell(
     let told = program.as_part(|| {
         catch_unwind(AssertUnwindSafe(|| observer.observe(event, inspector))).map_err(take_message)
     });
-    let again = told.map_err(|message| queue.lock().panicked = Some(message));
-    if again.is_err() || matches!(event, Event::Ended(_)) {
-        queue.close();
-    }
-    again
+    told.map_err(|message| queue.lock().panicked = Some(message))
 }
 
 impl Queue {

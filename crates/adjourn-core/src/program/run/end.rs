@@ -67,6 +67,7 @@ impl Drop for Live {
             self.program.stop(Reason::Dropped);
             self.abandon();
             _ = self.program.conclude();
+            self.program.inspector.untie();
         }
     }
 }
@@ -120,6 +121,9 @@ pub(super) fn deliver(
             supervision.give_signals_back();
             ended.program.add_late_signals(&mut report);
         }
+    }
+    if let Some(ended) = &ended {
+        ended.program.inspector.untie();
     }
     // What the user gave the program is dropped with it, under the deadline too.
     drop_quietly(ended);
