@@ -39,8 +39,8 @@ impl Program {
     }
 
     /// Notes the graceful work that is about to be cancelled at the drain limit of a scope, if there is
-    /// any, and for what it was waiting. What is cut off altogether is a straggler instead. Others are
-    /// yet to be told of what it returns: what they do may block.
+    /// any, and for what it was waiting. What is cut off before its drain limit is a straggler instead.
+    /// Others are yet to be told of what it returns: what they do may block.
     ///
     /// The program's lock is held all the while: work that ends by itself meanwhile takes back what the
     /// report says by then.
@@ -50,9 +50,13 @@ impl Program {
         }
         let now = self.now();
         let mut state = self.lock();
-        let limit = state.machine.drain_limit(node.id);
+        // Of a scope that the machine has cut off and ended by now, the whole program's is known.
+        let whole = || Some(state.machine.stop_time()?.saturating_add(state.machine.spans().drain));
+        let limit = state.machine.drain_limit(node.id).or_else(whole);
         let cut = state.machine.is_cut_off(node.id);
-        let Some(limit) = limit.filter(|_| !cut) else { return Vec::new() };
+        // Late as we may be, past the cut-off too: what was past its drain limit may be dropped before
+        // the cut-off is performed, and would be in neither list.
+        let Some(limit) = limit.filter(|limit| !cut || *limit <= now) else { return Vec::new() };
         let alone = state.is_isolated();
         let Some(Late { graceful, plain }) = node.late(now, alone) else { return Vec::new() };
         let awaited = state.awaited_by(&graceful.listed);
@@ -240,13 +244,16 @@ fn add_sites(list: &mut Vec<Site>, more: Vec<Site>) {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::cell::Cell;
     use std::panic::Location;
 
     use super::*;
+    use crate::contract::options::Options;
     use crate::contract::report::{Outcome, Reason, TaskKind};
-    use crate::phase::Event;
+    use crate::phase::{Action, Event};
+    use crate::program::Answer;
     use crate::program::driver::perform;
-    use crate::tests::nowhere::program;
+    use crate::tests::nowhere::{program, program_with};
     use crate::track::node::Spawn;
     use crate::track::table::TaskRef;
 
@@ -336,5 +343,37 @@ mod tests {
         Node::deregister(plain, Outcome::Finished);
         assert_eq!(report(), 156);
         end(&program, first.into_iter().chain(second));
+    }
+
+    thread_local! {
+        static TASK: Cell<Option<TaskRef>> = const { Cell::new(None) };
+    }
+
+    /// Performs an action; what is cancelled is dropped at once, as by a worker that is quick.
+    fn perform_and_drop(program: &Arc<Program>, action: Action, node: Option<Arc<Node>>) -> Answer {
+        let cancels = matches!(action, Action::Cancel(_));
+        let answer = perform(program, action, node);
+        if let Some(task) = TASK.take().filter(|_| cancels) {
+            Node::deregister(task, Outcome::Cancelled);
+        }
+        answer
+    }
+
+    #[test]
+    fn work_that_is_cut_off_by_a_driver_that_comes_late_is_named_all_the_same() {
+        let ms = Duration::from_millis;
+        let options = Options { timeout: Some(ms(30)), ..Options::default() };
+        let program = program_with(options, false);
+        let deaf = Spawn::new(TaskKind::Graceful, Location::caller());
+        let deaf = program.root().register(deaf).unwrap();
+        program.stop(Reason::Requested(None));
+        program.drive(perform);
+        // Past the drain limit and the cut-off, before anybody comes to perform either.
+        std::thread::sleep(ms(60));
+        TASK.set(Some(deaf));
+        program.drive(perform_and_drop);
+        assert!(TASK.take().is_none(), "it was cancelled");
+        let report = program.conclude();
+        assert_eq!((report.overdue.len(), report.exit_code()), (1, 124), "{report}");
     }
 }
