@@ -291,7 +291,7 @@ pub(crate) fn less_time_brings_the_limits_forward(case: &Case) {
         task("deaf").spawn_graceful(move |stop| async move {
             stopper.stop();
             stop.requested().await;
-            yields(20).await; // the limits of the stop are set
+            yields(4).await; // the limits of the stop are set
             stopper.stop_within(millis(100));
             pending::<()>().await;
         });
