@@ -24,7 +24,7 @@ mod untracked;
 
 use std::borrow::Cow;
 use std::mem;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,8 @@ pub(crate) struct Program {
     summoned: AtomicBool,
     on_failure: Option<FailureSink>,
     main: OnceLock<TaskRef>,
+    /// Where code of the user's finds the program, which is past its end too where somebody keeps it.
+    root: OnceLock<Weak<Node>>,
     pub(crate) watch: Arc<Watch>,
     pub(crate) inspector: Inspector,
     reactions: Reactions,
@@ -137,6 +139,7 @@ impl Program {
             summoned: AtomicBool::new(false),
             on_failure,
             main: OnceLock::new(),
+            root: OnceLock::new(),
             watch,
             inspector,
             reactions: Reactions::default(),
@@ -145,6 +148,7 @@ impl Program {
         let above: Arc<dyn Above> = program.clone();
         let backend = program.backend.clone();
         let node = Node::new(above, backend, root, Cow::Borrowed("root"), None, 0);
+        _ = program.root.set(Arc::downgrade(&node));
         program.lock().put(node);
         let inspected: Arc<dyn Inspected> = program.clone();
         program.inspector.tie(Arc::downgrade(&inspected));
@@ -188,14 +192,12 @@ impl Program {
     }
 
     /// Runs code of the user's where it finds the program: in the scope that it is in already, if
-    /// that is one of this program's, else in the root. `work` must not unwind.
+    /// that is one of this program's, else in the root: one that refuses everything, once the report is
+    /// made. `work` must not unwind.
     pub(crate) fn as_part<R>(&self, work: impl FnOnce() -> R) -> R {
         let inside =
             context::scope().is_some_and(|node| std::ptr::addr_eq(Arc::as_ptr(&node.above), self));
-        let state = self.lock();
-        let root = state.node(state.machine.root()).filter(|_| !inside);
-        drop(state);
-        match root {
+        match self.root.get().and_then(Weak::upgrade).filter(|_| !inside) {
             Some(root) => Program::within(root, work),
             None => work(),
         }

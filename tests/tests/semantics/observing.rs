@@ -16,6 +16,7 @@ use crate::harness::*;
 scenarios![
     events_are_told_in_their_order,
     an_observer_is_part_of_the_program,
+    an_observer_of_what_is_over_finds_a_scope_that_refuses,
     an_observer_that_blocks_delays_nobody_and_is_named,
     an_observer_that_panics_is_told_no_more_and_is_named,
     nothing_of_the_program_is_alive_when_run_has_returned,
@@ -94,6 +95,23 @@ fn an_observer_is_part_of_the_program(config: Config) {
         }
         stopper.stop();
     });
+    clean(&exit);
+    log.is(&["root"]);
+}
+
+/// A short program may be over before its observer is told that it started.
+fn an_observer_of_what_is_over_finds_a_scope_that_refuses(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config)
+        .observe(move |event: &Event, _: &Inspector| {
+            if let Event::Ended(_) = event {
+                let ran = said.clone();
+                drop(task("late").spawn(async move { ran.say("it runs") }));
+                said.say(Scope::current().name());
+            }
+        })
+        .run(async {});
     clean(&exit);
     log.is(&["root"]);
 }
