@@ -133,6 +133,14 @@ fn callbacks_find_the_program(backend: &str) {
     }
 }
 
+fn a_signal_while_an_observer_is_told_of_the_end_is_heard(backend: &str) {
+    let serving = start(backend, "observer-ends", &["100000"]).until("ready");
+    // Another one than that of the stop, which would be swallowed as a repetition.
+    let ended = serving.send(SIGTERM).until("ended").send(SIGINT);
+    let ended = ended.pause(Duration::from_millis(50)).enter("go").end();
+    in_time(&ended).code(0);
+}
+
 // Sinks and subscribers.
 
 fn a_failure_sink_that_blocks_ends_by_the_deadline(backend: &str) {
@@ -437,6 +445,7 @@ on_every_backend! {
     sigint_that_was_reacted_to_forces_nothing
     a_reaction_that_panics_is_101
     callbacks_find_the_program
+    a_signal_while_an_observer_is_told_of_the_end_is_heard
     a_failure_sink_that_blocks_ends_by_the_deadline
     a_subscriber_that_blocks_ends_by_the_deadline
     a_report_sink_that_blocks_ends_by_the_deadline

@@ -102,6 +102,16 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
                 .build_with(|threads: &Threads| builds_when_told(threads))
                 .run(serve())
         }
+        "observer-ends" => {
+            let observer = |event: &adjourn::Event, _: &adjourn::Inspector| {
+                if let adjourn::Event::Ended(_) = event {
+                    say("ended");
+                    let mut line = String::new();
+                    _ = std::io::stdin().read_line(&mut line);
+                }
+            };
+            runner.observe(observer).run(serve())
+        }
         "building-panics" => {
             runner.build_with(|_: &Threads| panic!("no threads left")).run(serve())
         }

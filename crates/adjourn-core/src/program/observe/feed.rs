@@ -81,6 +81,11 @@ struct Inner {
 }
 
 impl Observing {
+    /// Nobody looks on.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.feed.queues.is_empty()
+    }
+
     pub(crate) fn add(&mut self, observer: impl Observer) {
         self.observers.push(Box::new(observer));
     }

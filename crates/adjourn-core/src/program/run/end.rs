@@ -80,10 +80,12 @@ pub(super) fn deliver(
     sink: Option<ReportSink>,
     supervision: Option<Supervision>,
 ) -> Exit {
-    // Whatever was heard until the report is made is in it. With a sink that may block the signals
-    // are kept: a second SIGINT still ends it.
+    // Whatever was heard until the report is made is in it. With a sink or observers, which may block,
+    // the signals are kept: a second SIGINT still ends it.
+    let watched = matches!(&ended, Ok(ended) if !ended.observing.is_empty());
+    let foreign = sink.is_some() || watched;
     match &supervision {
-        Some(supervision) if sink.is_none() => supervision.give_signals_back(),
+        Some(supervision) if !foreign => supervision.give_signals_back(),
         Some(supervision) => supervision.tell_rest(),
         None => {}
     }
@@ -117,10 +119,10 @@ pub(super) fn deliver(
             let messages = vec![take_message(payload)];
             report.failures.push(Failure { at, kind, origin, messages, fatal: true }.bounded());
         }
-        if let (Some(supervision), Some(ended)) = (&supervision, &ended) {
-            supervision.give_signals_back();
-            ended.program.add_late_signals(&mut report);
-        }
+    }
+    if let (true, Some(supervision), Some(ended)) = (foreign, &supervision, &ended) {
+        supervision.give_signals_back();
+        ended.program.add_late_signals(&mut report);
     }
     if let Some(ended) = &ended {
         ended.program.inspector.untie();
