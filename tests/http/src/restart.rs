@@ -96,10 +96,12 @@ impl Manager {
 
     /// Starts a program, with these variables set; does not wait for anything.
     pub fn spawn(&mut self, vars: &[(&str, &str)]) {
-        // A shell sets the process id, which the program keeps by `exec`.
-        let mut command = Command::new("sh");
+        // A shell sets the process id, which the program keeps by `exec`. The dispositions of the test
+        // runner are anybody's: under nohup a SIGHUP would be ignored.
+        let mut command = Command::new("env");
         command
-            .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
+            .arg("--default-signal=HUP,INT,TERM")
+            .args(["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
             .arg(&self.program)
             .arg(self.backend);
         let address = self.address.to_string();
