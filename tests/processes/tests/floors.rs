@@ -14,10 +14,13 @@ fn cargo(args: &[&str]) -> String {
 
 fn floor(package: &str) -> Option<u32> {
     match package {
-        "adjourn" => Some(4),
+        "adjourn" => Some(5),
+        "adjourn-hyper" => Some(4),
         "adjourn-tokio" | "adjourn-smol" | "adjourn-async-std" => Some(3),
-        "adjourn-sim" | "adjourn-conformance" | "adjourn-hyper" => Some(3),
+        "adjourn-sim" | "adjourn-conformance" => Some(3),
+        "adjourn-triggers" | "adjourn-health" | "adjourn-systemd" => Some(3),
         "adjourn-core" => Some(2),
+        "adjourn-clients" => Some(1),
         _ => None,
     }
 }
