@@ -657,4 +657,5 @@ fn a_manager_is_told_nothing_after_the_stop_that_was_true_before_it() {
     assert!(!tried_again(), "there is nothing to tell any more");
     assert_eq!((hears().as_deref(), hears()), (Some("STOPPING=1"), None));
     std::fs::remove_file(&path).unwrap();
+    program.conclude();
 }

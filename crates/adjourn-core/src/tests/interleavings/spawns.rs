@@ -1,6 +1,7 @@
 //! Spawns beside a stop, a scope's end and the program's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use loom::{model, thread};
 
@@ -95,7 +96,7 @@ fn a_spawn_that_races_its_scopes_end_is_refused_or_cut_off() {
             thread::spawn(move || spawn(&node, TaskKind::Shielded))
         };
         let mut rest = Rest::default();
-        program.lock().end(node.id, &mut rest);
+        program.lock().end(Duration::ZERO, node.id, &mut rest);
         rest.finish();
         if let Some(raced) = spawner.join().unwrap() {
             assert!(raced.word().has(flag::FORCE), "accepted by a scope that had ended");
