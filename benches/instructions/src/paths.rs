@@ -126,13 +126,6 @@ pub const PATHS: &[Path] = &[
         sizes: (2_048, 10_240),
     },
     Path {
-        name: "join",
-        title: "spawn a task and await its handle, one by one",
-        less: None,
-        ways: &["bare", "typed", "erased"],
-        sizes: (2_048, 10_240),
-    },
-    Path {
         name: "smol-spawn",
         title: "smol: spawn and finish a task",
         less: None,
@@ -267,7 +260,7 @@ async fn bare(path: &str, count: usize) {
                 _ = black_box(handle.await);
             }
         }
-        "scope" | "join" => {
+        "scope" => {
             for _ in 0..count {
                 _ = black_box(handle.spawn(yields(0)).await);
             }
@@ -331,11 +324,6 @@ async fn ours<B: Spawner>(path: &str, way: &str, root: Scope<B>, count: usize) {
         ("ask", _) => {
             let spawn = || root.spawn(async { StopToken::current().is_requested() });
             batches(spawn, count).await;
-        }
-        ("join", _) => {
-            for _ in 0..count {
-                _ = black_box(root.spawn(yields(0)).await);
-            }
         }
         ("shield", _) => {
             for _ in 0..count {
