@@ -361,13 +361,16 @@ fn http() {
         Server<Moves>: Send Unpin;
         Server<Pinned>: Send Sync;
         InScope: Send Sync Unpin;
-        Inherited: Send Sync Unpin;
-        Handover: Send Sync Unpin;
-        Successor: Send Sync Unpin;
         Clock: Send Sync Unpin;
         Clock<Local>: Unpin;
         Clock<Pinned>: Send Sync;
         Stream<TcpStream>: Send Sync Unpin;
         Stream<Moves>: Send Unpin;
+    }
+    #[cfg(unix)]
+    exactly! {
+        Inherited: Send Sync Unpin;
+        Handover: Send Sync Unpin;
+        Successor: Send Sync Unpin;
     }
 }

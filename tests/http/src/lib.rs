@@ -3,6 +3,7 @@
 pub mod client;
 pub mod load;
 pub mod program;
+#[cfg(unix)]
 pub mod restart;
 
 pub use client::{Answer, Client};

@@ -1,5 +1,6 @@
 //! Restarts under load: nothing is lost; and restarts that go wrong: the old program goes on.
 #![cfg(target_os = "linux")]
+#![cfg(unix)]
 
 use std::io::Write;
 use std::net::TcpListener;

@@ -2,6 +2,8 @@
 //! work is finished, nothing more is taken, and the end is in order. Every line that they print is
 //! asserted.
 
+#![cfg(unix)]
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
