@@ -91,7 +91,7 @@ pub(crate) struct Program {
     manager: Manager,
     /// The thread that called `run` is asked to perform actions: the driver does not come to it.
     summoned: AtomicBool,
-    on_failure: Option<FailureSink>,
+    on_failure: Mutex<Option<FailureSink>>,
     main: OnceLock<TaskRef>,
     /// Where code of the user's finds the program, which is past its end too where somebody keeps it.
     root: OnceLock<Weak<Node>>,
@@ -101,7 +101,7 @@ pub(crate) struct Program {
     state: Mutex<State>,
 }
 
-pub(crate) type FailureSink = Box<dyn Fn(&Failure) + Send + Sync>;
+pub(crate) type FailureSink = Arc<dyn Fn(&Failure) + Send + Sync>;
 
 impl Program {
     pub(crate) fn new(
@@ -137,7 +137,7 @@ impl Program {
             ready: AtomicBool::new(false),
             manager: Manager::default(),
             summoned: AtomicBool::new(false),
-            on_failure,
+            on_failure: Mutex::new(on_failure),
             main: OnceLock::new(),
             root: OnceLock::new(),
             watch,

@@ -2,13 +2,14 @@
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use slab::Slab;
 
 use super::state::{RunningHook, State};
-use super::{Program, Rest, observe};
-use crate::contract::error::forget_payload;
+use super::{FailureSink, Program, Rest, observe};
+use crate::contract::error::{drop_quietly, forget_payload};
 use crate::contract::report::{
     Failure, FailureKind, MOST_LISTED, Outcome, Reason, Report, Totals, bound,
 };
@@ -68,13 +69,26 @@ impl Program {
     fn tell_failure(&self, failure: &Failure) {
         self.as_part(|| {
             super::log::failure(failure);
-            if let Some(told) = &self.on_failure {
+            let told = self.failure_sink().clone();
+            if let Some(told) = told {
                 // A sink that panics is the user's.
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| told(failure))) {
                     forget_payload(payload);
                 }
             }
         });
+    }
+
+    fn failure_sink(&self) -> MutexGuard<'_, Option<FailureSink>> {
+        self.on_failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is nothing more to read of the program and to tell. What the user gave it is dropped here:
+    /// whoever else still holds the program, a scope's handle or a thread on its way out, has no say in when.
+    pub(crate) fn let_go(&self) {
+        self.inspector.untie();
+        let told = self.failure_sink().take();
+        drop_quietly(told);
     }
 
     pub(crate) fn main_ended(&self, outcome: Outcome, code: Option<u8>) {

@@ -252,7 +252,7 @@ impl<E> Runner<E> {
     /// Is told of each failure when it is recorded, on the thread where it happened: it is in the
     /// report by then, and the stop that follows from it is asked for.
     pub fn on_failure(mut self, told: impl Fn(&Failure) + Send + Sync + 'static) -> Runner<E> {
-        self.on_failure = Some(Box::new(told));
+        self.on_failure = Some(Arc::new(told));
         self
     }
 

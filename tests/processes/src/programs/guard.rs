@@ -167,10 +167,11 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
             let blocks = Blocks;
             runner.on_signal(move |_, _: &Stopper| _ = &blocks).run(async {})
         }
-        // Dropped with the program itself, the last of all.
+        // Dropped the last of all, whoever keeps a handle.
         "sink-destructor-blocks" => {
             let blocks = Blocks;
-            runner.on_failure(move |_| _ = &blocks).run(async {})
+            let kept = async { std::mem::forget(Scope::current()) };
+            runner.on_failure(move |_| _ = &blocks).run(kept)
         }
         "stderr-locked" => runner.run(async {
             spawn_blocking(|| {

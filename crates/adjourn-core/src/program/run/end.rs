@@ -67,7 +67,7 @@ impl Drop for Live {
             self.program.stop(Reason::Dropped);
             self.abandon();
             _ = self.program.conclude();
-            self.program.inspector.untie();
+            self.program.let_go();
         }
     }
 }
@@ -125,9 +125,9 @@ pub(super) fn deliver(
         ended.program.add_late_signals(&mut report);
     }
     if let Some(ended) = &ended {
-        ended.program.inspector.untie();
+        // Under the deadline too: what is dropped is the user's.
+        ended.program.let_go();
     }
-    // What the user gave the program is dropped with it, under the deadline too.
     drop_quietly(ended);
     if let Some(mut supervision) = supervision {
         supervision.part();
