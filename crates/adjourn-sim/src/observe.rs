@@ -69,8 +69,9 @@ pub struct Injection {
     pub at: Duration,
     /// What was polled next; `None` where nothing could be, or the run was not traced.
     pub before: Option<Step>,
-    /// The line at which that task stood, outside of libraries: an `.await`, as a rule. `None` where
-    /// it had not been polled, the run was not traced, or the build has no debug information.
+    /// The line at which that task stood, outside of libraries: an `.await`, as a rule. In a build
+    /// without debug information, the function in which it stood. `None` where it had not been polled
+    /// or the run was not traced.
     pub stood: Option<String>,
     /// Whether it forced the end.
     pub forces: bool,

@@ -2,8 +2,9 @@
 //!
 //! A future that is about to wait clones its task's waker, or wakes it to be polled again. The stack
 //! of that moment has the whole chain of futures, with the line at which each stands. So in a run
-//! that is traced each task is polled with a waker that keeps the stack of its last clone. That needs
-//! debug information with lines, which builds for tests have unless their profile says otherwise.
+//! that is traced each task is polled with a waker that keeps the stack of its last clone. Lines need
+//! debug information, which builds for tests have unless their profile says otherwise. Without it the
+//! symbols still name the function.
 
 #![allow(unsafe_code)] // a clone of an `Arc` that is a waker cannot be seen: it takes a waker by hand
 
@@ -100,23 +101,57 @@ impl Standing {
     }
 }
 
-/// Finds the innermost line of the user's in a stack, above [`Spy::poll_spied`]. A stack without that
-/// is another thread's. Its paths are relative to `here`.
+/// Finds the innermost line of the user's in a stack, above [`Spy::poll_spied`]; where the build has
+/// no lines, the innermost function. A stack without that is another thread's. Its paths are relative to
+/// `here`.
 fn place(stack: &str, here: &Path) -> Option<String> {
-    let mut found = None;
+    let mut line_found = None;
+    let mut functions: Vec<&str> = Vec::new();
     for line in stack.lines().map(str::trim) {
         let Some(place) = line.strip_prefix("at ") else {
             if line.contains("::poll_spied") {
-                return found;
+                return line_found.or_else(|| innermost(&functions));
             }
+            functions.extend(line.split_once(": ").map(|(_, function)| function));
             continue;
         };
         let file = here.join(place.strip_prefix("./").unwrap_or(place));
-        if found.is_none() && !is_librarys(&file) {
-            found = Some(file.strip_prefix(here).unwrap_or(&file).display().to_string());
+        if is_librarys(&file) {
+            functions.pop();
+        } else if line_found.is_none() {
+            line_found = Some(file.strip_prefix(here).unwrap_or(&file).display().to_string());
         }
     }
     None
+}
+
+/// Finds the innermost of these functions that is of the user's crate. That is the crate of the outermost
+/// one that is no executor's: the task's own body.
+fn innermost(functions: &[&str]) -> Option<String> {
+    let named = |function: &&str| krate(function).is_some_and(|krate| !is_lower(krate));
+    let own = krate(functions.iter().rev().find(|function| named(function))?)?;
+    let function = functions.iter().find(|function| krate(function) == Some(own))?;
+    let mut name = *function;
+    while let Some(outer) = name.strip_suffix('}').and_then(|name| name.rsplit_once("::{")) {
+        name = outer.0; // `{{closure}}`, `{closure#0}`: the body of an async function
+    }
+    Some(format!("{name} (the build has no debug information, which gives the line)"))
+}
+
+/// Returns the crate in whose code a function stands, by its symbol.
+fn krate(function: &str) -> Option<&str> {
+    let path = function.trim_start_matches(['<', '&', '*', '(', '[']);
+    let path = path.strip_prefix("mut ").or_else(|| path.strip_prefix("dyn ")).unwrap_or(path);
+    let end = path.find(|c: char| c != '_' && !c.is_ascii_alphanumeric())?;
+    let (krate, rest) = path.split_at(end);
+    (rest.starts_with("::") || rest.starts_with('[')).then_some(krate)
+}
+
+/// Whether a crate stands below the user's: std, an executor, combinators, ourselves.
+fn is_lower(krate: &str) -> bool {
+    let whole = ["std", "core", "alloc", "adjourn", "tokio", "smol", "futures", "event_listener"];
+    let families = ["adjourn_", "tokio_", "futures_", "async_"];
+    whole.contains(&krate) || families.iter().any(|family| krate.starts_with(family))
 }
 
 /// By the file: the names of what is generic have no path.
@@ -210,6 +245,32 @@ mod tests {
         assert_eq!(place(&below, here), None, "what polls the task is not where it stands");
         let (another, _) = stack.split_once("   4:").unwrap();
         assert_eq!(place(another, here), None, "another thread that wakes it is not either");
+    }
+
+    #[test]
+    fn without_lines_the_innermost_function_is_found() {
+        let stack = "   0: <adjourn_sim::spy::Around>::note
+             at /home/me/adjourn-sim/src/spy.rs:12:3
+   1: <core::pin::Pin<P> as core::future::future::Future>::poll
+   2: <pool::Acquire<shop::Store> as core::future::future::Future>::poll
+   3: <shop::store::Store as shop::Save>::save::{{closure}}::{{closure}}
+   4: <adjourn_core::track::shield::Shield<shop::Store> as core::future::future::Future>::poll
+   5: shop::consume::{closure#0}
+   6: adjourn_sim::spy::Spy::poll_spied
+   7: it::main";
+        let found = |stack: &str| place(stack, Path::new("/home/me/shop"));
+        let name =
+            |stack: &str| found(stack)?.split_once(" (the build").map(|(name, _)| name.to_owned());
+        assert_eq!(name(stack).as_deref(), Some("<shop::store::Store as shop::Save>::save"));
+        let own = stack.lines().filter(|line| !line.contains("3: ")).collect::<Vec<_>>().join("\n");
+        assert_eq!(name(&own).as_deref(), Some("shop::consume"));
+        let ours = own.lines().filter(|line| !line.contains("5: ")).collect::<Vec<_>>().join("\n");
+        assert_eq!(
+            name(&ours).as_deref(),
+            Some("<pool::Acquire<shop::Store> as core::future::future::Future>::poll")
+        );
+        let none = ours.lines().filter(|line| !line.contains("2: ")).collect::<Vec<_>>().join("\n");
+        assert_eq!(found(&none), None, "there is nothing of the user's");
     }
 
     #[test]

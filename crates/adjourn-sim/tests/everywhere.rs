@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -160,6 +161,25 @@ fn all_points_that_fail_are_told_the_smallest_first() {
     assert!(rest.contains(".replay(0, 4)"), "{rest}");
 }
 
+const WHERE_A_TASK_STOOD: &str = "where_a_task_stood_is_told_by_the_line_of_its_await";
+/// Set where this test runs again without its debug information.
+const STRIPPED: &str = "ADJOURN_TESTS_STRIPPED";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_debug_information_the_function_is_told() {
+    let tests = std::env::current_exe().expect("it runs");
+    let stripped = tests.with_extension("stripped");
+    let strip = ["--strip-debug", "-o"];
+    let made = Command::new("strip").args(strip).arg(&stripped).arg(&tests).status();
+    assert!(made.expect("strip comes with the linker").success());
+    let mut again = Command::new(&stripped);
+    let ran = again.args(["--exact", WHERE_A_TASK_STOOD]).env(STRIPPED, "1").output();
+    let said = ran.map(|ran| String::from_utf8_lossy(&ran.stdout).into_owned()).expect("it starts");
+    _ = std::fs::remove_file(&stripped);
+    assert!(said.contains("1 passed"), "{said}");
+}
+
 #[test]
 fn where_a_task_stood_is_told_by_the_line_of_its_await() {
     let (first, second) = (AtomicU32::new(0), AtomicU32::new(0));
@@ -191,7 +211,10 @@ fn where_a_task_stood_is_told_by_the_line_of_its_await() {
     let messages: Vec<String> = (1..=last).map(message).collect();
     for (nth, line) in [(2, first.into_inner()), (3, second.into_inner())] {
         let polled = format!("poll {nth} of shielded task \"waiter\" of root");
-        let stood = format!("tests/everywhere.rs:{line}:");
+        let stood = match std::env::var_os(STRIPPED) {
+            None => format!("tests/everywhere.rs:{line}:"),
+            Some(_) => format!("which stood at everywhere::{WHERE_A_TASK_STOOD} (the build has no"),
+        };
         let message = messages.iter().find(|message| message.contains(&polled));
         let message = message.unwrap_or_else(|| panic!("no {polled:?} in {messages:#?}"));
         assert!(message.contains(&stood), "{stood:?} is not in:\n{message}");
@@ -585,7 +608,7 @@ fn lossy_in_a_process() {
 
 /// Runs that test with a variable; returns what it says.
 fn with(variable: &str, value: &str) -> String {
-    let output = std::process::Command::new(std::env::current_exe().expect("it has a path"))
+    let output = Command::new(std::env::current_exe().expect("it has a path"))
         .args(["lossy_in_a_process", "--exact", "--include-ignored", "--nocapture"])
         .env(variable, value)
         .env("RUST_BACKTRACE", "0")
