@@ -208,3 +208,45 @@ impl Ended {
         self
     }
 }
+
+/// Makes tests of functions that take a backend's name: for each one, in each of these configurations.
+#[macro_export]
+macro_rules! on_every_backend {
+    ($($scenarios:tt)*) => {
+        $crate::on_backends! { "tokio-current" tokio_current $($scenarios)* }
+        $crate::on_backends! { "tokio-1" tokio_1 $($scenarios)* }
+        $crate::on_backends! { "tokio-n" tokio_n $($scenarios)* }
+        $crate::on_backends! { "smol-current" smol_current $($scenarios)* }
+        $crate::on_backends! { "smol-1" smol_1 $($scenarios)* }
+        $crate::on_backends! { "smol-n" smol_n $($scenarios)* }
+        $crate::on_backends! { "async-std" async_std $($scenarios)* }
+    };
+}
+
+/// The same without those of one worker: where a number of workers says nothing new.
+#[macro_export]
+macro_rules! on_each_flavour {
+    ($($scenarios:tt)*) => {
+        $crate::on_backends! { "tokio-current" tokio_current $($scenarios)* }
+        $crate::on_backends! { "tokio-n" tokio_n $($scenarios)* }
+        $crate::on_backends! { "smol-current" smol_current $($scenarios)* }
+        $crate::on_backends! { "smol-n" smol_n $($scenarios)* }
+        $crate::on_backends! { "async-std" async_std $($scenarios)* }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! on_backends {
+    ($backend:literal $module:ident $($(#[$attribute:meta])* $scenario:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                $(#[$attribute])*
+                fn $scenario() {
+                    super::$scenario($backend);
+                }
+            )*
+        }
+    };
+}

@@ -409,31 +409,7 @@ fn where_no_teller_can_be_had_the_warden_does_its_work_and_rests(backend: &str) 
     std::fs::remove_file(&path).expect("it is there");
 }
 
-/// Makes each scenario a test on each backend configuration.
-macro_rules! on_every_backend {
-    ($($(#[$attribute:meta])* $scenario:ident)*) => {
-        on_every_backend! { @ "tokio-current" tokio_current $($(#[$attribute])* $scenario)* }
-        on_every_backend! { @ "tokio-1" tokio_1 $($(#[$attribute])* $scenario)* }
-        on_every_backend! { @ "tokio-n" tokio_n $($(#[$attribute])* $scenario)* }
-        on_every_backend! { @ "smol-current" smol_current $($(#[$attribute])* $scenario)* }
-        on_every_backend! { @ "smol-1" smol_1 $($(#[$attribute])* $scenario)* }
-        on_every_backend! { @ "smol-n" smol_n $($(#[$attribute])* $scenario)* }
-        on_every_backend! { @ "async-std" async_std $($(#[$attribute])* $scenario)* }
-    };
-    (@ $backend:literal $module:ident $($(#[$attribute:meta])* $scenario:ident)*) => {
-        mod $module {
-            $(
-                #[test]
-                $(#[$attribute])*
-                fn $scenario() {
-                    super::$scenario($backend);
-                }
-            )*
-        }
-    };
-}
-
-on_every_backend! {
+adjourn_processes::on_every_backend! {
     a_start_that_blocks_ends_by_the_deadline
     a_start_that_blocks_is_forced_by_a_second_sigint
     a_stop_during_the_start_is_not_lost

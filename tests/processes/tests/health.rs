@@ -143,27 +143,7 @@ fn an_address_in_use_is_an_error_at_the_start(backend: &str) {
     assert!(ended.lines.is_empty(), "main was polled");
 }
 
-macro_rules! on_every_backend {
-    ($($scenario:ident)*) => {
-        on_every_backend! { @ "tokio-current" tokio_current $($scenario)* }
-        on_every_backend! { @ "tokio-n" tokio_n $($scenario)* }
-        on_every_backend! { @ "smol-current" smol_current $($scenario)* }
-        on_every_backend! { @ "smol-n" smol_n $($scenario)* }
-        on_every_backend! { @ "async-std" async_std $($scenario)* }
-    };
-    (@ $backend:literal $module:ident $($scenario:ident)*) => {
-        mod $module {
-            $(
-                #[test]
-                fn $scenario() {
-                    super::$scenario($backend);
-                }
-            )*
-        }
-    };
-}
-
-on_every_backend! {
+adjourn_processes::on_each_flavour! {
     readiness_goes_at_the_stop_and_life_at_the_end
     a_stuck_executor_is_told_of_by_liveness_alone
     a_forced_end_leaves_an_observer_the_time_that_it_needs

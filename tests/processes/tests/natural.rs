@@ -86,28 +86,7 @@ fn a_blocking_job_ends_between_two_steps(backend: &str) {
     ended_in_order(&ended, &["ready", "stopping", "did 0", "1 of 3"]);
 }
 
-/// Makes each shape a test on each backend configuration.
-macro_rules! on_every_backend {
-    ($($shape:ident)*) => {
-        on_every_backend! { @ "tokio-current" tokio_current $($shape)* }
-        on_every_backend! { @ "tokio-n" tokio_n $($shape)* }
-        on_every_backend! { @ "smol-current" smol_current $($shape)* }
-        on_every_backend! { @ "smol-n" smol_n $($shape)* }
-        on_every_backend! { @ "async-std" async_std $($shape)* }
-    };
-    (@ $backend:literal $module:ident $($shape:ident)*) => {
-        mod $module {
-            $(
-                #[test]
-                fn $shape() {
-                    super::$shape($backend);
-                }
-            )*
-        }
-    };
-}
-
-on_every_backend! {
+adjourn_processes::on_each_flavour! {
     a_queue_finishes_the_job_in_hand_and_takes_no_other
     a_loop_over_select_acts_once_more
     a_main_that_unwraps_a_task_does_not_panic

@@ -234,30 +234,7 @@ fn ten_thousand_parked_tasks_end(backend: &str) {
     assert_eq!((&root["spawned"], &root["cancelled"]), (&10_001.into(), &10_001.into()), "{root}");
 }
 
-/// Makes each scenario a test on each backend configuration.
-macro_rules! on_every_backend {
-    ($($scenario:ident)*) => {
-        on_every_backend! { @ "tokio-current" tokio_current $($scenario)* }
-        on_every_backend! { @ "tokio-1" tokio_1 $($scenario)* }
-        on_every_backend! { @ "tokio-n" tokio_n $($scenario)* }
-        on_every_backend! { @ "smol-current" smol_current $($scenario)* }
-        on_every_backend! { @ "smol-1" smol_1 $($scenario)* }
-        on_every_backend! { @ "smol-n" smol_n $($scenario)* }
-        on_every_backend! { @ "async-std" async_std $($scenario)* }
-    };
-    (@ $backend:literal $module:ident $($scenario:ident)*) => {
-        mod $module {
-            $(
-                #[test]
-                fn $scenario() {
-                    super::$scenario($backend);
-                }
-            )*
-        }
-    };
-}
-
-on_every_backend! {
+adjourn_processes::on_every_backend! {
     sigterm_stops
     sigint_stops
     a_burst_is_one_request

@@ -158,27 +158,7 @@ fn the_form_is_that_of_systemds_own_tool() {
     }
 }
 
-macro_rules! on_every_backend {
-    ($($scenario:ident)*) => {
-        on_every_backend! { @ "tokio-current" tokio_current $($scenario)* }
-        on_every_backend! { @ "tokio-n" tokio_n $($scenario)* }
-        on_every_backend! { @ "smol-current" smol_current $($scenario)* }
-        on_every_backend! { @ "smol-n" smol_n $($scenario)* }
-        on_every_backend! { @ "async-std" async_std $($scenario)* }
-    };
-    (@ $backend:literal $module:ident $($scenario:ident)*) => {
-        mod $module {
-            $(
-                #[test]
-                fn $scenario() {
-                    super::$scenario($backend);
-                }
-            )*
-        }
-    };
-}
-
-on_every_backend! {
+adjourn_processes::on_each_flavour! {
     a_service_tells_of_its_life
     the_watchdog_stops_with_the_executor
     a_watchdog_for_another_process_is_left_alone

@@ -203,27 +203,7 @@ fn programs_of_one_process_share_the_thread_that_waits_for_input(backend: &'stat
     ended.code(0).said("stopped by a request: the end of standard input");
 }
 
-macro_rules! on_every_backend {
-    ($($scenario:ident)*) => {
-        on_every_backend! { @ "tokio-current" tokio_current $($scenario)* }
-        on_every_backend! { @ "tokio-n" tokio_n $($scenario)* }
-        on_every_backend! { @ "smol-current" smol_current $($scenario)* }
-        on_every_backend! { @ "smol-n" smol_n $($scenario)* }
-        on_every_backend! { @ "async-std" async_std $($scenario)* }
-    };
-    (@ $backend:literal $module:ident $($scenario:ident)*) => {
-        mod $module {
-            $(
-                #[test]
-                fn $scenario() {
-                    super::$scenario($backend);
-                }
-            )*
-        }
-    };
-}
-
-on_every_backend! {
+adjourn_processes::on_each_flavour! {
     a_file_that_is_there_stops_the_program
     a_socket_takes_commands
     a_trigger_asks_once_and_is_looked_at_in_the_stop
