@@ -168,6 +168,27 @@ pub(crate) fn count_reaches_0(case: &Case) {
     assert_eq!(mixed.abandoned, 0, "none was left behind:\n{}", exit.report());
 }
 
+pub(crate) fn own_tasks_are_not_untracked(case: &Case) {
+    // Tasks that are over, and one that is cut off and may still be there.
+    let exit = run(case, Setup::new().timeout(1000), |stopper| async move {
+        for _ in 0..20 {
+            spawn(async {}).await.expect("it runs");
+        }
+        let begun = Gate::new();
+        let begins = begun.clone();
+        drop(spawn_shielded(async move {
+            begins.open();
+            pending::<()>().await;
+        }));
+        begun.wait().await;
+        stopper.stop();
+        pending::<()>().await;
+    });
+    exits(&exit, 124);
+    let untracked = exit.report().untracked.unwrap_or(0);
+    assert_eq!(untracked, 0, "tasks that nobody spawned past Adjourn: {}", exit.report());
+}
+
 pub(crate) fn handle_outlives_the_executor(case: &Case) {
     let handles = Arc::new(Mutex::new(Vec::new()));
     let kept = handles.clone();

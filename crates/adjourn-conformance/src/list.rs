@@ -113,6 +113,8 @@ macro_rules! __scenarios {
                      unpolled, and the handle resolves to `ExecutorGone` (rt, Contract)";
                 count_reaches_0:
                     "nothing counts as alive in a report (Totals::live)";
+                own_tasks_are_not_untracked:
+                    "an executor that counts its tasks counts those that are not over: none but the                      program's own where nobody spawned others (Executor::count_tasks)";
                 handle_outlives_the_executor:
                     "a handle may be awaited, aborted and dropped when the executor is gone, and \
                      has the output of a task that was finished (guide, Handles)";

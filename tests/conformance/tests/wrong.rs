@@ -84,6 +84,9 @@ faults! {
     /// The end is said to be over before it is.
     ends_too_soon fails ["executor_end::drop_drops_futures"]
 
+    /// A task that is over still counts.
+    counts_tasks_that_are_over fails ["executor_end::own_tasks_are_not_untracked"]
+
     /// Spawning after the end panics.
     panics_on_late_spawns fails ["executor_end::spawn_after_the_end_refused"]
 
@@ -745,6 +748,11 @@ impl Executor for WrongExecutor {
 
     fn backend(&self) -> Wrong {
         Wrong { right: self.right.backend(), shared: self.shared.clone() }
+    }
+
+    fn count_tasks(&self, own: usize, within: Duration) -> Option<usize> {
+        let over = usize::from(is_wrong("counts_tasks_that_are_over"));
+        Some(self.right.count_tasks(own, within)? + over)
     }
 }
 
