@@ -21,6 +21,11 @@ impl Probe {
         Probe::start_with("--default-signal=INT,TERM,HUP,USR1", args)
     }
 
+    fn start_in(vars: &[(&str, &str)], args: &[&str]) -> Process {
+        let program = Path::new(env!("CARGO_BIN_EXE_probe"));
+        Process::start("--default-signal=INT,TERM", program, args, vars)
+    }
+
     fn start_with(dispositions: &str, args: &[&str]) -> Process {
         Process::start(dispositions, Path::new(env!("CARGO_BIN_EXE_probe")), args, &[])
     }
@@ -234,6 +239,35 @@ fn ten_thousand_parked_tasks_end(backend: &str) {
     assert_eq!((&root["spawned"], &root["cancelled"]), (&10_001.into(), &10_001.into()), "{root}");
 }
 
+fn the_environment_sets_the_limits(backend: &str) {
+    let vars =
+        [("ADJOURN_GRACE_PERIOD", "40"), ("ADJOURN_PRE_STOP", "5"), ("ADJOURN_MARGIN", "2.5")];
+    let ended = Probe::start_in(&vars, &[backend, "from-env", "100000"]).until("polled");
+    let ended = ended.send(SIGTERM).end();
+    ended.code(0);
+    // Both since the start of `run`.
+    let time = |json: &serde_json::Value| {
+        let time: Duration = serde_json::from_value(json.clone()).expect("it is a time");
+        time
+    };
+    let phases = ended.report["phases"].as_array().expect("a list");
+    let closing =
+        phases.iter().find(|phase| phase["phase"] == "Closing").expect("it has come to it");
+    let timeout = time(&closing["limit"]) - time(&ended.report["reasons"][0]["at"]);
+    assert_eq!(timeout, Duration::from_millis(32_500), "{}", ended.report);
+}
+
+fn nonsense_in_the_environment_is_an_error_at_the_start(backend: &str) {
+    for (vars, said) in [
+        (&[("ADJOURN_GRACE_PERIOD", "30s")][..], "ADJOURN_GRACE_PERIOD is \"30s\": it has to be a"),
+        (&[("ADJOURN_TIMEOUT", "2"), ("ADJOURN_DRAIN_LIMIT", "3")], "ADJOURN_DRAIN_LIMIT=\"3\""),
+    ] {
+        let ended = Probe::start_in(vars, &[backend, "from-env", "100000"]).end();
+        ended.code(1).complained(said);
+        assert!(!ended.lines.contains(&"polled".to_owned()), "{:?}", ended.lines);
+    }
+}
+
 adjourn_processes::on_every_backend! {
     sigterm_stops
     sigint_stops
@@ -257,6 +291,8 @@ adjourn_processes::on_every_backend! {
     a_stopped_process_ends_in_order
     the_signal_is_raised_again_by_option
     ten_thousand_parked_tasks_end
+    the_environment_sets_the_limits
+    nonsense_in_the_environment_is_an_error_at_the_start
 }
 
 #[test]

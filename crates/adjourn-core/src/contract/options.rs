@@ -1,10 +1,14 @@
 //! What a user may choose about a program, with the defaults and the checks.
 
+mod env;
+
 use std::time::Duration;
 
 use crate::contract::error::StartError;
 use crate::phase::Limits;
 use crate::process::signal::Signal;
+
+pub(crate) use self::env::EnvLimits;
 
 /// When a program ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -79,6 +83,8 @@ pub(crate) struct Options {
     pub(crate) exit_when_stuck: Option<bool>,
     pub(crate) workers: Option<usize>,
     pub(crate) blocking: Option<usize>,
+    /// What the environment says, once it was asked for.
+    pub(crate) env: Option<Result<EnvLimits, String>>,
 }
 
 /// From the stop request to the deadline, unless set: Kubernetes sends SIGKILL after 30 s.
@@ -103,6 +109,7 @@ impl Default for Options {
             exit_when_stuck: None,
             workers: None,
             blocking: None,
+            env: None,
         }
     }
 }
@@ -123,16 +130,28 @@ impl Options {
         }
     }
 
-    /// Returns the spans of a stop, each measured from the request.
-    ///
+    /// Returns the spans of a stop, each measured from the request. What the environment says takes
+    /// the place of what the code says.
+    pub(crate) fn limits(&self) -> Result<Limits, StartError> {
+        match &self.env {
+            None => self.own_limits().map_err(StartError::options),
+            Some(Err(error)) => Err(StartError::options(error)),
+            Some(Ok(env)) => {
+                let limits = env.over(self).own_limits();
+                limits.map_err(|error| StartError::options(env.blame(&error)))
+            }
+        }
+    }
+
     /// Unset ones follow from those that are set; only values that were set against each other are
     /// errors.
-    pub(crate) fn limits(&self) -> Result<Limits, StartError> {
+    fn own_limits(&self) -> Result<Limits, String> {
         if self.timeout == Some(Duration::ZERO) {
-            return Err(StartError::options(
-                "the timeout is zero: nothing could end in order; give the time that a stop may \
-                 take (the default is 25 s)",
-            ));
+            return Err(
+                "the timeout is zero: nothing could end in order; give the time that a stop \
+                        may take (the default is 25 s)"
+                    .to_owned(),
+            );
         }
         // A drain limit or lame-duck time that was set stretches a timeout that was not.
         let asked = self.drain_limit.unwrap_or_default().max(self.lame_duck);
@@ -142,10 +161,10 @@ impl Options {
             if span <= most {
                 return Ok(());
             }
-            Err(StartError::options(format!(
-                "the {what} ({span:?}) is longer than {of} ({most:?}): shorten it or give a \
-                 longer timeout"
-            )))
+            Err(format!(
+                "the {what} ({span:?}) is longer than {of} ({most:?}): shorten it or give a longer \
+                 timeout"
+            ))
         };
         if let Some(reserve) = self.closing_reserve {
             fits("closing reserve", reserve, timeout, "the timeout")?;

@@ -14,7 +14,7 @@ use crate::contract::error::{Place, StartError, take_message};
 use crate::contract::hook::{Hook, IntoHook};
 use crate::contract::inspect::Inspector;
 use crate::contract::main_output::MainOutput;
-use crate::contract::options::{Options, Overdue, Reraise, SecondInterrupt, Until};
+use crate::contract::options::{EnvLimits, Options, Overdue, Reraise, SecondInterrupt, Until};
 use crate::contract::report::{Exit, Failure, Report, TaskKind};
 use crate::contract::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
 use crate::process::signal::{Listener, Signal};
@@ -118,6 +118,34 @@ impl<E> Runner<E> {
     /// that load balancers notice. Default: zero.
     pub fn lame_duck(mut self, span: Duration) -> Runner<E> {
         self.options.lame_duck = span;
+        self
+    }
+
+    /// Reads limits of the stop from the environment, for those who deploy the program: they know when
+    /// it will be killed. All are numbers of seconds such as `30` or `2.5`.
+    ///
+    /// | variable | says |
+    /// |---|---|
+    /// | `ADJOURN_GRACE_PERIOD` | how long the end may take until SIGKILL: `terminationGracePeriodSeconds` in Kubernetes, `stop_grace_period` in compose |
+    /// | `ADJOURN_PRE_STOP` | what of it passes before SIGTERM: a `preStop` hook's time. Default: 0 |
+    /// | `ADJOURN_MARGIN` | what of it is kept at the end. Default: a sixth, at most 5 s |
+    /// | `ADJOURN_TIMEOUT` | the [timeout](Runner::timeout) itself, in the place of these three |
+    /// | `ADJOURN_LAME_DUCK` | the [lame-duck time](Runner::lame_duck) |
+    /// | `ADJOURN_DRAIN_LIMIT` | the [drain limit](Runner::drain_limit) |
+    /// | `ADJOURN_CLOSING_RESERVE` | the [closing reserve](Runner::closing_reserve) |
+    ///
+    /// The timeout is the grace period less the other two: Kubernetes counts a `preStop` hook's time
+    /// within the period (its page "Pod Lifecycle").
+    ///
+    /// The environment comes before the code: what a variable sets takes the place of what was set on the
+    /// runner, in whichever order the two are called. What no variable names stays as the code has it.
+    ///
+    /// The variables are read in this call. A value that is no number of seconds, a grace period of which
+    /// nothing is left, or limits that contradict each other or the code's are errors at the start: they
+    /// name the variable, its value and what is allowed. `main` is never polled then, and the exit code
+    /// is 1.
+    pub fn limits_from_env(mut self) -> Runner<E> {
+        self.options.env = Some(EnvLimits::read(|name| std::env::var_os(name)));
         self
     }
 
@@ -716,6 +744,7 @@ mod tests {
             exit_when_stuck: Some(false),
             workers: Some(7),
             blocking: Some(6),
+            env: None,
         };
         assert_eq!(format!("{:?}", runner.options), format!("{expected:?}"));
         assert!(runner.asked_for_signals && runner.build.is_some());

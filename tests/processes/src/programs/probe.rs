@@ -257,6 +257,11 @@ fn scene<E: Executor>(runner: adjourn_core::Runner<E>, scenario: &str, arg: u64)
             .timeout(Duration::from_secs(1))
             .drain_limit(Duration::from_secs(2))
             .run(async { say("polled") }),
+        // The environment comes first, although it is asked first.
+        "from-env" => runner.limits_from_env().timeout(timeout).run(async {
+            say("polled");
+            forever().await;
+        }),
         "hup" => runner.signals([Signal::HANGUP, Signal::TERMINATE]).run(async {
             say("ready");
             forever().await;
