@@ -29,12 +29,14 @@ use std::thread;
 use std::time::Duration;
 
 use adjourn_core::Stopper;
+use adjourn_systemd::Inherited;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-use crate::listen::tcp_listener;
 
 /// How long the old program has to answer. It answers from a thread that does nothing else.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// What all listeners are called that the old program gave.
+const HANDED_OVER: &str = "handed over";
 
 /// A place where a program gives its listeners to the next one, and what it got there itself. Linux.
 ///
@@ -71,7 +73,7 @@ pub struct Handover {
     program: PathBuf,
     patience: Duration,
     old: Option<UnixStream>,
-    listeners: std::vec::IntoIter<OwnedFd>,
+    listeners: Inherited,
 }
 
 impl Handover {
@@ -94,7 +96,8 @@ impl Handover {
         // The path of now: whoever replaces a program replaces the file, and `/proc` follows the old one.
         let program = std::env::current_exe()?;
         let patience = Duration::from_secs(60);
-        Ok(Handover { path, program, patience, old, listeners: listeners.into_iter() })
+        let listeners = listeners.into_iter().map(|socket| (HANDED_OVER.to_owned(), socket));
+        Ok(Handover { path, program, patience, old, listeners: listeners.collect() })
     }
 
     /// How long a new program may take from its start until it is ready. After that it is given up, and
@@ -116,7 +119,7 @@ impl Handover {
     ///
     /// It is no TCP listener.
     pub fn tcp(&mut self) -> io::Result<Option<TcpListener>> {
-        self.listeners.next().map(|socket| tcp_listener(socket, "handed over")).transpose()
+        self.listeners.tcp(HANDED_OVER)
     }
 
     /// Says that this program is ready: the old one stops. Then waits, in a thread of its own, for the

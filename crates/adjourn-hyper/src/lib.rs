@@ -30,10 +30,12 @@ mod upgrade;
 pub use accept::Accept;
 #[cfg(feature = "async-io")]
 pub use accept::async_io::Stream;
+#[cfg(unix)]
+pub use adjourn_systemd::Inherited;
 #[cfg(target_os = "linux")]
 pub use handover::{Handover, Successor};
 #[cfg(unix)]
-pub use listen::{Inherited, bind, reuse_port};
+pub use listen::{bind, reuse_port};
 pub use rt::{Clock, InScope};
 pub use server::{Server, serve};
 pub use upgrade::upgrade;

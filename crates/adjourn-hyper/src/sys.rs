@@ -1,4 +1,4 @@
-//! The one module with unsafe code: a read that says how much it got, and descriptors known by number.
+//! The one module with unsafe code: a read that says how much it got.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -22,20 +22,4 @@ pub(crate) fn poll_read<I: Read + Unpin>(
     // as filled.
     unsafe { cursor.advance(count) };
     Poll::Ready(Ok(count))
-}
-
-/// Takes a descriptor that was passed to this process by its number.
-///
-/// # Errors
-///
-/// It is not open.
-#[cfg(unix)]
-pub(crate) fn inherited(descriptor: i32) -> io::Result<std::os::fd::OwnedFd> {
-    use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
-
-    // SAFETY: it is only asked for its flags, which fails where it is not open.
-    rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(descriptor) })?;
-    // SAFETY: it is open, and the protocol of LISTEN_FDS says that it is for this process to own.
-    // `Inherited` takes it once.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

@@ -1,5 +1,6 @@
 //! Tells systemd of an Adjourn program, beyond `READY=1` and `STOPPING=1`, which the core tells by itself
-//! ([`ready`](adjourn_core::ready)).
+//! ([`ready`](adjourn_core::ready)). And `Inherited` takes the sockets that systemd opened for it
+//! (sd_listen_fds(3)).
 //!
 //! ```no_run
 //! use adjourn_systemd::Systemd;
@@ -24,14 +25,18 @@
 //! With `EXTEND_TIMEOUT_USEC=` a unit needs no `TimeoutStopSec=` that fits the program's own timeout; it
 //! still bounds a program that has stopped telling.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)] // `sys` alone is allowed it, with a proof at each site
 
+#[cfg(unix)]
+mod inherited;
 #[cfg(target_os = "linux")]
 mod manager;
 #[cfg(not(target_os = "linux"))]
 #[path = "nobody.rs"]
 mod manager;
 mod status;
+#[cfg(unix)]
+mod sys;
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +45,8 @@ use std::time::{Duration, Instant};
 
 use adjourn_core::{Event, Inspector, Observer, Phase, Scope, task};
 
+#[cfg(unix)]
+pub use self::inherited::Inherited;
 pub use self::manager::Manager;
 
 /// How often the manager is told during the stop.

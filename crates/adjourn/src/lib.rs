@@ -44,7 +44,7 @@
 //! | `tracing` | an event for each phase, signal, failure and straggler |
 //! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
 //! | `health` | the module `health`: `/livez`, `/readyz` and `/statusz`, also while the executor is stuck |
-//! | `systemd` | the module `systemd`: status, more time while it stops, the watchdog, reloads |
+//! | `systemd` | the module `systemd`: status, more time while it stops, the watchdog, reloads, passed sockets |
 //! | `triggers` | the module `triggers`: a file, a socket, a port or the end of standard input stops the program |
 //! | `signal-sources` | `tokio::signal` and `async-signal` as a [`SignalSource`], for programs that attach |
 //!
@@ -127,7 +127,7 @@ pub use adjourn_core::StreamUntilStop;
 #[cfg(feature = "health")]
 pub use adjourn_health as health;
 
-/// Tells systemd more than that a program is ready and stops.
+/// Tells systemd more than that a program is ready and stops, and takes the sockets that it passes.
 #[cfg(feature = "systemd")]
 pub use adjourn_systemd as systemd;
 

@@ -49,16 +49,14 @@ impl Process {
         args: &[&str],
         vars: &[(&str, &str)],
     ) -> Process {
-        let mut child = Command::new("env")
-            .arg(dispositions)
-            .arg(program)
-            .args(args)
-            .envs(vars.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(out)
-            .stderr(err)
-            .spawn()
-            .expect("env starts the program");
+        let mut command = Command::new("env");
+        command.arg(dispositions).arg(program).args(args).envs(vars.iter().copied());
+        Process::spawn(command.stdout(out).stderr(err))
+    }
+
+    /// Starts a command whose outputs are set.
+    pub fn spawn(command: &mut Command) -> Process {
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("the command starts");
         let out = child.stdout.take().map(BufReader::new);
         let err = child.stderr.take();
         Process { child, out, err, lines: Vec::new() }

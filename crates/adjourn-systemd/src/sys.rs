@@ -1,0 +1,18 @@
+//! The one module with unsafe code: descriptors known by number.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+
+/// Takes a descriptor that was passed to this process by its number.
+///
+/// # Errors
+///
+/// It is not open.
+pub(crate) fn inherited(descriptor: i32) -> io::Result<OwnedFd> {
+    // SAFETY: it is only asked for its flags, which fails where it is not open.
+    rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(descriptor) })?;
+    // SAFETY: it is open, and the protocol of LISTEN_FDS says that it is for this process to own.
+    // `Inherited` takes it once.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
