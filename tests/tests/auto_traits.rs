@@ -348,6 +348,15 @@ fn unnamed_futures() {
     is_send(adjourn::Runner::new().attach(async {}));
     is_send(adjourn::Runner::new().attach_graceful(async |_| {}));
     is_send(adjourn_sim::fault_point("here"));
+    is_send(adjourn::supervise::Supervisor::permanent().run(async || {}));
+}
+
+#[test]
+fn supervised_tasks() {
+    use adjourn::supervise::*;
+    exactly! {
+        Supervisor: Send Sync Unpin;
+    }
 }
 
 /// A server has what its listener has.

@@ -41,6 +41,8 @@ mod scopes;
 mod shield;
 #[path = "semantics/stop.rs"]
 mod stop;
+#[path = "semantics/supervising.rs"]
+mod supervising;
 #[path = "semantics/tasks.rs"]
 mod tasks;
 #[path = "semantics/time.rs"]

@@ -43,6 +43,7 @@
 //! | `serde` | `Serialize` for [`Report`] and what it holds |
 //! | `tracing` | an event for each phase, signal, failure and straggler |
 //! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
+//! | `supervise` | the module `supervise`: tasks that are started again when they end or fail |
 //! | `health` | the module `health`: `/livez`, `/readyz` and `/statusz`, also while the executor is stuck |
 //! | `systemd` | the module `systemd`: status, more time while it stops, the watchdog, reloads, passed sockets |
 //! | `triggers` | the module `triggers`: a file, a socket, a port or the end of standard input stops the program |
@@ -63,6 +64,7 @@
 //! | limit a time, do something each period | [`Scope::timeout`], [`Scope::interval`] |
 //! | keep a section from being cancelled | [`shield`], [`on_cancel`](FutureExt::on_cancel), [`on_cancel_with`] |
 //! | let a failure stop the program | [`or_stop`](ResultFutureExt::or_stop) |
+//! | start a task again that ends or fails | `supervise::Supervisor`, by the feature `supervise` |
 //! | group tasks and order their ends | [`scope`], [`Scope::depends_on`], [`Scope::on_stopped`] |
 //! | tell a service manager | [`ready`] |
 //! | look on from outside, be told of each phase | [`Inspector`], [`Observer`] |
@@ -127,6 +129,10 @@ pub use adjourn_core::StreamUntilStop;
 #[cfg(feature = "health")]
 pub use adjourn_health as health;
 
+/// Starts tasks again that end or fail.
+#[cfg(feature = "supervise")]
+pub use adjourn_supervise as supervise;
+
 /// Tells systemd more than that a program is ready and stops, and takes the sockets that it passes.
 #[cfg(feature = "systemd")]
 pub use adjourn_systemd as systemd;
@@ -189,6 +195,7 @@ struct Readme;
     feature = "tokio",
     feature = "triggers",
     feature = "health",
+    feature = "supervise",
     feature = "systemd"
 ))]
 #[doc = include_str!("../../../docs/guide.md")]

@@ -19,6 +19,7 @@ fn floor(package: &str) -> Option<u32> {
         "adjourn-tokio" | "adjourn-smol" | "adjourn-async-std" => Some(3),
         "adjourn-sim" | "adjourn-conformance" => Some(3),
         "adjourn-triggers" | "adjourn-health" | "adjourn-systemd" => Some(3),
+        "adjourn-supervise" => Some(3),
         "adjourn-core" => Some(2),
         "adjourn-clients" => Some(1),
         _ => None,

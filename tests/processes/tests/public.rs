@@ -24,6 +24,7 @@ const CRATES: &[(&str, &[&str])] = &[
     // The sleep of the paused clock, by the feature `tokio` alone.
     ("adjourn-sim", &["tokio::Sleep"]),
     ("adjourn-conformance", &[]),
+    ("adjourn-supervise", &[]),
     // It serves what others wrote: hyper's and tower's services, bodies of `http-body`, listeners of
     // Tokio and async-io. All of hyper's own world is at 1.0 but `tower-service`, `hyper-util` and
     // `futures-io`, which axum shows in the same way.
