@@ -4,6 +4,7 @@
 //! [`Scope`] or a [`Spawner`]; an adapter implements the traits of [`rt`].
 
 #![deny(unsafe_code)] // `signal` alone is allowed it, with a proof at each site
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod contract;
 mod phase;
@@ -48,3 +49,8 @@ pub use track::task::{
 #[cfg(feature = "stream")]
 pub use track::until_stop::StreamUntilStop;
 pub use track::until_stop::{IteratorUntilStop, UntilStop};
+
+// Its program compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

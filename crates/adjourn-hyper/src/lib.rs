@@ -13,6 +13,7 @@
 //! Applications use it as `adjourn::hyper`, by the facade's feature `hyper`.
 
 #![deny(unsafe_code)] // `sys` alone is allowed it, with a proof at each site
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
 mod connection;

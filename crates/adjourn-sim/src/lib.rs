@@ -49,6 +49,7 @@
 //! clock does not wait for them. A blocking job is run in one poll, on the same thread.
 
 #![deny(unsafe_code)] // `spy` alone is allowed it, with a proof at each site
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
 mod everywhere;
@@ -76,3 +77,8 @@ pub use observe::{Injection, Step};
 pub use point::Point;
 pub use sim::{Runner, Sim};
 pub use sleep::SimSleep;
+
+// Its program compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

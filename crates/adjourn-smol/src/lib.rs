@@ -5,6 +5,7 @@
 //! made of are used: async-executor, async-io, blocking.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(all(feature = "signal", any(unix, windows)))]
 mod signals;

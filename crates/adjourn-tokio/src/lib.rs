@@ -7,6 +7,7 @@
 //! with one.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod local;
 #[cfg(all(feature = "signal", any(unix, windows)))]

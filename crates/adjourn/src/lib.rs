@@ -73,6 +73,7 @@
 //! Libraries depend on `adjourn-core` alone.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 /// What each backend's module has: its `Runner`, `run` and `run_graceful`.
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std"))]
@@ -199,13 +200,18 @@ struct Readme;
     feature = "systemd"
 ))]
 #[doc = include_str!("../../../docs/guide.md")]
+#[doc = include_str!("../../adjourn-health/README.md")]
+#[doc = include_str!("../../adjourn-systemd/README.md")]
+#[doc = include_str!("../../adjourn-triggers/README.md")]
 struct Guide;
 
 #[cfg(all(doctest, feature = "tokio", feature = "hyper"))]
 #[doc = include_str!("../../../docs/server.md")]
+#[doc = include_str!("../../adjourn-hyper/README.md")]
 struct AServer;
 
 #[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../README.md")]
 #[doc = include_str!("../../../docs/aiorun.md")]
 struct Aiorun;
 
