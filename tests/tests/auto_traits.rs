@@ -369,6 +369,16 @@ fn http() {
         Server<Local>: Unpin;
         Server<Moves>: Send Unpin;
         Server<Pinned>: Send Sync;
+        Handshake<(), ()>: Send Sync Unpin;
+        Handshake<Local, ()>: Unpin;
+        Handshake<(), Moves>: Send Unpin;
+        Handshake<Pinned, ()>: Send Sync;
+        Shaking<(), ()>: Send Sync Unpin;
+        Shaking<Local, ()>: Unpin;
+        Shaking<Moves, ()>: Send Unpin;
+        Shaking<Pinned, ()>: Send Sync Unpin;
+        Shaking<(), Local>: Unpin;
+        Shaking<(), Pinned>: Send Sync;
         InScope: Send Sync Unpin;
         Clock: Send Sync Unpin;
         Clock<Local>: Unpin;

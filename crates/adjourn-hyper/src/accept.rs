@@ -15,9 +15,8 @@ use hyper::rt::{Read, Write};
 /// Implemented for Tokio's `TcpListener` and `UnixListener` (feature `tokio`) and for those of async-io,
 /// `Async<std::net::TcpListener>` and `Async<UnixListener>` (feature `async-io`).
 ///
-/// TLS is yours: implement it for a type that accepts with one of those and whose `Io` is the stream of
-/// your TLS library. Leave the handshake to the stream's first read, or bound it: while `accept` waits
-/// nobody else is accepted.
+/// For TLS put a [`Handshake`](crate::Handshake) around one of those. In a listener of your own leave what
+/// takes time to the stream's first read, as that does: while `accept` waits nobody else is accepted.
 pub trait Accept: Send + 'static {
     /// A connection.
     type Io: Read + Write + Unpin + Send + 'static;

@@ -11,8 +11,8 @@
 //!
 //! HTTP/2 has GOAWAY, which is sent at once.
 //!
-//! A connection is polled before its time is looked at. So what had arrived by then is read, and
-//! hyper's `graceful_shutdown`, which closes what it believes to be idle, meets no request.
+//! A connection is polled before its time is looked at. So what had arrived by then is read, and no
+//! connection is closed over a request that was there.
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
@@ -83,7 +83,7 @@ pub(crate) async fn serve<I, S, B>(
 {
     let backend = server.backend().clone();
     match is_http2(&mut io, &settings, &backend, &stop).await {
-        None => {}
+        None => close(io, &backend).await,
         Some(false) => http1(io, service, &settings, &backend, [stop, server_stop]).await,
         // In a task and a scope of its own name, so that a report tells them apart.
         Some(true) => {
@@ -152,12 +152,13 @@ async fn http1<I, S, B>(
     };
     match ends {
         Ends::Over => {}
-        // In the middle of a head there is nothing to answer to.
-        Ends::Late if state.doing() == Doing::Reading => return,
-        // Its last answer arrived long ago, so it need not be read on.
+        // In the middle of a head there is nothing to answer to. Without a request the last answer arrived
+        // long ago, so it need not be read on.
         Ends::Late => {
-            Pin::new(&mut connection).graceful_shutdown();
-            _ = connection.await;
+            if let Some(parts) = connection.into_parts() {
+                drop(parts.service);
+                close(parts.io, backend).await;
+            }
             return;
         }
     }
@@ -250,6 +251,17 @@ async fn until_late<C: Future + Unpin>(
         Pin::new(sleep).poll(cx).map(|()| Ends::Late)
     })
     .await
+}
+
+/// Closes a connection: over TLS its end is said (close_notify), so that the peer can tell it from a cable
+/// that was cut. One that takes nothing more is not waited for.
+async fn close<I: Read + Write + Unpin>(mut io: Io<I>, backend: &AnyBackend) {
+    let mut limit = backend.sleep(ROUND_TRIP);
+    poll_fn(|cx| match Pin::new(&mut io).poll_shutdown(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => Pin::new(&mut limit).poll(cx),
+    })
+    .await;
 }
 
 /// Closes a connection so that the last answer arrives though the peer may still be sending: says that

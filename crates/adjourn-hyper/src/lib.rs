@@ -19,6 +19,7 @@ mod accept;
 mod connection;
 #[cfg(target_os = "linux")]
 mod handover;
+mod handshake;
 mod io;
 #[cfg(unix)]
 mod listen;
@@ -35,6 +36,7 @@ pub use accept::async_io::Stream;
 pub use adjourn_systemd::Inherited;
 #[cfg(target_os = "linux")]
 pub use handover::{Handover, Successor};
+pub use handshake::{Handshake, Shaking};
 #[cfg(unix)]
 pub use listen::{bind, reuse_port};
 pub use rt::{Clock, InScope};

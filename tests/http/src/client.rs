@@ -7,8 +7,8 @@ use std::time::Duration;
 /// Longer than anything takes that is right: what takes longer hangs.
 pub const HANGS: Duration = Duration::from_secs(60);
 
-/// One connection.
-pub struct Client(BufReader<TcpStream>);
+/// One connection, over TCP or what is spoken on top of it.
+pub struct Client<S = TcpStream>(BufReader<S>);
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,22 @@ impl Client {
         stream.set_write_timeout(Some(HANGS))?;
         stream.set_nodelay(true)?;
         Ok(Client(BufReader::new(stream)))
+    }
+
+    /// Whether nothing has come by now, not even the end.
+    pub fn is_silent(&mut self) -> bool {
+        let stream = self.0.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// One over a stream that is open.
+    pub fn over(stream: S) -> Client<S> {
+        Client(BufReader::new(stream))
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
@@ -106,16 +122,7 @@ impl Client {
         assert_eq!(String::from_utf8_lossy(&rest), "", "after the end");
     }
 
-    /// Whether nothing has come by now, not even the end.
-    pub fn is_silent(&mut self) -> bool {
-        let stream = self.0.get_ref();
-        stream.set_nonblocking(true).unwrap();
-        let peeked = stream.peek(&mut [0]);
-        stream.set_nonblocking(false).unwrap();
-        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    pub fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &S {
         self.0.get_ref()
     }
 }

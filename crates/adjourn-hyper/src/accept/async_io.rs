@@ -14,7 +14,8 @@ use smol_hyper::rt::FuturesIo;
 
 use super::Accept;
 
-/// A connection of async-io's, as hyper reads and writes it.
+/// A connection of async-io's, as hyper reads and writes it; by the traits of `futures-io` too, for a TLS
+/// library.
 #[derive(Debug)]
 pub struct Stream<T> {
     io: FuturesIo<Closing<T>>,
@@ -74,6 +75,48 @@ where
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+    }
+}
+
+impl<T> AsyncRead for Stream<T>
+where
+    Async<T>: AsyncRead + Unpin,
+{
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.io.get_mut()).poll_read(cx, bytes)
+    }
+}
+
+impl<T: Shut> AsyncWrite for Stream<T>
+where
+    Async<T>: AsyncWrite + Unpin,
+{
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.io.get_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.io.get_mut()).poll_write_vectored(cx, parts)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.io.get_mut()).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.io.get_mut()).poll_close(cx)
     }
 }
 
