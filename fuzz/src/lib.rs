@@ -12,6 +12,7 @@ use std::time::Duration;
 #[path = "../../crates/adjourn-core/src"]
 #[allow(dead_code, reason = "the core uses all of it")]
 mod source {
+    pub(crate) mod few;
     pub(crate) mod phase;
 }
 #[path = "../../crates/adjourn-core/src/tests/phase/model.rs"]
@@ -21,7 +22,7 @@ pub mod stable;
 
 use model::{Load, NEVER, Nonsense, Plan, Sim, Step, ms};
 use phase::{Action, Event, Limits};
-use source::phase; // where the model looks for it: `crate::phase`
+use source::{few, phase}; // where they are looked for: `crate::few`, `crate::phase`
 
 /// More scopes than this make one input slow, and show nothing that fewer do not.
 const MOST_SCOPES: usize = 40;

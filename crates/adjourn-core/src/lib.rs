@@ -7,6 +7,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod contract;
+mod few;
 mod phase;
 mod process;
 mod program;

@@ -8,8 +8,8 @@
 //!    from within (a scope that fires and has no tasks says so at once);
 //! 3. send [`Event::Tick`] when [`Machine::next_limit`] has come.
 //!
-//! This file and its folder use nothing else of the crate: the fuzz target compiles them by
-//! themselves. The tests are in `tests/phase.rs`.
+//! This file and its folder use nothing else of the crate than `few.rs`: the fuzz target compiles them
+//! by themselves. The tests are in `tests/phase.rs`.
 //!
 //! # One scope
 //!

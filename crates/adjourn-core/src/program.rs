@@ -36,6 +36,7 @@ use crate::contract::report::{
     At, Failure, MOST_LISTED, Outcome, PhaseSpan, Reason, Report, TaskReport,
 };
 use crate::contract::rt::{AnyBackend, Timer};
+use crate::few::Few;
 use crate::phase::{Event, Limits, Machine, Phase, ScopeId};
 use crate::process::notify::{self, Manager};
 use crate::program::signals::Reactions;
@@ -57,7 +58,7 @@ pub(crate) struct Rest {
     wakes: Wakes,
     entered: Vec<Phase>,
     /// To be dropped.
-    nodes: Vec<Arc<Node>>,
+    nodes: Few<Arc<Node>>,
     hooks: Vec<Hook>,
 }
 
@@ -66,7 +67,7 @@ impl Rest {
         // A subscriber may block: whoever has to go on is woken first.
         self.wakes.wake();
         self.entered.drain(..).for_each(log::phase);
-        self.nodes.clear();
+        self.nodes.drain().for_each(drop);
         self.hooks.clear();
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
+use crate::few::Few;
+
 /// The instant, or span, that never comes.
 pub(super) const NEVER: Duration = Duration::MAX;
 
@@ -149,7 +151,7 @@ pub(super) struct Agenda<T> {
 #[derive(Debug)]
 struct Items<T> {
     live: usize,
-    list: Vec<T>,
+    list: Few<T>,
 }
 
 impl<T> Agenda<T> {
@@ -161,7 +163,7 @@ impl<T> Agenda<T> {
         if at == NEVER {
             return;
         }
-        let items = self.at.entry(at).or_insert_with(|| Items { live: 0, list: Vec::new() });
+        let items = self.at.entry(at).or_insert_with(|| Items { live: 0, list: Few::new() });
         items.live += 1;
         items.list.push(item);
     }
@@ -181,7 +183,7 @@ impl<T> Agenda<T> {
     }
 
     /// Takes out the earliest items if their instant has come; cancelled ones may be among them.
-    pub(super) fn take_due(&mut self, now: Duration) -> Option<(Duration, Vec<T>)> {
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<(Duration, Few<T>)> {
         let first = self.at.first_entry()?;
         if *first.key() > now {
             return None;

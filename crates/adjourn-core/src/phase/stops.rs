@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::limits::{Ending, Share};
 use super::tree::ROOT;
 use super::{Action, Due, Machine, Phase, ScopeId};
+use crate::few::Few;
 
 /// One stop: of the program, or of one scope and what depends on it.
 ///
@@ -22,7 +23,7 @@ pub(super) struct Stop {
     /// The deadline has been taken from the agenda.
     pub(super) over: bool,
     alive: usize,
-    members: Vec<ScopeId>,
+    members: Few<ScopeId>,
 }
 
 /// Requests.
@@ -77,7 +78,7 @@ impl Machine {
             cut: false,
             over: false,
             alive: 0,
-            members: Vec::new(),
+            members: Few::new(),
         });
         self.agenda.add(cut_off, Due::CutOff(key));
         self.agenda.add(deadline, Due::Deadline(key));
@@ -88,6 +89,10 @@ impl Machine {
     ///
     /// Scopes that an earlier stop reached stay in that, but have more levels to the top now.
     fn request(&mut self, top: u32, stop: u32) {
+        let node = &self.tree[top];
+        if node.children.is_empty() && node.dependents.is_empty() {
+            return self.ask(top, stop); // as most scopes that are stopped alone
+        }
         let mut found = Vec::new();
         let mut next = vec![top];
         self.tree[top].marked = true;
@@ -111,28 +116,33 @@ impl Machine {
         found.sort_unstable();
 
         for (_, index) in found {
-            let levels = self.tree.levels(index);
-            let top = index == ROOT || self.tree[self.tree[index].parent].stop.is_none();
-            let node = &mut self.tree[index];
-            node.marked = false;
-            let more = levels > node.levels;
-            node.levels = levels;
-            match (node.stop, node.share) {
-                (None, _) => {
-                    node.top = top;
-                    // The others are looked at when their parent fires.
-                    if top || node.phase > Phase::LameDuck {
-                        self.work.push_back(index);
-                    }
-                    self.join(index, stop);
-                }
-                (Some(own), Some(share)) if more => {
-                    let less = self.share(own, levels);
-                    self.tree[index].share = Some(share.min(less));
+            self.tree[index].marked = false;
+            self.ask(index, stop);
+        }
+    }
+
+    /// Asks one scope to stop, those above it that are asked before it.
+    fn ask(&mut self, index: u32, stop: u32) {
+        let levels = self.tree.levels(index);
+        let top = index == ROOT || self.tree[self.tree[index].parent].stop.is_none();
+        let node = &mut self.tree[index];
+        let more = levels > node.levels;
+        node.levels = levels;
+        match (node.stop, node.share) {
+            (None, _) => {
+                node.top = top;
+                // The others are looked at when their parent fires.
+                if top || node.phase > Phase::LameDuck {
                     self.work.push_back(index);
                 }
-                _ => {}
+                self.join(index, stop);
             }
+            (Some(own), Some(share)) if more => {
+                let less = self.share(own, levels);
+                self.tree[index].share = Some(share.min(less));
+                self.work.push_back(index);
+            }
+            _ => {}
         }
     }
 
@@ -262,7 +272,7 @@ impl Machine {
         let mut members: Vec<(u64, u32)> = stops
             .iter()
             .filter_map(|&key| self.stops.get(key))
-            .flat_map(|stop| &stop.members)
+            .flat_map(|stop| stop.members.iter())
             .filter_map(|&id| self.tree.find(id))
             .map(|index| (self.tree[index].born, index))
             .collect();

@@ -26,6 +26,7 @@ use std::sync::{Arc, PoisonError};
 use crate::contract::hook::Hook;
 use crate::contract::report::TaskKind;
 use crate::contract::rt::AnyBackend;
+use crate::few::Few;
 use crate::phase::ScopeId;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Mutex, MutexGuard, StaticU64, read_in_order};
@@ -171,7 +172,7 @@ impl Node {
         self.set_fired();
         let mut wakes = Wakes::default();
         let mut tasks = self.lock();
-        for chunk in &tasks.chunks {
+        for chunk in tasks.chunks.iter() {
             chunk.set_fired(&mut chunk.lock());
         }
         tasks.waiters.take_stop(&mut wakes);
@@ -185,7 +186,7 @@ impl Node {
         let mut wakes = Wakes::default();
         let mut tasks = self.lock();
         tasks.narrow(Gate::Shielded);
-        for chunk in &tasks.chunks {
+        for chunk in tasks.chunks.iter() {
             chunk.lock().cancel(chunk);
         }
         tasks.waiters.take_cancel(&mut wakes);
@@ -204,7 +205,7 @@ impl Node {
         let mut tasks = self.lock();
         let alive = tasks.survey(self, now, |_| true);
         tasks.narrow(Gate::Shielded); // hooks that run after this may spawn what they wait for
-        for chunk in &tasks.chunks {
+        for chunk in tasks.chunks.iter() {
             let mut slots = chunk.lock();
             slots.narrow(Gate::Shielded);
             slots.force(chunk, &*self.above);
@@ -223,7 +224,7 @@ impl Node {
     /// whoever is woken was done to all chunks before.
     fn sweep(
         &self,
-        chunks: Vec<&'static Chunk>,
+        chunks: Few<&'static Chunk>,
         mut wakes: Wakes,
         take: impl Fn(&'static Chunk, &mut Slots, &mut Wakes),
     ) {

@@ -4,10 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use crate::contract::error::forget_payload;
+use crate::few::Few;
 
 /// Wakers that were collected under a lock, to be woken outside it.
 #[derive(Default)]
-pub(crate) struct Wakes(pub(crate) Vec<Waker>);
+pub(crate) struct Wakes(pub(crate) Few<Waker>);
 
 impl Wakes {
     pub(crate) fn add(&mut self, waker: Option<Waker>) {
@@ -15,7 +16,7 @@ impl Wakes {
     }
 
     pub(crate) fn wake(&mut self) {
-        for waker in self.0.drain(..) {
+        for waker in self.0.drain() {
             // A waker that panics must not keep the others from being woken.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
                 forget_payload(payload);

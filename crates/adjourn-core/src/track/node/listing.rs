@@ -201,7 +201,7 @@ impl Tasks {
         let look = Look::new(node, now);
         let mut stragglers = Vec::new();
         let mut totals = self.totals;
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter() {
             let Some(mut slots) = chunk.try_lock() else { continue };
             totals.add(&slots.totals);
             slots.each(chunk, |task, slots| {

@@ -7,6 +7,7 @@ use super::waiters::Waiters;
 use super::{Gate, Node, Spawn};
 use crate::contract::hook::Hook;
 use crate::contract::report::Totals;
+use crate::few::Few;
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::above::Above;
 use crate::track::table::{self, Chunk, Insert, Slots, TaskRef, flag};
@@ -18,9 +19,9 @@ const MOST_ROOMY: usize = 64;
 /// What a [`Node`]'s lock guards.
 pub(crate) struct Tasks {
     gate: Gate,
-    pub(super) chunks: Vec<&'static Chunk>,
+    pub(super) chunks: Few<&'static Chunk>,
     /// Those of them in which a slot is free, and some that are full by now.
-    pub(super) roomy: Vec<&'static Chunk>,
+    pub(super) roomy: Few<&'static Chunk>,
     /// What was counted outside of the chunks.
     pub(super) totals: Totals,
     pub(super) handles: u32,
@@ -43,8 +44,8 @@ impl Tasks {
     pub(super) fn new(handles: u32) -> Tasks {
         Tasks {
             gate: Gate::Open,
-            chunks: Vec::new(),
-            roomy: Vec::new(),
+            chunks: Few::new(),
+            roomy: Few::new(),
             totals: Totals::default(),
             handles,
             sealed: false,
@@ -90,7 +91,7 @@ impl Tasks {
 
     /// Calls `each` with every live task, until it returns false.
     pub(super) fn each(&self, mut each: impl FnMut(TaskRef, &mut Slots) -> bool) {
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter() {
             if !chunk.lock().each(chunk, &mut each) {
                 return;
             }
@@ -111,7 +112,7 @@ impl Tasks {
 
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = self.totals;
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter() {
             totals.add(&chunk.lock().totals);
         }
         totals
@@ -140,7 +141,7 @@ impl Tasks {
     pub(crate) fn shut(&mut self) -> Totals {
         self.narrow(Gate::Closed);
         let mut totals = self.totals;
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter() {
             let mut slots = chunk.lock();
             slots.narrow(Gate::Closed);
             chunk.set_fired(&mut slots);
@@ -170,7 +171,7 @@ impl Tasks {
     /// yield, and who waits for the scope is told.
     pub(crate) fn end_with_stragglers(&mut self, above: &dyn Above, wakes: &mut Wakes) {
         self.waiters.take_all(wakes);
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter() {
             let mut slots = chunk.lock();
             slots.force(chunk, above);
             slots.take_wakers(chunk, wakes, flag::FORCE);
@@ -185,7 +186,7 @@ impl Tasks {
         for chunk in mem::take(&mut self.chunks) {
             self.totals.add(&chunk.detach());
         }
-        self.roomy = Vec::new();
+        self.roomy = Few::new();
         mem::take(&mut self.hooks)
     }
 }

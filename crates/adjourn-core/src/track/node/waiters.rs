@@ -1,7 +1,8 @@
 //! Who waits for something of a scope with a waker that is not its task's own.
 //!
 //! Each kind of waiter has a map of its own, in the order in which it is taken. So an abort of one
-//! task costs nothing for those who wait for others, and the memory goes with the waiters.
+//! task costs nothing for those who wait for others, and the memory goes with the waiters. One who
+//! waits for the scope's end lies inline: for most scopes nobody else waits for anything.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -46,7 +47,15 @@ pub(crate) struct Ticket(NonZeroU64);
 /// Who waits for something of one scope.
 pub(super) struct Waiters {
     last: Ticket,
+    /// One of those who wait for the end.
+    end: Option<(Ticket, Waker)>,
+    more: Option<Box<More>>,
+}
+
+#[derive(Default)]
+struct More {
     stop: BTreeMap<Ticket, Waker>,
+    /// The others who wait for the end.
     end: BTreeMap<Ticket, Waker>,
     /// Of single tasks. A scope's cancellation takes them all: who waits for another thing then waits
     /// anew.
@@ -86,12 +95,7 @@ impl Node {
 
 impl Waiters {
     pub(super) fn new() -> Waiters {
-        Waiters {
-            last: Ticket(NonZeroU64::MIN),
-            stop: BTreeMap::new(),
-            end: BTreeMap::new(),
-            tasks: BTreeMap::new(),
-        }
+        Waiters { last: Ticket(NonZeroU64::MIN), end: None, more: None }
     }
 
     fn next_ticket(&mut self) -> Ticket {
@@ -100,40 +104,64 @@ impl Waiters {
     }
 
     fn put(&mut self, ticket: Ticket, awaited: Awaited, waker: Waker) -> Option<Waker> {
-        match awaited {
-            Awaited::Stop => self.stop.insert(ticket, waker),
-            Awaited::End => self.end.insert(ticket, waker),
-            Awaited::Cancel(task, cleanup) => {
-                self.put_part((task.key(), Part::Cleanup(cleanup)), ticket, waker)
-            }
-            Awaited::Return(task) => {
-                self.put_part((task.key(), Part::Return(ticket)), ticket, waker)
+        if let Awaited::End = awaited {
+            match &mut self.end {
+                Some((own, stored)) if *own == ticket => return Some(mem::replace(stored, waker)),
+                Some(_) => {}
+                None => {
+                    self.end = Some((ticket, waker));
+                    return None;
+                }
             }
         }
-    }
-
-    fn put_part(&mut self, key: (TaskKey, Part), ticket: Ticket, waker: Waker) -> Option<Waker> {
-        self.tasks.insert(key, (ticket, waker)).map(|(_, waker)| waker)
+        let more = self.more.get_or_insert_default();
+        match awaited {
+            Awaited::Stop => more.stop.insert(ticket, waker),
+            Awaited::End => more.end.insert(ticket, waker),
+            Awaited::Cancel(task, cleanup) => {
+                more.put_part((task.key(), Part::Cleanup(cleanup)), ticket, waker)
+            }
+            Awaited::Return(task) => {
+                more.put_part((task.key(), Part::Return(ticket)), ticket, waker)
+            }
+        }
     }
 
     fn remove(&mut self, ticket: Ticket, awaited: Awaited) -> Option<Waker> {
-        match awaited {
-            Awaited::Stop => self.stop.remove(&ticket),
-            Awaited::End => self.end.remove(&ticket),
-            Awaited::Cancel(task, cleanup) => self.take_cleanup(&task, cleanup),
-            Awaited::Return(task) => self.take_part((task.key(), Part::Return(ticket))),
+        if let Some((_, waker)) = self.end.take_if(|(own, _)| *own == ticket) {
+            return Some(waker);
         }
+        match awaited {
+            Awaited::Stop => self.take_from(|more| more.stop.remove(&ticket)),
+            Awaited::End => self.take_from(|more| more.end.remove(&ticket)),
+            Awaited::Cancel(task, cleanup) => self.take_cleanup(&task, cleanup),
+            Awaited::Return(task) => {
+                self.take_from(|more| more.take_part((task.key(), Part::Return(ticket))))
+            }
+        }
+    }
+
+    /// Takes from the maps, which go with the last that is in them.
+    fn take_from<T>(&mut self, take: impl FnOnce(&mut More) -> Option<T>) -> Option<T> {
+        let more = self.more.as_mut()?;
+        let taken = take(more);
+        if more.stop.is_empty() && more.end.is_empty() && more.tasks.is_empty() {
+            self.more = None;
+        }
+        taken
     }
 
     /// Takes those who wait for the token.
     pub(super) fn take_stop(&mut self, wakes: &mut Wakes) {
-        add_all(&mut self.stop, wakes);
+        if let Some(more) = &mut self.more {
+            wakes.0.extend(mem::take(&mut more.stop).into_values());
+        }
     }
 
     /// Takes those who wait for the cancellation of any task.
     pub(super) fn take_cancel(&mut self, wakes: &mut Wakes) {
-        if !self.tasks.is_empty() {
-            add_in_order(mem::take(&mut self.tasks).into_values().collect(), wakes);
+        if let Some(more) = &mut self.more {
+            add_in_order(mem::take(&mut more.tasks).into_values().collect(), wakes);
         }
     }
 
@@ -150,28 +178,37 @@ impl Waiters {
     }
 
     fn take_parts(&mut self, task: &TaskRef, parts: RangeInclusive<Part>, wakes: &mut Wakes) {
-        if self.tasks.is_empty() {
-            return;
-        }
+        let Some(more) = &mut self.more else { return };
         let of = |part: &Part| (task.key(), *part);
         let range = of(parts.start())..=of(parts.end());
-        let keys: Vec<_> = self.tasks.range(range).map(|(key, _)| *key).collect();
-        add_in_order(keys.iter().filter_map(|key| self.tasks.remove(key)).collect(), wakes);
+        let keys: Vec<_> = more.tasks.range(range).map(|(key, _)| *key).collect();
+        add_in_order(keys.iter().filter_map(|key| more.tasks.remove(key)).collect(), wakes);
     }
 
     /// Takes the one cleanup of a task.
     pub(super) fn take_cleanup(&mut self, task: &TaskRef, cleanup: CleanupId) -> Option<Waker> {
-        self.take_part((task.key(), Part::Cleanup(cleanup)))
-    }
-
-    fn take_part(&mut self, key: (TaskKey, Part)) -> Option<Waker> {
-        self.tasks.remove(&key).map(|(_, waker)| waker)
+        self.take_from(|more| more.take_part((task.key(), Part::Cleanup(cleanup))))
     }
 
     pub(super) fn take_all(&mut self, wakes: &mut Wakes) {
         self.take_stop(wakes);
         self.take_cancel(wakes);
-        add_all(&mut self.end, wakes);
+        let first = self.end.take();
+        let Some(mut more) = self.more.take() else {
+            return wakes.add(first.map(|(_, waker)| waker));
+        };
+        more.end.extend(first);
+        wakes.0.extend(more.end.into_values());
+    }
+}
+
+impl More {
+    fn put_part(&mut self, key: (TaskKey, Part), ticket: Ticket, waker: Waker) -> Option<Waker> {
+        self.tasks.insert(key, (ticket, waker)).map(|(_, waker)| waker)
+    }
+
+    fn take_part(&mut self, key: (TaskKey, Part)) -> Option<Waker> {
+        self.tasks.remove(&key).map(|(_, waker)| waker)
     }
 }
 
@@ -179,15 +216,9 @@ impl Waiters {
 impl Tasks {
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
-        let Waiters { stop, end, tasks, .. } = &self.waiters;
-        stop.len() + end.len() + tasks.len()
-    }
-}
-
-/// Adds all wakers. There is none nearly always: then it costs no more than a look.
-fn add_all(from: &mut BTreeMap<Ticket, Waker>, wakes: &mut Wakes) {
-    if !from.is_empty() {
-        wakes.0.extend(mem::take(from).into_values());
+        let Waiters { end, more, .. } = &self.waiters;
+        let more = more.as_ref().map_or(0, |more| more.stop.len() + more.end.len() + more.tasks.len());
+        usize::from(end.is_some()) + more
     }
 }
 

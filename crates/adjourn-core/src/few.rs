@@ -1,0 +1,144 @@
+//! A list that nearly always has one element: that one needs no allocation.
+//!
+//! Invariant: `rest` is empty unless `first` is there.
+
+use std::ops::Index;
+use std::vec;
+
+/// Elements in their order; the first lies inline.
+#[derive(Clone, Debug)]
+pub(crate) struct Few<T> {
+    first: Option<T>,
+    rest: Vec<T>,
+}
+
+impl<T> Few<T> {
+    pub(crate) const fn new() -> Few<T> {
+        Few { first: None, rest: Vec::new() }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, item: T) {
+        if self.first.is_none() {
+            self.first = Some(item);
+        } else {
+            self.rest.push(item);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    /// Takes out one element; the last one moves into its place.
+    pub(crate) fn swap_remove(&mut self, index: usize) -> Option<T> {
+        match index.checked_sub(1) {
+            Some(index) => Some(self.rest.swap_remove(index)),
+            None => std::mem::replace(&mut self.first, self.rest.pop()),
+        }
+    }
+
+    /// Takes out all elements and keeps the memory for others.
+    #[inline]
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> {
+        self.first.take().into_iter().chain(self.rest.drain(..))
+    }
+
+    pub(crate) fn retain(&mut self, mut keeps: impl FnMut(&T) -> bool) {
+        self.rest.retain(&mut keeps);
+        if self.first.as_ref().is_some_and(|first| !keeps(first)) {
+            self.first = if self.rest.is_empty() { None } else { Some(self.rest.remove(0)) };
+        }
+    }
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Few<T> {
+        Few::new()
+    }
+}
+
+impl<T> Index<usize> for Few<T> {
+    type Output = T;
+
+    fn index(&self, index: usize) -> &T {
+        match (index, &self.first) {
+            (0, Some(first)) => first,
+            _ => &self.rest[index.wrapping_sub(1)],
+        }
+    }
+}
+
+impl<T> Extend<T> for Few<T> {
+    fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
+        let mut items = items.into_iter();
+        if self.first.is_none() {
+            self.first = items.next();
+        }
+        if self.first.is_some() {
+            self.rest.extend(items);
+        }
+    }
+}
+
+impl<T> IntoIterator for Few<T> {
+    type Item = T;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<T>, vec::IntoIter<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn few(count: usize) -> Few<usize> {
+        let mut few = Few::new();
+        few.extend(0..count);
+        few
+    }
+
+    #[test]
+    fn it_does_what_a_vec_does() {
+        for count in 0..5 {
+            let vec: Vec<_> = (0..count).collect();
+            let mut pushed = Few::new();
+            (0..count).for_each(|item| pushed.push(item));
+            for few in [few(count), pushed, few(count).clone()] {
+                assert_eq!((few.len(), few.is_empty()), (vec.len(), vec.is_empty()));
+                assert!((0..count).all(|index| few[index] == index));
+                assert_eq!(few.iter().copied().collect::<Vec<_>>(), vec);
+                assert_eq!(few.into_iter().collect::<Vec<_>>(), vec);
+            }
+            for out in 0..count {
+                let (mut few, mut vec) = (few(count), vec.clone());
+                assert_eq!(few.swap_remove(out), Some(vec.swap_remove(out)));
+                assert_eq!(few.iter().copied().collect::<Vec<_>>(), vec);
+            }
+            for kept in 0..1 << count {
+                let (mut few, mut vec) = (few(count), vec.clone());
+                let keeps = |item: &usize| kept >> item & 1 == 1;
+                few.retain(keeps);
+                vec.retain(keeps);
+                assert_eq!(few.iter().copied().collect::<Vec<_>>(), vec);
+                few.push(9);
+                assert_eq!((few[few.len() - 1], few.len()), (9, vec.len() + 1));
+                assert_eq!(few.drain().count(), vec.len() + 1);
+                assert!(few.is_empty() && few.len() == 0);
+            }
+        }
+    }
+}
