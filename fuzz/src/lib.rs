@@ -168,7 +168,12 @@ fn nonsense(mut bytes: Bytes<'_>) -> Seen {
             5 => Event::Graceful(a, bytes.one() % 2 == 0),
             6 | 7 => Event::Live(a, bytes.one() % 3 == 0),
             8 | 9 => Event::Closed(a),
-            10 | 11 => Event::Left(a),
+            10 | 11 => {
+                if what == 11 {
+                    driver.retire(a);
+                }
+                Event::Left(a)
+            }
             12 => Event::CutOff,
             13 => match bytes.one() % 8 {
                 0 => Event::Deadline,

@@ -15,7 +15,8 @@
 //!
 //! ```text
 //!  Running ── Fire ──▶ Draining ── Cancel ──▶ Cancelling ── Close ──▶ Closing ── End ──▶ Stopped
-//!     └───────────────── Left: it ends by itself ──── Close ────────────▲
+//!     │└──────────────── Left: it ends by itself ──── Close ────────────▲                    ▲
+//!     └───────────────── retired: the same at once, without hooks ───────────────────────────┘
 //! ```
 //!
 //! The root has LameDuck between Running and Draining, if that span is not zero; it says `Finish`
@@ -51,7 +52,8 @@
 //! 1. Phases only advance; Stopped and Forced are absorbing.
 //! 2. Every scope sees `Fire`, `Cancel`, `Close`, `End` at most once each and in this order
 //!    (`Close` again where it was answered with `Occupied`), and `End` whatever happens, unless the
-//!    program is forced. (`Close` alone if it ends by itself; no `Close` after the deadline.)
+//!    program is forced. (`Close` alone if it ends by itself, nothing if it is retired; no `Close`
+//!    after the deadline.)
 //! 3. Within a stop a scope fires after the scopes that depend on it have ended or are overdue.
 //! 4. `Close` comes when no task of the scope is alive or after its `CutOff`; `End` when its hooks
 //!    are over and its children have ended, or at the deadline.
@@ -286,6 +288,9 @@ impl Machine {
             let stop = &self.stops[stop as usize];
             (stop.cut_off, stop.deadline)
         });
+        if earliest.is_none() && phase <= Phase::LameDuck {
+            return Some(self.tree.id(index)); // nothing follows from it
+        }
         let node = &mut self.tree[index];
         node.levels = levels;
         node.top = stop.is_none();
@@ -300,6 +305,37 @@ impl Machine {
         self.work.push_back(parent);
         self.settle_all();
         Some(self.tree.id(index))
+    }
+
+    /// Ends a scope at once into which nobody can spawn any more, in which nothing is alive and which has
+    /// no hooks. Returns false, and does nothing, where more than that is to be thought of: a stop, a
+    /// scope below it, actions that are yet to be taken. Then [`Event::Left`] is to be told.
+    ///
+    /// As if `Left` were told, its `Close` and its `End` performed, and `Closed` and
+    /// [`ended`](Machine::ended) said. That is how most scopes end.
+    pub(crate) fn retire(&mut self, scope: ScopeId) -> bool {
+        let Some(index) = self.tree.find(scope).filter(|_| self.actions.is_empty()) else {
+            return false;
+        };
+        let node = &self.tree[index];
+        let runs = node.phase == Phase::Running && node.stop.is_none();
+        if !runs || index == ROOT || !node.children.is_empty() || self.finished {
+            return false;
+        }
+        self.part(index);
+        self.tree.free(scope);
+        self.settle_all();
+        true
+    }
+
+    /// Whether time means anything to what comes next: there are limits, or there may be some.
+    pub(crate) fn is_timed(&self) -> bool {
+        !self.stops.is_empty() || self.ending.is_some()
+    }
+
+    /// Whether an action is to be taken.
+    pub(crate) fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
     }
 
     /// Has a scope stop before another one, which is older. Returns false, and does nothing, where that

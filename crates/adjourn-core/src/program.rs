@@ -42,7 +42,7 @@ use crate::process::notify::{self, Manager};
 use crate::program::signals::Reactions;
 use crate::program::supervise::{Watch, near_deadline};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, StaticBool};
 use crate::track::above::Above;
 use crate::track::context;
 use crate::track::node::Node;
@@ -81,6 +81,8 @@ pub(crate) struct Program {
     host_epoch: Option<Instant>,
     /// Groups of tasks (the chunks of scopes' tables) with one that keeps the program alive.
     busy: AtomicUsize,
+    /// Time means something to the machine: a stop has begun.
+    timed: StaticBool,
     /// There are actions that wait for the driver.
     waiting: AtomicBool,
     finished: AtomicBool,
@@ -131,6 +133,7 @@ impl Program {
             epoch,
             host_epoch,
             busy: AtomicUsize::new(0),
+            timed: StaticBool::new(false),
             waiting: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             undropped: AtomicUsize::new(0),
@@ -163,6 +166,13 @@ impl Program {
     /// The time since the start of `run`, by the backend's clock.
     pub(crate) fn now(&self) -> Duration {
         self.backend.now().saturating_duration_since(self.epoch)
+    }
+
+    /// The time of an event that asks for no stop. Where none has begun it means nothing, and no clock is
+    /// read: the machine takes zero for the latest time that it was told. A stop that comes just now has
+    /// told it one.
+    fn event_time(&self) -> Duration {
+        if self.timed.load(SeqCst) { self.now() } else { Duration::ZERO }
     }
 
     /// The time since the start of `run`, by the clock that keeps the deadline.
@@ -261,10 +271,12 @@ impl Program {
         name: Cow<'static, str>,
         depends_on: &[ScopeId],
     ) -> Arc<Node> {
-        let now = self.now();
+        let now = self.event_time();
         let mut state = self.lock();
         let node = state.open(now, parent, name, depends_on, &mut Vec::new());
-        self.settle(state, now);
+        if state.machine.has_actions() {
+            self.settle(state, now);
+        }
         node
     }
 
@@ -430,10 +442,16 @@ impl Program {
 
     /// Tells the machine what is alive in a scope.
     pub(crate) fn sync(&self, node: &Arc<Node>) {
-        let now = self.now();
+        let now = self.event_time();
         let mut state = self.lock();
-        state.tell_tasks(now, node);
-        self.settle(state, now);
+        let mut rest = Rest::default();
+        if !state.retire(node, &mut rest) {
+            state.tell_tasks(now, node);
+        } else if !state.machine.has_actions() {
+            drop(state);
+            return rest.finish();
+        }
+        self.settle_with(state, now, rest);
     }
 
     /// Folds a scope that had ended with stragglers, the last of which is gone now.

@@ -9,7 +9,9 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 #[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
 
-pub(crate) use std::sync::atomic::{AtomicU64 as StaticU64, AtomicUsize as StaticUsize};
+pub(crate) use std::sync::atomic::{
+    AtomicBool as StaticBool, AtomicU64 as StaticU64, AtomicUsize as StaticUsize,
+};
 
 /// Reads a count in the one order of all SeqCst operations. Loom takes those for acquire and
 /// release only, except where they also write.

@@ -214,7 +214,7 @@ impl Machine {
             let parent_node = &mut self.tree[parent];
             parent_node.busy -= 1;
             if parent_node.busy == 0 {
-                self.work.push_back(parent);
+                self.look_at(parent);
             }
         }
         for at in 0..self.tree[index].needs.len() {
@@ -222,28 +222,42 @@ impl Machine {
             let need_node = &mut self.tree[need];
             need_node.blockers -= 1;
             if need_node.blockers == 0 {
-                self.work.push_back(need);
+                self.look_at(need);
             }
         }
     }
 
+    /// Something that a scope waited for is gone: looks at it, unless it waits for nothing.
+    fn look_at(&mut self, index: u32) {
+        let node = &self.tree[index];
+        if node.stop.is_some() || node.left || node.phase > Phase::LameDuck {
+            self.work.push_back(index);
+        }
+    }
+
     pub(super) fn end(&mut self, index: u32) {
+        self.part(index);
+        if index == ROOT {
+            self.finish(Phase::Stopped);
+        } else {
+            self.actions.push_back(Action::End(self.tree.id(index)));
+        }
+    }
+
+    /// Takes a scope out of all that it is part of: it has ended.
+    pub(super) fn part(&mut self, index: u32) {
         debug_assert!(self.tree[index].children.is_empty());
         self.release(index);
         self.disarm(index);
         self.tree.unlink(index);
-        let id = self.tree.id(index);
         let node = &mut self.tree[index];
         node.phase = Phase::Stopped;
         let parent = node.parent;
         if let Some(stop) = node.stop {
             self.leave(stop as usize);
         }
-        if index == ROOT {
-            self.finish(Phase::Stopped);
-        } else {
-            self.work.push_back(parent);
-            self.actions.push_back(Action::End(id));
+        if index != ROOT {
+            self.look_at(parent);
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Program, Rest};
 use crate::contract::error::forget_payload;
 use crate::phase::{Action, Event};
 use crate::sync::MutexGuard;
-use crate::sync::atomic::Ordering::SeqCst;
+use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::track::above::WAITING;
 use crate::track::node::Node;
 
@@ -27,14 +27,24 @@ pub(crate) type Act = fn(&Arc<Program>, Action, Option<Arc<Node>>) -> Answer;
 impl Program {
     /// Takes over what the machine wants done. What is trivial is done at once, where it keeps the
     /// order; for the rest the driver is woken.
-    pub(super) fn settle(&self, mut state: MutexGuard<'_, State>, now: Duration) {
-        let mut rest = Rest::default();
+    pub(super) fn settle(&self, state: MutexGuard<'_, State>, now: Duration) {
+        self.settle_with(state, now, Rest::default());
+    }
+
+    /// The same, where there is something to be done already.
+    pub(super) fn settle_with(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        now: Duration,
+        mut rest: Rest,
+    ) {
         while let Some(action) = state.next_action(now, &mut rest) {
             let idle = state.actions.is_empty() && !state.acting;
             if !idle || !state.perform(now, action, &mut rest) {
                 state.actions.push_back(action);
             }
         }
+        self.set_timed(&state);
         let pending = !state.actions.is_empty() && !state.acting;
         if pending {
             self.set_waiting(true);
@@ -45,6 +55,14 @@ impl Program {
             self.watch.pending();
         }
         rest.finish();
+    }
+
+    /// Under the state's lock, whenever that has changed.
+    fn set_timed(&self, state: &State) {
+        let timed = state.machine.is_timed();
+        if self.timed.load(Relaxed) != timed {
+            self.timed.store(timed, SeqCst);
+        }
     }
 
     pub(super) fn set_waiting(&self, waiting: bool) {
@@ -97,6 +115,7 @@ impl Program {
             }
         }
         state.acting = false;
+        self.set_timed(&state);
         let next = state.machine.next_limit();
         drop(state);
         rest.finish();

@@ -151,6 +151,20 @@ impl State {
         self.machine.handle_all(now, tasks.into_iter().chain(left));
     }
 
+    /// Ends a scope at once, if there is nothing to be thought of: nobody can spawn into it, nothing is
+    /// alive in it or below it, it has no hooks, and no stop has reached it. Returns whether it has.
+    pub(super) fn retire(&mut self, node: &Arc<Node>, rest: &mut Rest) -> bool {
+        // What ended before it is told of before it.
+        if !self.actions.is_empty() {
+            return false;
+        }
+        let agrees = || self.machine.retire(node.id);
+        let Some(totals) = node.lock().retire(node, &mut rest.wakes, agrees) else { return false };
+        _ = self.nodes.get_mut(node.id.index()).and_then(Option::take);
+        self.report.add_totals(&node.name, &totals);
+        true
+    }
+
     /// Folds an ended scope into the totals.
     pub(crate) fn end(&mut self, now: Duration, id: ScopeId, rest: &mut Rest) {
         self.machine.ended(id);

@@ -1798,7 +1798,12 @@ proptest! {
                 3 => Event::Graceful(a, time % 2 == 0),
                 4 | 5 => Event::Live(a, time % 3 == 0),
                 6 | 7 => Event::Closed(a),
-                8 | 9 => Event::Left(a),
+                8 | 9 => {
+                    if time % 2 == 0 {
+                        driver.retire(a);
+                    }
+                    Event::Left(a)
+                }
                 10 => Event::CutOff,
                 11 if time < 10 => Event::Deadline,
                 12 if time < 10 => Event::Force,

@@ -172,7 +172,11 @@ impl Chunk {
     /// Takes it from a scope that has ended, whose lock is held and which is kept by who holds it, and
     /// returns what it counted. It goes to the pool, at once or with the last straggler.
     pub(crate) fn detach(&'static self) -> Totals {
-        let mut slots = self.lock();
+        self.leave(self.lock())
+    }
+
+    /// The same with its lock, which is held.
+    pub(crate) fn leave(&'static self, mut slots: MutexGuard<'_, Slots>) -> Totals {
         self.owner.store(0, Relaxed);
         slots.gate = Gate::Closed;
         self.set_fired(&mut slots);

@@ -178,6 +178,36 @@ impl Tasks {
         }
     }
 
+    /// Ends the scope, if nothing is alive in it, nobody can spawn into it, it has no hooks, and `agrees`
+    /// says so then. Returns what it counted.
+    pub(crate) fn retire(
+        &mut self,
+        node: &Node,
+        wakes: &mut Wakes,
+        agrees: impl FnOnce() -> bool,
+    ) -> Option<Totals> {
+        // With more chunks there is no one lock under which nothing comes any more.
+        let few = self.hooks.is_empty() && self.chunks.len() <= 1;
+        if !few || !self.is_left(node) {
+            return None;
+        }
+        match self.chunks.iter().next() {
+            Some(&chunk) => {
+                let slots = chunk.lock();
+                if !chunk.is_empty(&slots) || !agrees() {
+                    return None;
+                }
+                self.totals.add(&chunk.leave(slots));
+            }
+            None if agrees() => {}
+            None => return None,
+        }
+        (self.chunks, self.roomy) = (Few::new(), Few::new());
+        self.narrow(Gate::Closed);
+        self.waiters.take_all(wakes);
+        Some(self.totals)
+    }
+
     /// Ends the scope, which was shut: nothing of it is alive, or all of that is abandoned. Returns
     /// hooks that have not run, to be dropped outside the lock.
     pub(crate) fn close(&mut self, wakes: &mut Wakes) -> Vec<Hook> {
