@@ -165,14 +165,14 @@ fn nonsense(mut bytes: Bytes<'_>) -> Seen {
                 Event::Tick
             }
             3 | 4 => Event::Stop(a),
-            5 => Event::Graceful(a, bytes.one() % 2 == 0),
-            6 | 7 => Event::Live(a, bytes.one() % 3 == 0),
+            5 => model::graceful(a, bytes.one() % 2 == 0),
+            6 | 7 => model::live(a, bytes.one() % 3 == 0),
             8 | 9 => Event::Closed(a),
             10 | 11 => {
                 if what == 11 {
                     driver.retire(a);
                 }
-                Event::Left(a)
+                model::left(a)
             }
             12 => Event::CutOff,
             13 => match bytes.one() % 8 {

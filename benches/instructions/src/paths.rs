@@ -112,6 +112,20 @@ pub const PATHS: &[Path] = &[
         sizes: (512, 2_560),
     },
     Path {
+        name: "leaves",
+        title: "open a scope and park a task in it",
+        less: None,
+        ways: &["tracker", "typed", "erased"],
+        sizes: (2_000, 12_000),
+    },
+    Path {
+        name: "leaves-stop",
+        title: "stop so many scopes with a parked task each by the one above, to its end",
+        less: Some("leaves"),
+        ways: &["tracker", "typed", "erased"],
+        sizes: (2_000, 12_000),
+    },
+    Path {
         name: "free",
         title: "spawn and finish a task by the free function",
         less: None,
@@ -148,7 +162,7 @@ pub const PATHS: &[Path] = &[
     },
 ];
 
-/// Runs one path in one way; `park` leaves the process.
+/// Runs one path in one way; `park` and `leaves` leave the process.
 ///
 /// # Panics
 ///
@@ -240,7 +254,7 @@ async fn park(path: &str, count: usize) {
     while PARKED.load(Relaxed) < count {
         wakes(1).await;
     }
-    if path == "park" {
+    if matches!(path, "park" | "leaves") {
         // Here it ends without an end, which is counted on its own.
         std::process::exit(0);
     }
@@ -315,6 +329,14 @@ async fn ours<B: Spawner>(path: &str, way: &str, root: Scope<B>, count: usize) {
                 wakes(1).await; // it is parked by then
                 one.stop().await.expect("not from inside");
             }
+        }
+        ("leaves" | "leaves-stop", _) => {
+            let top = root.scope("top");
+            for _ in 0..count {
+                drop(top.scope("one").spawn(parked()));
+            }
+            park(path, count).await;
+            top.stop().await.expect("not from inside");
         }
         ("free", _) => batches(|| adjourn::spawn(yields(0)), count).await,
         ("ask", "graceful") => {
@@ -473,6 +495,16 @@ async fn tracker(path: &str, way: &str, count: usize) {
                 tracker.close();
                 tracker.wait().await;
             }
+        }
+        ("leaves" | "leaves-stop", _) => {
+            for _ in 0..count {
+                let token = token.child_token();
+                tracker.spawn(async move { token.run_until_cancelled(parked()).await });
+            }
+            park(path, count).await;
+            token.cancel();
+            tracker.close();
+            tracker.wait().await;
         }
         ("ask", _) => {
             let spawn = || {

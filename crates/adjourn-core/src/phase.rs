@@ -15,7 +15,7 @@
 //!
 //! ```text
 //!  Running ── Fire ──▶ Draining ── Cancel ──▶ Cancelling ── Close ──▶ Closing ── End ──▶ Stopped
-//!     │└──────────────── Left: it ends by itself ──── Close ────────────▲                    ▲
+//!     │└──────────────── left: it ends by itself ──── Close ────────────▲                    ▲
 //!     └───────────────── retired: the same at once, without hooks ───────────────────────────┘
 //! ```
 //!
@@ -128,20 +128,13 @@ pub(crate) enum Event {
     /// The scope shall stop, and whatever depends on it; the root is the program. Asking again
     /// changes nothing.
     Stop(ScopeId),
-    /// Whether a graceful task of the scope is alive. Told after [`Action::Fire`] and, from then
-    /// on, at each change; before `Live` where both change.
-    Graceful(ScopeId, bool),
-    /// Whether any task or blocking job of the scope is alive. Told after [`Action::Fire`] and,
-    /// from then on, at each change. `true` also takes back a `Left`.
-    Live(ScopeId, bool),
+    /// What is alive in the scope. Told after [`Action::Fire`] and, from then on, at each change.
+    Tasks(ScopeId, Alive),
     /// The `on_stopped` hooks of the scope are over: the answer to [`Action::Close`].
     Closed(ScopeId),
     /// The answer to [`Action::Close`] when a task has been spawned since that was decided: it is
     /// said again once the scope's tasks are gone, or cut off.
     Occupied(ScopeId),
-    /// Nobody can spawn into the scope any more: it has no handle and no task. While it is running
-    /// it then ends by itself, after its children. Not for the root, whose end is a stop.
-    Left(ScopeId),
     /// Nothing is left to do in the program: it shall stop, without a lame duck phase, since there is
     /// nobody whom that would serve. Ends such a phase too.
     Idle,
@@ -159,13 +152,25 @@ pub(crate) enum Event {
     Force,
 }
 
+/// What is alive in a scope; `None`: what was told before holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Alive {
+    /// Whether a graceful task is.
+    pub(crate) graceful: Option<bool>,
+    /// Whether any task or blocking job is. `true` also takes back `left`.
+    pub(crate) live: Option<bool>,
+    /// Nobody can spawn into the scope any more: it has no handle and no task. While it is running
+    /// it then ends by itself, after its children. Not for the root, whose end is a stop.
+    pub(crate) left: bool,
+}
+
 /// What the machine tells the driver to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Action {
     /// Turn readiness false. Once, and only if there is a lame duck phase.
     LameDuck,
     /// The scope is Draining: fire its stop token (and run the root's `on_stop` hooks), then answer
-    /// [`Event::Graceful`] and [`Event::Live`].
+    /// [`Event::Tasks`].
     Fire(ScopeId),
     /// The scope is Cancelling: drop its plain tasks and its graceful ones that are left.
     Cancel(ScopeId),
@@ -309,9 +314,10 @@ impl Machine {
 
     /// Ends a scope at once into which nobody can spawn any more, in which nothing is alive and which has
     /// no hooks. Returns false, and does nothing, where more than that is to be thought of: a stop, a
-    /// scope below it, actions that are yet to be taken. Then [`Event::Left`] is to be told.
+    /// scope below it, actions that are yet to be taken. Then the driver tells that it
+    /// was left.
     ///
-    /// As if `Left` were told, its `Close` and its `End` performed, and `Closed` and
+    /// As if that were told, its `Close` and its `End` performed, and `Closed` and
     /// [`ended`](Machine::ended) said. That is how most scopes end.
     pub(crate) fn retire(&mut self, scope: ScopeId) -> bool {
         let Some(index) = self.tree.find(scope).filter(|_| self.actions.is_empty()) else {
@@ -469,25 +475,16 @@ impl Machine {
                     self.stop_scope(index);
                 }
             }
-            Event::Graceful(id, alive) => {
-                self.change(id, |node| node.graceful = Some(alive));
-                self.wait_if(alive, id);
-            }
-            Event::Live(id, alive) => {
-                self.change(id, |node| {
-                    node.live = Some(alive);
-                    node.left &= !alive;
-                });
-                self.wait_if(alive, id);
+            Event::Tasks(id, alive) => {
+                if let Some(index) = self.tree.find(id) {
+                    self.change_tasks(index, alive);
+                }
             }
             Event::Closed(id) => self.change(id, |node| node.closed = node.phase == Phase::Closing),
             Event::Occupied(id) => self.change(id, |node| {
                 if node.phase == Phase::Closing && !node.cut {
                     (node.live, node.postponed) = (Some(true), true);
                 }
-            }),
-            Event::Left(id) => self.change(id, |node| {
-                node.left = true;
             }),
             Event::Idle => {
                 self.stop_program(Duration::ZERO);
@@ -514,13 +511,17 @@ impl Machine {
         }
     }
 
-    /// Before anything follows from it: a scope that is not idle any more is waited for.
-    fn wait_if(&mut self, alive: bool, id: ScopeId) {
-        if let Some(index) = self.tree.find(id).filter(|_| alive) {
-            if !self.may_be_open(index) {
-                self.wait_again(index);
-            }
+    fn change_tasks(&mut self, index: u32, alive: Alive) {
+        let node = &mut self.tree[index];
+        node.graceful = alive.graceful.or(node.graceful);
+        node.live = alive.live.or(node.live);
+        node.left = alive.left || node.left && alive.live != Some(true);
+        // Before anything follows from it: a scope that is not idle any more is waited for.
+        let more = alive.graceful == Some(true) || alive.live == Some(true);
+        if more && node.open && !self.may_be_open(index) {
+            self.wait_again(index);
         }
+        self.work.push_back(index);
     }
 
     fn change(&mut self, id: ScopeId, change: impl FnOnce(&mut Node)) {

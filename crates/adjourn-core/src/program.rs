@@ -67,7 +67,7 @@ impl Rest {
         // A subscriber may block: whoever has to go on is woken first.
         self.wakes.wake();
         self.entered.drain(..).for_each(log::phase);
-        self.nodes.drain().for_each(drop);
+        self.nodes = Few::new();
         self.hooks.clear();
     }
 }

@@ -24,6 +24,10 @@ pub(crate) enum Answer {
 /// Performs an action that needs more than the program's state, with the scope that it is about.
 pub(crate) type Act = fn(&Arc<Program>, Action, Option<Arc<Node>>) -> Answer;
 
+/// So many small scopes are told or cancelled before those in them are woken, and others come to the
+/// program's lock.
+const MOST_HELD: usize = 32;
+
 impl Program {
     /// Takes over what the machine wants done. What is trivial is done at once, where it keeps the
     /// order; for the rest the driver is woken.
@@ -88,12 +92,24 @@ impl Program {
         state.acting = true;
         self.set_waiting(false);
         let mut rest = Rest::default();
+        let mut held = 0;
         loop {
             while let Some(action) = state.next_action(now, &mut rest) {
                 state.actions.push_back(action);
             }
             let Some(action) = state.actions.pop_front() else { break };
             if state.perform(now, action, &mut rest) {
+                continue;
+            }
+            if state.perform_small(now, action, &mut rest) {
+                held += 1;
+                if held == MOST_HELD {
+                    held = 0;
+                    drop(state);
+                    rest.finish();
+                    now = self.now();
+                    state = self.lock();
+                }
                 continue;
             }
             let node = action.scope().and_then(|scope| state.node(scope));

@@ -96,7 +96,8 @@ impl Future for Driver {
             };
             // A sleep that is over too early is renewed then. So scopes that are stopped one after the
             // other need no timer each. Where a host keeps the time each timer counts: it is exact there.
-            let early = |limit| if this.program.is_hosted() { limit == next } else { limit <= next };
+            let early =
+                |limit| if this.program.is_hosted() { limit == next } else { limit <= next };
             if this.limit.as_ref().is_none_or(|(limit, _)| !early(*limit)) {
                 let left = next.saturating_sub(this.program.now());
                 this.limit = Some((next, Box::pin(this.program.backend.sleep(left))));

@@ -12,9 +12,9 @@ use super::Rest;
 use super::observe::{self, Feed};
 use crate::contract::hook::Hook;
 use crate::contract::report::{PhaseSpan, Report, Totals};
-use crate::phase::{Action, Event, Machine, Phase, ScopeId};
+use crate::phase::{Action, Alive, Event, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
-use crate::track::node::Node;
+use crate::track::node::{Counts, Node};
 use crate::track::table::TaskKey;
 use crate::track::wakes::Wakes;
 
@@ -143,12 +143,25 @@ impl State {
         true
     }
 
+    /// Fires or cancels a scope that has few tasks; returns whether it has. Only for who wakes where that
+    /// is cheapest: the driver, or whoever takes its place.
+    pub(super) fn perform_small(&mut self, now: Duration, action: Action, rest: &mut Rest) -> bool {
+        let (Action::Fire(id) | Action::Cancel(id)) = action else { return false };
+        let node = self.nodes.get(id.index()).and_then(Option::as_ref);
+        let Some(node) = node.filter(|node| node.id == id && !node.is_root()) else { return false };
+        let done = match action {
+            Action::Fire(_) => node.fire_small(&mut rest.wakes),
+            _ => node.cancel_small(&mut rest.wakes),
+        };
+        if done {
+            tell_tasks(&mut self.machine, now, node);
+        }
+        done
+    }
+
     /// Tells the machine what is alive in a scope.
     pub(super) fn tell_tasks(&mut self, now: Duration, node: &Node) {
-        let counts = node.lock().counts(node);
-        let tasks = [Event::Graceful(node.id, counts.graceful), Event::Live(node.id, counts.live)];
-        let left = counts.left.then_some(Event::Left(node.id));
-        self.machine.handle_all(now, tasks.into_iter().chain(left));
+        tell_tasks(&mut self.machine, now, node);
     }
 
     /// Ends a scope at once, if there is nothing to be thought of: nobody can spawn into it, nothing is
@@ -251,4 +264,10 @@ impl State {
         self.report.phases.push(span);
         Some(entered)
     }
+}
+
+fn tell_tasks(machine: &mut Machine, now: Duration, node: &Node) {
+    let Counts { graceful, live, left } = node.lock().counts(node);
+    let tasks = Alive { graceful: Some(graceful), live: Some(live), left };
+    machine.handle(now, Event::Tasks(node.id, tasks));
 }

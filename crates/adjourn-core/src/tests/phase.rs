@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use self::model::{IDLE, Load, NEVER, Nonsense, Plan, STUCK, Seen, Sim, Step, ms};
-use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
+use self::model::{
+    IDLE, Load, NEVER, Nonsense, Plan, STUCK, Seen, Sim, Step, graceful, left, live, ms,
+};
+use crate::phase::{Action, Alive, Event, Limits, Machine, Phase, ScopeId};
 
 /// Drain 12 s, cut-off 24 s, deadline 25 s, unless told otherwise.
 fn limits() -> Limits {
@@ -46,17 +48,18 @@ fn actions(machine: &mut Machine) -> Vec<Action> {
 
 /// Says one thing and takes what follows. A scope without tasks has no handle either.
 fn tell(machine: &mut Machine, at: u64, event: Event) -> Vec<Action> {
-    let left = match event {
-        Event::Live(id, false) if id != machine.root() => Some(Event::Left(id)),
+    let after = match event {
+        Event::Tasks(id, Alive { live: Some(false), .. }) if id != machine.root() => Some(left(id)),
         _ => None,
     };
-    machine.handle_all(ms(at), [event].into_iter().chain(left));
+    machine.handle_all(ms(at), [event].into_iter().chain(after));
     actions(machine)
 }
 
 /// Says what is alive in a scope that has a handle.
 fn told(m: &mut Machine, at: u64, id: ScopeId, graceful: bool, live: bool) -> Vec<Action> {
-    m.handle_all(ms(at), [Event::Graceful(id, graceful), Event::Live(id, live)]);
+    let alive = Alive { graceful: Some(graceful), live: Some(live), left: false };
+    m.handle(ms(at), Event::Tasks(id, alive));
     actions(m)
 }
 
@@ -78,12 +81,12 @@ fn a_program_goes_through_its_phases() {
     assert_eq!(m.level_limit(root), Some(ms(24_005)));
     assert_eq!(m.next_limit(), Some(ms(12_005)));
 
-    assert_eq!(tell(&mut m, 6, Event::Graceful(root, true)), []);
-    assert_eq!(tell(&mut m, 6, Event::Live(root, true)), []);
-    assert_eq!(tell(&mut m, 7, Event::Graceful(root, false)), [Action::Cancel(root)]);
+    assert_eq!(tell(&mut m, 6, graceful(root, true)), []);
+    assert_eq!(tell(&mut m, 6, live(root, true)), []);
+    assert_eq!(tell(&mut m, 7, graceful(root, false)), [Action::Cancel(root)]);
     assert_eq!(m.phase(root), Phase::Cancelling);
     assert_eq!(m.next_limit(), Some(ms(24_005)));
-    assert_eq!(tell(&mut m, 8, Event::Live(root, false)), [Action::Close(root)]);
+    assert_eq!(tell(&mut m, 8, live(root, false)), [Action::Close(root)]);
     assert_eq!(m.phase(root), Phase::Closing);
     assert_eq!(tell(&mut m, 9, Event::Closed(root)), [Action::Finish]);
     assert_eq!(m.phase(root), Phase::Stopped);
@@ -93,25 +96,22 @@ fn a_program_goes_through_its_phases() {
 #[test]
 fn nothing_is_decided_before_a_fired_scope_has_answered() {
     let (mut m, root) = machine();
-    m.handle(ms(0), Event::Live(root, false));
-    m.handle(ms(0), Event::Graceful(root, false));
+    m.handle(ms(0), live(root, false));
+    m.handle(ms(0), graceful(root, false));
     assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root)]);
     assert_eq!(tell(&mut m, 0, Event::Tick), []);
-    assert_eq!(tell(&mut m, 0, Event::Live(root, false)), []);
-    assert_eq!(
-        tell(&mut m, 0, Event::Graceful(root, false)),
-        [Action::Cancel(root), Action::Close(root)]
-    );
+    assert_eq!(tell(&mut m, 0, live(root, false)), []);
+    assert_eq!(tell(&mut m, 0, graceful(root, false)), [Action::Cancel(root), Action::Close(root)]);
 }
 
 #[test]
 fn a_task_spawned_before_the_hooks_run_puts_them_off() {
-    for way_out in [Event::Live as fn(_, _) -> _, |_, _| Event::CutOff] {
+    for way_out in [live as fn(_, _) -> _, |_, _| Event::CutOff] {
         let (mut m, root) = machine();
         tell(&mut m, 0, Event::Stop(root));
-        tell(&mut m, 0, Event::Graceful(root, false));
-        assert_eq!(tell(&mut m, 0, Event::Live(root, false)), [Action::Close(root)]);
-        assert_eq!(tell(&mut m, 0, Event::Live(root, true)), []);
+        tell(&mut m, 0, graceful(root, false));
+        assert_eq!(tell(&mut m, 0, live(root, false)), [Action::Close(root)]);
+        assert_eq!(tell(&mut m, 0, live(root, true)), []);
         assert_eq!(tell(&mut m, 0, Event::Occupied(root)), []);
         let mut again = tell(&mut m, 0, way_out(root, false));
         assert_eq!(again.pop(), Some(Action::Close(root)));
@@ -124,21 +124,21 @@ fn a_task_that_puts_off_hooks_is_heard_of_while_they_are_due_alone() {
     let (mut m, root) = machine();
     tell(&mut m, 0, Event::Stop(root));
     assert_eq!(tell(&mut m, 0, Event::Occupied(root)), []);
-    assert_eq!(tell(&mut m, 0, Event::Graceful(root, false)), [Action::Cancel(root)]);
+    assert_eq!(tell(&mut m, 0, graceful(root, false)), [Action::Cancel(root)]);
     assert_eq!(tell(&mut m, 0, Event::Occupied(root)), []);
-    assert_eq!(tell(&mut m, 0, Event::Live(root, false)), [Action::Close(root)]);
+    assert_eq!(tell(&mut m, 0, live(root, false)), [Action::Close(root)]);
     assert_eq!(tell(&mut m, 0, Event::Closed(root)), [Action::Finish]);
 }
 
 #[test]
 fn what_was_told_before_its_step_does_not_count() {
     let (mut m, root) = machine();
-    m.handle(ms(0), Event::Live(root, false));
+    m.handle(ms(0), live(root, false));
     m.handle(ms(0), Event::Closed(root));
     tell(&mut m, 0, Event::Stop(root));
-    assert_eq!(tell(&mut m, 0, Event::Graceful(root, false)), [Action::Cancel(root)]);
+    assert_eq!(tell(&mut m, 0, graceful(root, false)), [Action::Cancel(root)]);
     assert_eq!(tell(&mut m, 0, Event::Closed(root)), [], "it is not closing yet");
-    assert_eq!(tell(&mut m, 0, Event::Live(root, false)), [Action::Close(root)]);
+    assert_eq!(tell(&mut m, 0, live(root, false)), [Action::Close(root)]);
     assert_eq!(m.phase(root), Phase::Closing);
 }
 
@@ -146,8 +146,8 @@ fn what_was_told_before_its_step_does_not_count() {
 fn graceful_tasks_have_until_the_drain_limit() {
     let (mut m, root) = machine();
     tell(&mut m, 0, Event::Stop(root));
-    tell(&mut m, 0, Event::Graceful(root, true));
-    tell(&mut m, 0, Event::Live(root, true));
+    tell(&mut m, 0, graceful(root, true));
+    tell(&mut m, 0, live(root, true));
     assert_eq!(tell(&mut m, 11_999, Event::Tick), []);
     assert_eq!(tell(&mut m, 12_000, Event::Tick), [Action::Cancel(root)]);
 }
@@ -158,20 +158,20 @@ fn any_event_looks_at_the_limits() {
     let other = open(&mut m, root, &[]);
     tell(&mut m, 0, Event::Stop(root));
     for id in [root, other] {
-        tell(&mut m, 0, Event::Graceful(id, true));
-        tell(&mut m, 0, Event::Live(id, true));
+        tell(&mut m, 0, graceful(id, true));
+        tell(&mut m, 0, live(id, true));
     }
     // Two levels: the child's drain limit is half of the time of half of the cut-off.
     assert_eq!(m.drain_limit(other), Some(ms(6_000)));
-    assert_eq!(tell(&mut m, 6_000, Event::Live(root, true)), [Action::Cancel(other)]);
+    assert_eq!(tell(&mut m, 6_000, live(root, true)), [Action::Cancel(other)]);
 }
 
 #[test]
 fn tasks_are_waited_for_until_the_cut_off() {
     let (mut m, root) = machine();
     tell(&mut m, 0, Event::Stop(root));
-    tell(&mut m, 0, Event::Live(root, true));
-    assert_eq!(tell(&mut m, 0, Event::Graceful(root, false)), [Action::Cancel(root)]);
+    tell(&mut m, 0, live(root, true));
+    assert_eq!(tell(&mut m, 0, graceful(root, false)), [Action::Cancel(root)]);
     assert_eq!(tell(&mut m, 23_999, Event::Tick), []);
     assert_eq!(tell(&mut m, 24_000, Event::Tick), [Action::CutOff(root), Action::Close(root)]);
     assert_eq!(tell(&mut m, 24_001, Event::Closed(root)), [Action::Finish]);
@@ -181,9 +181,9 @@ fn tasks_are_waited_for_until_the_cut_off() {
 fn what_ends_in_the_instant_of_its_limit_was_in_time() {
     let (mut m, root) = machine();
     tell(&mut m, 0, Event::Stop(root));
-    tell(&mut m, 0, Event::Live(root, true));
-    tell(&mut m, 0, Event::Graceful(root, false));
-    assert_eq!(tell(&mut m, 24_000, Event::Live(root, false)), [Action::Close(root)]);
+    tell(&mut m, 0, live(root, true));
+    tell(&mut m, 0, graceful(root, false));
+    assert_eq!(tell(&mut m, 24_000, live(root, false)), [Action::Close(root)]);
     assert_eq!(tell(&mut m, 25_000, Event::Closed(root)), [Action::Finish]);
 }
 
@@ -191,11 +191,11 @@ fn what_ends_in_the_instant_of_its_limit_was_in_time() {
 fn work_that_hooks_leave_behind_is_waited_for() {
     let (mut m, root) = machine();
     tell(&mut m, 0, Event::Stop(root));
-    tell(&mut m, 0, Event::Live(root, false));
-    tell(&mut m, 0, Event::Graceful(root, false));
-    tell(&mut m, 1, Event::Live(root, true));
+    tell(&mut m, 0, live(root, false));
+    tell(&mut m, 0, graceful(root, false));
+    tell(&mut m, 1, live(root, true));
     assert_eq!(tell(&mut m, 2, Event::Closed(root)), []);
-    assert_eq!(tell(&mut m, 3, Event::Live(root, false)), [Action::Finish]);
+    assert_eq!(tell(&mut m, 3, live(root, false)), [Action::Finish]);
 }
 
 #[test]
@@ -204,23 +204,23 @@ fn hooks_that_begin_after_the_cut_off_have_their_work_waited_for() {
     let child = open(&mut m, root, &[]);
     tell(&mut m, 0, Event::Stop(root));
     for id in [child, root] {
-        tell(&mut m, 0, Event::Graceful(id, false));
-        tell(&mut m, 0, Event::Live(id, false));
+        tell(&mut m, 0, graceful(id, false));
+        tell(&mut m, 0, live(id, false));
     }
     tell(&mut m, 24_000, Event::Tick);
     let followed = tell(&mut m, 24_100, Event::Closed(child));
     assert_eq!(followed, [Action::End(child), Action::Close(root)]);
-    tell(&mut m, 24_200, Event::Live(root, true));
+    tell(&mut m, 24_200, live(root, true));
     assert_eq!(tell(&mut m, 24_300, Event::Closed(root)), []);
-    assert_eq!(tell(&mut m, 24_400, Event::Live(root, false)), [Action::Finish]);
+    assert_eq!(tell(&mut m, 24_400, live(root, false)), [Action::Finish]);
 }
 
 #[test]
 fn the_deadline_ends_hooks_that_hang() {
     let (mut m, root) = machine();
     tell(&mut m, 0, Event::Stop(root));
-    tell(&mut m, 0, Event::Live(root, false));
-    tell(&mut m, 0, Event::Graceful(root, false));
+    tell(&mut m, 0, live(root, false));
+    tell(&mut m, 0, graceful(root, false));
     assert_eq!(tell(&mut m, 24_999, Event::Tick), []);
     assert_eq!(tell(&mut m, 25_000, Event::Tick), [Action::Finish]);
     assert_eq!(m.phase(root), Phase::Stopped);
@@ -278,7 +278,7 @@ fn a_lame_duck_phase_comes_first_and_counts() {
     assert_eq!(m.next_limit(), Some(ms(3_000)));
     assert_eq!(tell(&mut m, 1_000, Event::Stop(root)), []);
     // Everything else goes on: scopes come and go.
-    tell(&mut m, 1_500, Event::Left(child));
+    tell(&mut m, 1_500, left(child));
     assert_eq!(tell(&mut m, 1_500, Event::Closed(child)), [Action::End(child)]);
     let late = m.open(ms(2_000), root, &[]).unwrap();
     assert_eq!(tell(&mut m, 3_000, Event::Tick), [Action::Fire(root), Action::Fire(late)]);
@@ -325,8 +325,8 @@ fn force_ends_it_at_once_from_every_phase() {
         let script = [
             Event::Stop(root),
             Event::Tick,
-            Event::Graceful(root, false),
-            Event::Live(root, false),
+            graceful(root, false),
+            live(root, false),
             Event::Closed(root),
         ];
         for (at, &event) in script.iter().enumerate().take(steps) {
@@ -357,12 +357,7 @@ fn the_hosts_deadline_ends_it_from_every_phase() {
         let mut m = Machine::new(Limits { lame_duck: ms(10), ..limits() });
         let root = m.root();
         let child = open(&mut m, root, &[]);
-        let script = [
-            Event::Stop(root),
-            Event::Tick,
-            Event::Graceful(child, false),
-            Event::Live(child, false),
-        ];
+        let script = [Event::Stop(root), Event::Tick, graceful(child, false), live(child, false)];
         for (at, &event) in script.iter().enumerate().take(steps) {
             m.handle(ms(at as u64 * 10), event);
         }
@@ -589,7 +584,7 @@ fn limits_can_be_for_ever() {
     let root = m.root();
     assert_eq!(tell(&mut m, 1, Event::Stop(root)), [Action::Fire(root)]);
     assert_eq!(m.next_limit(), None);
-    m.handle(Duration::MAX, Event::Graceful(root, true));
+    m.handle(Duration::MAX, graceful(root, true));
     assert_eq!(actions(&mut m), [], "never does not come at the end of time either");
 }
 
@@ -634,7 +629,7 @@ fn phases_have_names_and_ranks() {
 fn a_scope_that_is_left_ends_by_itself() {
     let (mut m, root) = machine();
     let scope = open(&mut m, root, &[]);
-    assert_eq!(tell(&mut m, 0, Event::Left(scope)), [Action::Close(scope)]);
+    assert_eq!(tell(&mut m, 0, left(scope)), [Action::Close(scope)]);
     assert_eq!(m.phase(scope), Phase::Closing);
     assert_eq!(tell(&mut m, 0, Event::Closed(scope)), [Action::End(scope)]);
     assert_eq!(m.phase(scope), Phase::Stopped);
@@ -646,8 +641,8 @@ fn a_scope_that_is_left_waits_for_its_children() {
     let (mut m, root) = machine();
     let scope = open(&mut m, root, &[]);
     let child = open(&mut m, scope, &[]);
-    assert_eq!(tell(&mut m, 0, Event::Left(scope)), []);
-    assert_eq!(tell(&mut m, 0, Event::Left(child)), [Action::Close(child)]);
+    assert_eq!(tell(&mut m, 0, left(scope)), []);
+    assert_eq!(tell(&mut m, 0, left(child)), [Action::Close(child)]);
     assert_eq!(tell(&mut m, 0, Event::Closed(child)), [Action::End(child), Action::Close(scope)]);
 }
 
@@ -656,28 +651,28 @@ fn a_task_that_comes_after_all_takes_left_back() {
     let (mut m, root) = machine();
     let scope = open(&mut m, root, &[]);
     let child = open(&mut m, scope, &[]);
-    tell(&mut m, 0, Event::Left(scope));
-    tell(&mut m, 0, Event::Live(scope, true));
-    tell(&mut m, 0, Event::Left(child));
+    tell(&mut m, 0, left(scope));
+    tell(&mut m, 0, live(scope, true));
+    tell(&mut m, 0, left(child));
     assert_eq!(tell(&mut m, 0, Event::Closed(child)), [Action::End(child)]);
     assert_eq!(m.phase(scope), Phase::Running);
-    assert_eq!(tell(&mut m, 0, Event::Left(scope)), [Action::Close(scope)]);
+    assert_eq!(tell(&mut m, 0, left(scope)), [Action::Close(scope)]);
 }
 
 #[test]
 fn work_of_hooks_is_waited_for_in_a_natural_end_too() {
     let (mut m, root) = machine();
     let scope = open(&mut m, root, &[]);
-    tell(&mut m, 0, Event::Left(scope));
-    tell(&mut m, 0, Event::Live(scope, true));
+    tell(&mut m, 0, left(scope));
+    tell(&mut m, 0, live(scope, true));
     assert_eq!(tell(&mut m, 0, Event::Closed(scope)), []);
-    assert_eq!(tell(&mut m, 0, Event::Live(scope, false)), [Action::End(scope)]);
+    assert_eq!(tell(&mut m, 0, live(scope, false)), [Action::End(scope)]);
 }
 
 #[test]
 fn the_root_does_not_end_by_itself() {
     let (mut m, root) = machine();
-    assert_eq!(tell(&mut m, 0, Event::Left(root)), []);
+    assert_eq!(tell(&mut m, 0, left(root)), []);
     assert_eq!(m.phase(root), Phase::Running);
 }
 
@@ -687,7 +682,7 @@ fn a_dependency_that_is_left_ends_all_the_same() {
     let db = open(&mut m, root, &[]);
     let cache = open(&mut m, root, &[]);
     let http = open(&mut m, root, &[db, cache]);
-    tell(&mut m, 0, Event::Left(db));
+    tell(&mut m, 0, left(db));
     assert_eq!(tell(&mut m, 0, Event::Closed(db)), [Action::End(db)]);
     // The other edge is still there.
     assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(http)]);
@@ -698,10 +693,10 @@ fn a_dependency_that_is_left_ends_all_the_same() {
 fn a_scope_that_is_closing_by_itself_is_waited_for_by_a_stop() {
     let (mut m, root) = machine();
     let scope = open(&mut m, root, &[]);
-    tell(&mut m, 0, Event::Left(scope));
+    tell(&mut m, 0, left(scope));
     tell(&mut m, 0, Event::Stop(root));
-    tell(&mut m, 0, Event::Live(root, false));
-    assert_eq!(tell(&mut m, 0, Event::Graceful(root, false)), []);
+    tell(&mut m, 0, live(root, false));
+    assert_eq!(tell(&mut m, 0, graceful(root, false)), []);
     assert_eq!(m.level_limit(scope), Some(ms(12_000)));
     assert_eq!(
         tell(&mut m, 1, Event::Closed(scope)),
@@ -715,7 +710,7 @@ fn a_scope_that_is_closing_by_itself_has_its_limit_from_the_stop_on() {
     let db = open(&mut m, root, &[]);
     let pool = open(&mut m, db, &[]);
     let http = open(&mut m, root, &[db]);
-    assert_eq!(tell(&mut m, 0, Event::Left(pool)), [Action::Close(pool)]);
+    assert_eq!(tell(&mut m, 0, left(pool)), [Action::Close(pool)]);
     // Its parent waits for http, but it waits for nobody: a third of the time, beside http's.
     assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(http)]);
     assert_eq!(m.level_limit(pool), Some(ms(8_000)));
@@ -729,7 +724,7 @@ fn slots_are_used_again_and_stale_ids_are_told() {
     for _ in 0..100_000 {
         let scope = open(&mut m, root, &[]);
         assert!(scope.index() <= 1);
-        m.handle(ms(0), Event::Left(scope));
+        m.handle(ms(0), left(scope));
         m.handle(ms(0), Event::Closed(scope));
         assert_eq!(actions(&mut m), [Action::Close(scope), Action::End(scope)]);
         if let Some(stale) = last.replace(scope) {
@@ -746,7 +741,7 @@ fn slots_are_used_again_and_stale_ids_are_told() {
 fn an_index_is_not_used_again_before_its_scope_was_said_to_have_ended() {
     let (mut m, root) = machine();
     let first = open(&mut m, root, &[]);
-    m.handle(ms(0), Event::Left(first));
+    m.handle(ms(0), left(first));
     m.handle(ms(0), Event::Closed(first));
     assert_eq!(m.next_action(), Some(Action::Close(first)));
     assert_eq!(m.next_action(), Some(Action::End(first)));
@@ -764,7 +759,7 @@ fn only_a_scope_that_has_ended_can_be_said_to_have() {
     m.ended(scope);
     m.ended(root);
     assert_eq!(m.phase(scope), Phase::Running);
-    tell(&mut m, 0, Event::Left(scope));
+    tell(&mut m, 0, left(scope));
     assert_eq!(tell(&mut m, 0, Event::Closed(scope)), [Action::End(scope)]);
     let next = open(&mut m, root, &[]);
     assert_eq!(next.index(), scope.index());
@@ -1137,11 +1132,11 @@ fn a_scope_opened_into_a_draining_parent_fires_at_once_and_is_waited_for() {
     assert_eq!(told(&mut m, 1_000, child, false, false), []);
     assert_eq!(told(&mut m, 1_000, child, true, true), []);
     // The parent waits although nothing graceful of its own is alive.
-    assert_eq!(tell(&mut m, 2_000, Event::Graceful(root, false)), []);
+    assert_eq!(tell(&mut m, 2_000, graceful(root, false)), []);
     // What is left in it is plain, and goes with the parent's.
     assert_eq!(told(&mut m, 3_000, child, false, true), [root, child].map(Action::Cancel));
     assert_eq!(told(&mut m, 4_000, child, false, false), []);
-    assert_eq!(tell(&mut m, 5_000, Event::Live(root, false)), [Action::Close(child)]);
+    assert_eq!(tell(&mut m, 5_000, live(root, false)), [Action::Close(child)]);
     assert_eq!(
         tell(&mut m, 6_000, Event::Closed(child)),
         [Action::End(child), Action::Close(root)]
@@ -1162,10 +1157,10 @@ fn empty_scopes_follow_their_parent_to_its_end_and_hold_it_up_nowhere() {
         assert_eq!(m.phase(id), Phase::Draining, "it takes what its parent takes");
     }
     // Its handle may be a task's of the root that is only now cancelled.
-    let cancelled = tell(&mut m, 2_000, Event::Graceful(root, false));
+    let cancelled = tell(&mut m, 2_000, graceful(root, false));
     assert_eq!(cancelled, [root, old, child, grandchild].map(Action::Cancel));
     // They close before their parent does, the innermost first.
-    let closes = tell(&mut m, 2_000, Event::Live(root, false));
+    let closes = tell(&mut m, 2_000, live(root, false));
     assert_eq!(closes, [old, grandchild].map(Action::Close));
     assert_eq!(tell(&mut m, 2_000, Event::Closed(old)), [Action::End(old)]);
     let ends = tell(&mut m, 2_000, Event::Closed(grandchild));
@@ -1186,7 +1181,7 @@ fn what_comes_into_an_empty_scope_has_its_parents_limits() {
     // Long after its share would have been over.
     assert_eq!(told(&mut m, 11_000, child, true, true), []);
     assert_eq!(m.drain_limit(child), Some(ms(12_000)));
-    assert_eq!(tell(&mut m, 11_500, Event::Graceful(root, false)), [], "it is waited for again");
+    assert_eq!(tell(&mut m, 11_500, graceful(root, false)), [], "it is waited for again");
     assert_eq!(told(&mut m, 11_600, child, false, false), [root, child].map(Action::Cancel));
 }
 
@@ -1201,7 +1196,7 @@ fn an_empty_scope_closes_before_what_it_needs_is_told() {
     assert_eq!(told(&mut m, 0, busy, true, true), []);
     assert_eq!(told(&mut m, 0, empty, false, false), [], "what it needs is still there");
     assert_eq!(told(&mut m, 1, busy, false, true), [Action::Cancel(busy)]);
-    assert_eq!(tell(&mut m, 2, Event::Live(busy, false)), [Action::Close(busy)]);
+    assert_eq!(tell(&mut m, 2, live(busy, false)), [Action::Close(busy)]);
     let shown_out = tell(&mut m, 3, Event::Closed(busy));
     assert_eq!(shown_out, [Action::End(busy), Action::Cancel(empty), Action::Close(empty)]);
     assert_eq!(m.phase(needed), Phase::Running);
@@ -1222,8 +1217,7 @@ fn what_comes_deep_below_empty_scopes_is_waited_for_at_once() {
         assert_eq!(told(&mut m, 0, id, false, false), []);
     }
     // Both in one instant, the root's first.
-    let events =
-        [Event::Graceful(root, false), Event::Graceful(below, true), Event::Live(below, true)];
+    let events = [graceful(root, false), graceful(below, true), live(below, true)];
     m.handle_all(ms(1), events);
     assert_eq!(actions(&mut m), [], "it is waited for");
     let (mut m, root) = machine();
@@ -1235,7 +1229,7 @@ fn what_comes_deep_below_empty_scopes_is_waited_for_at_once() {
         told(&mut m, 0, id, false, false);
     }
     assert_eq!(told(&mut m, 1, below, true, true), []);
-    assert_eq!(tell(&mut m, 2, Event::Graceful(root, false)), [], "it is waited for");
+    assert_eq!(tell(&mut m, 2, graceful(root, false)), [], "it is waited for");
     let opened = m.open(ms(3), above, &[]).unwrap();
     assert_eq!(actions(&mut m), [Action::Fire(opened)]);
     let all = [root, above, below].map(Action::Cancel);
@@ -1267,7 +1261,7 @@ fn an_empty_scope_opened_into_a_cancelling_one_does_not_hold_that_up() {
     let empty = open(&mut m, above, &[]);
     assert_eq!(actions(&mut m), [Action::Fire(empty), Action::Cancel(empty)]);
     assert_eq!(told(&mut m, 0, empty, false, false), []);
-    assert_eq!(tell(&mut m, 1, Event::Live(above, false)), [Action::Close(empty)]);
+    assert_eq!(tell(&mut m, 1, live(above, false)), [Action::Close(empty)]);
     let ends = tell(&mut m, 1, Event::Closed(empty));
     assert_eq!(ends, [Action::End(empty), Action::Close(above)]);
 }
@@ -1284,9 +1278,9 @@ fn an_empty_scope_waits_for_the_tasks_below_it() {
     told(&mut m, 0, empty, false, false);
     assert_eq!(told(&mut m, 0, within, false, false), []);
     assert_eq!(told(&mut m, 0, full, false, true), [full, within].map(Action::Cancel));
-    assert_eq!(tell(&mut m, 0, Event::Graceful(root, false)), []);
+    assert_eq!(tell(&mut m, 0, graceful(root, false)), []);
     assert_eq!(m.phase(root), Phase::Draining, "a task below it has still to end");
-    assert_eq!(tell(&mut m, 0, Event::Live(full, false)), [Action::Close(within)]);
+    assert_eq!(tell(&mut m, 0, live(full, false)), [Action::Close(within)]);
     tell(&mut m, 0, Event::Closed(within));
     tell(&mut m, 0, Event::Closed(full));
     assert_eq!(m.phase(root), Phase::Cancelling);
@@ -1304,15 +1298,15 @@ fn a_scope_opened_into_a_cancelling_parent_is_cancelled_but_not_ended() {
         assert_eq!(actions(&mut m), [Action::Fire(child), Action::Cancel(child)]);
         assert_eq!(told(&mut m, 1, child, false, false), [], "a cleanup may spawn into it");
         assert_eq!(told(&mut m, 2, child, false, true), []);
-        assert_eq!(tell(&mut m, 2, Event::Live(root, false)), [], "its child has a task");
-        assert_eq!(tell(&mut m, 2, Event::Live(root, true)), []);
+        assert_eq!(tell(&mut m, 2, live(root, false)), [], "its child has a task");
+        assert_eq!(tell(&mut m, 2, live(root, true)), []);
         assert_eq!(told(&mut m, 3, child, false, false), []);
         let close = [Action::Close(child)];
         match way_out {
-            "parent" => assert_eq!(tell(&mut m, 3, Event::Live(root, false)), close),
+            "parent" => assert_eq!(tell(&mut m, 3, live(root, false)), close),
             "left" => {
-                assert_eq!(tell(&mut m, 3, Event::Left(child)), close);
-                assert_eq!(tell(&mut m, 3, Event::Live(root, false)), []);
+                assert_eq!(tell(&mut m, 3, left(child)), close);
+                assert_eq!(tell(&mut m, 3, live(root, false)), []);
             }
             _ => {
                 let cut = tell(&mut m, 24_000, Event::Tick);
@@ -1331,13 +1325,13 @@ fn a_scope_opened_into_a_cancelling_scope_ends_before_that_closes() {
     let (mut m, root) = machine();
     let scope = open(&mut m, root, &[]);
     tell(&mut m, 0, Event::Stop(scope));
-    tell(&mut m, 0, Event::Live(scope, true));
-    tell(&mut m, 0, Event::Graceful(scope, false));
+    tell(&mut m, 0, live(scope, true));
+    tell(&mut m, 0, graceful(scope, false));
     let nursery = open(&mut m, scope, &[]);
     actions(&mut m);
-    tell(&mut m, 0, Event::Live(nursery, true));
-    assert_eq!(tell(&mut m, 1, Event::Live(scope, false)), []);
-    assert_eq!(tell(&mut m, 2, Event::Live(nursery, false)), [Action::Close(nursery)]);
+    tell(&mut m, 0, live(nursery, true));
+    assert_eq!(tell(&mut m, 1, live(scope, false)), []);
+    assert_eq!(tell(&mut m, 2, live(nursery, false)), [Action::Close(nursery)]);
     assert_eq!(
         tell(&mut m, 3, Event::Closed(nursery)),
         [Action::End(nursery), Action::Close(scope)]
@@ -1348,10 +1342,10 @@ fn a_scope_opened_into_a_cancelling_scope_ends_before_that_closes() {
 fn a_limit_that_would_change_nothing_is_no_limit() {
     let (mut m, root) = machine();
     tell(&mut m, 0, Event::Stop(root));
-    tell(&mut m, 0, Event::Graceful(root, true));
+    tell(&mut m, 0, graceful(root, true));
     let child = m.open(ms(1_000), root, &[]).unwrap();
-    tell(&mut m, 1_000, Event::Live(child, true));
-    tell(&mut m, 1_000, Event::Graceful(child, false));
+    tell(&mut m, 1_000, live(child, true));
+    tell(&mut m, 1_000, graceful(child, false));
     assert_eq!(m.phase(child), Phase::Cancelling);
     // Not the root's drain limit, 12 s: it waits for its child until that is overdue.
     assert_eq!(m.next_limit(), Some(ms(12_500)));
@@ -1365,9 +1359,9 @@ fn scopes_that_come_and_go_in_a_stop_do_not_hide_those_that_stay() {
     tell(&mut m, 0, Event::Stop(root));
     for _ in 0..1_000 {
         let scope = open(&mut m, root, &[]);
-        m.handle(ms(0), Event::Left(scope));
-        m.handle(ms(0), Event::Graceful(scope, false));
-        m.handle(ms(0), Event::Live(scope, false));
+        m.handle(ms(0), left(scope));
+        m.handle(ms(0), graceful(scope, false));
+        m.handle(ms(0), live(scope, false));
         m.handle(ms(0), Event::Closed(scope));
         assert!(actions(&mut m).contains(&Action::End(scope)));
     }
@@ -1391,15 +1385,15 @@ fn a_scope_of_two_stops_has_the_earlier_limits() {
 fn hooks_can_open_a_scope() {
     let (mut m, root) = machine();
     let scope = open(&mut m, root, &[]);
-    tell(&mut m, 0, Event::Left(scope));
+    tell(&mut m, 0, left(scope));
     // A natural end: there is no stop, so there are no limits.
     let nursery = open(&mut m, scope, &[]);
     assert_eq!(actions(&mut m), [Action::Fire(nursery), Action::Cancel(nursery)]);
-    tell(&mut m, 0, Event::Graceful(nursery, false));
-    assert_eq!(tell(&mut m, 0, Event::Live(nursery, true)), []);
+    tell(&mut m, 0, graceful(nursery, false));
+    assert_eq!(tell(&mut m, 0, live(nursery, true)), []);
     assert_eq!(m.next_limit(), None);
     assert_eq!(tell(&mut m, 0, Event::Closed(scope)), []);
-    tell(&mut m, 0, Event::Live(nursery, false));
+    tell(&mut m, 0, live(nursery, false));
     assert_eq!(tell(&mut m, 0, Event::Closed(nursery)), [Action::End(nursery), Action::End(scope)]);
 }
 
@@ -1429,7 +1423,7 @@ fn a_scope_opened_into_a_parent_that_waits_to_fire_waits_too() {
     tell(&mut m, 0, Event::Stop(root));
     let pool = open(&mut m, db, &[]);
     assert_eq!(actions(&mut m), []);
-    for event in [Event::Graceful(http, false), Event::Live(http, false)] {
+    for event in [graceful(http, false), live(http, false)] {
         tell(&mut m, 1, event);
     }
     assert_eq!(
@@ -1447,9 +1441,9 @@ fn a_new_dependent_of_a_scope_that_waits_to_fire_joins_its_stop() {
     let late = open(&mut m, root, &[db]);
     assert_eq!(actions(&mut m), [Action::Fire(late)]);
     for id in [http, late] {
-        tell(&mut m, 1, Event::Left(id));
-        tell(&mut m, 1, Event::Graceful(id, false));
-        tell(&mut m, 1, Event::Live(id, false));
+        tell(&mut m, 1, left(id));
+        tell(&mut m, 1, graceful(id, false));
+        tell(&mut m, 1, live(id, false));
     }
     assert_eq!(tell(&mut m, 1, Event::Closed(http)), [Action::End(http)]);
     let fires = tell(&mut m, 1, Event::Closed(late));
@@ -1475,7 +1469,7 @@ fn stop_all(m: &mut Machine) -> usize {
         match action {
             Action::Fire(id) => {
                 // As a driver tells it: all of them have a handle, so they are open.
-                m.handle_all(ms(1), [Event::Graceful(id, false), Event::Live(id, false)]);
+                m.handle_all(ms(1), [graceful(id, false), live(id, false)]);
                 calls += 1;
             }
             Action::Close(id) => {
@@ -1573,8 +1567,8 @@ fn scopes_that_hang_together_share_one_limit() {
     let ids: Vec<_> = (0..100_000).map(|_| open(&mut m, root, &[])).collect();
     tell(&mut m, 0, Event::Stop(root));
     for &id in &ids {
-        m.handle(ms(0), Event::Graceful(id, true));
-        m.handle(ms(0), Event::Live(id, true));
+        m.handle(ms(0), graceful(id, true));
+        m.handle(ms(0), live(id, true));
     }
     assert_eq!(m.next_limit(), Some(ms(6_000)));
     assert_eq!(tell(&mut m, 6_000, Event::Tick).len(), ids.len());
@@ -1795,14 +1789,14 @@ proptest! {
                     Event::Tick
                 }
                 2 => Event::Stop(a),
-                3 => Event::Graceful(a, time % 2 == 0),
-                4 | 5 => Event::Live(a, time % 3 == 0),
+                3 => graceful(a, time % 2 == 0),
+                4 | 5 => live(a, time % 3 == 0),
                 6 | 7 => Event::Closed(a),
                 8 | 9 => {
                     if time % 2 == 0 {
                         driver.retire(a);
                     }
-                    Event::Left(a)
+                    left(a)
                 }
                 10 => Event::CutOff,
                 11 if time < 10 => Event::Deadline,
@@ -1831,8 +1825,8 @@ fn an_older_scope_is_depended_on_in_place_and_twice_is_once() {
     assert!(!m.depend(db, http), "it is the younger one");
     assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(http)]);
     assert!(!m.depend(cache, db), "a stop has begun");
-    tell(&mut m, 0, Event::Graceful(http, false));
-    tell(&mut m, 0, Event::Live(http, false));
+    tell(&mut m, 0, graceful(http, false));
+    tell(&mut m, 0, live(http, false));
     let followed = tell(&mut m, 0, Event::Closed(http));
     assert_eq!(followed[0], Action::End(http));
     assert!([db, cache].iter().all(|&id| followed.contains(&Action::Fire(id))), "{followed:?}");
@@ -1848,8 +1842,8 @@ fn depending_on_many_scopes_one_by_one_is_linear() {
         assert!(m.depend(all, need));
     }
     assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(all)]);
-    tell(&mut m, 0, Event::Graceful(all, false));
-    tell(&mut m, 0, Event::Live(all, false));
+    tell(&mut m, 0, graceful(all, false));
+    tell(&mut m, 0, live(all, false));
     assert_eq!(tell(&mut m, 0, Event::Closed(all)).len(), 1 + needs.len());
 }
 
@@ -1862,8 +1856,8 @@ fn a_plain_task_in_a_scope_that_was_empty_is_cancelled_with_its_parents() {
     assert_eq!(told(&mut m, 0, pool, false, false), []);
     assert_eq!(told(&mut m, 1, pool, false, true), [], "the parent's graceful work may need it");
     assert_eq!(m.phase(pool), Phase::Draining);
-    let cancelled = tell(&mut m, 2, Event::Graceful(root, false));
+    let cancelled = tell(&mut m, 2, graceful(root, false));
     assert_eq!(cancelled, [root, pool].map(Action::Cancel));
-    assert_eq!(tell(&mut m, 3, Event::Live(root, false)), [], "its task is waited for");
+    assert_eq!(tell(&mut m, 3, live(root, false)), [], "its task is waited for");
     assert_eq!(told(&mut m, 4, pool, false, false), [Action::Close(pool)]);
 }

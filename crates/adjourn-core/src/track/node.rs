@@ -36,7 +36,7 @@ use crate::track::table::{Chunk, Slots, flag};
 use crate::track::wakes::Wakes;
 
 pub(crate) use self::listing::{Alive, Late};
-pub(crate) use self::tasks::Tasks;
+pub(crate) use self::tasks::{Counts, Tasks};
 pub(crate) use self::tracking::Spawn;
 pub(crate) use self::waiters::{Awaited, CleanupId, Ticket};
 
@@ -181,6 +181,23 @@ impl Node {
         self.sweep(chunks, wakes, |chunk, slots, wakes| slots.take_watchers(chunk, wakes));
     }
 
+    /// The same under the program's lock, for a scope of one chunk at the most; whoever calls wakes. Returns
+    /// false, with nothing done, where there are more.
+    pub(crate) fn fire_small(&self, wakes: &mut Wakes) -> bool {
+        let mut tasks = self.lock();
+        if tasks.chunks.len() > 1 {
+            return false;
+        }
+        self.set_fired();
+        tasks.waiters.take_stop(wakes);
+        if let Some(chunk) = tasks.chunks.iter().next() {
+            let mut slots = chunk.lock();
+            chunk.set_fired(&mut slots);
+            slots.take_watchers(chunk, wakes);
+        }
+        true
+    }
+
     /// Cancels plain and graceful tasks: each is dropped at its next yield that nothing holds.
     pub(crate) fn cancel(&self) {
         let mut wakes = Wakes::default();
@@ -195,6 +212,24 @@ impl Node {
         self.sweep(chunks, wakes, |chunk, slots, wakes| {
             slots.take_wakers(chunk, wakes, flag::CANCEL);
         });
+    }
+
+    /// The same under the program's lock, for a scope of one chunk at the most in which no graceful task is
+    /// alive: none comes to be so while that lock is held. Whoever calls wakes. Returns false, with nothing
+    /// done, where it is not so.
+    pub(crate) fn cancel_small(&self, wakes: &mut Wakes) -> bool {
+        let mut tasks = self.lock();
+        if tasks.chunks.len() > 1 || self.graceful.load(SeqCst) > 0 {
+            return false;
+        }
+        tasks.narrow(Gate::Shielded);
+        tasks.waiters.take_cancel(wakes);
+        if let Some(chunk) = tasks.chunks.iter().next() {
+            let mut slots = chunk.lock();
+            slots.cancel(chunk);
+            slots.take_wakers(chunk, wakes, flag::CANCEL);
+        }
+        true
     }
 
     /// The cut-off has come: returns what is alive, and has all of that dropped at its next yield, held

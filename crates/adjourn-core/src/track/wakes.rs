@@ -15,7 +15,14 @@ impl Wakes {
         self.0.extend(waker);
     }
 
+    #[inline]
     pub(crate) fn wake(&mut self) {
+        if !self.0.is_empty() {
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(&mut self) {
         for waker in self.0.drain() {
             // A waker that panics must not keep the others from being woken.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {

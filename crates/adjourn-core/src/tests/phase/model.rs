@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-use crate::phase::{Action, Event, Limits, Machine, Phase, ScopeId};
+use crate::phase::{Action, Alive, Event, Limits, Machine, Phase, ScopeId};
 
 pub const NEVER: u64 = u64::MAX;
 
@@ -17,6 +17,21 @@ pub fn ms(millis: u64) -> Duration {
         NEVER => Duration::MAX,
         _ => Duration::from_millis(millis),
     }
+}
+
+/// Whether a graceful task of the scope is alive.
+pub fn graceful(id: ScopeId, alive: bool) -> Event {
+    Event::Tasks(id, Alive { graceful: Some(alive), ..Alive::default() })
+}
+
+/// Whether any task of the scope is alive.
+pub fn live(id: ScopeId, alive: bool) -> Event {
+    Event::Tasks(id, Alive { live: Some(alive), ..Alive::default() })
+}
+
+/// Nobody can spawn into the scope any more.
+pub fn left(id: ScopeId) -> Event {
+    Event::Tasks(id, Alive { left: true, ..Alive::default() })
 }
 
 /// What is in a scope, in milliseconds; `NEVER` hangs.
@@ -203,9 +218,8 @@ impl Sim {
             return;
         }
         let scope = &self.scopes[index];
-        let tasks = [Event::Graceful(id, scope.graceful), Event::Live(id, scope.live)];
-        let all: Vec<_> = tasks.into_iter().chain(left.then_some(Event::Left(id))).collect();
-        self.say_all(&all);
+        let alive = Alive { graceful: Some(scope.graceful), live: Some(scope.live), left };
+        self.say_all(&[Event::Tasks(id, alive)]);
     }
 
     /// Ends a scope at once that was left and has no hooks, where the machine agrees, as a driver does; one
@@ -555,7 +569,7 @@ impl Sim {
                     let id = scope.id;
                     match self.retire(at % count) {
                         true => self.act(),
-                        false => self.tell(Event::Left(id)),
+                        false => self.tell(left(id)),
                     }
                 }
             }

@@ -217,7 +217,8 @@ impl Tasks {
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
         let Waiters { end, more, .. } = &self.waiters;
-        let more = more.as_ref().map_or(0, |more| more.stop.len() + more.end.len() + more.tasks.len());
+        let more =
+            more.as_ref().map_or(0, |more| more.stop.len() + more.end.len() + more.tasks.len());
         usize::from(end.is_some()) + more
     }
 }
