@@ -170,7 +170,7 @@ fn nonsense(mut bytes: Bytes<'_>) -> Seen {
             8 | 9 => Event::Closed(a),
             10 | 11 => {
                 if what == 11 {
-                    driver.retire(a);
+                    driver.retire(now, a, true);
                 }
                 model::left(a)
             }

@@ -312,25 +312,53 @@ impl Machine {
         Some(self.tree.id(index))
     }
 
-    /// Ends a scope at once into which nobody can spawn any more, in which nothing is alive and which has
-    /// no hooks. Returns false, and does nothing, where more than that is to be thought of: a stop, a
-    /// scope below it, actions that are yet to be taken. Then the driver tells that it
-    /// was left.
+    /// Ends a scope at once in which nothing is alive, and which has no hooks; `left`: nobody can spawn into
+    /// it any more. Returns false, and does nothing, where it does not end yet, or more than that is to be
+    /// thought of: a scope below it, actions that are yet to be taken. Then the driver tells what is alive.
     ///
-    /// As if that were told, its `Close` and its `End` performed, and `Closed` and
-    /// [`ended`](Machine::ended) said. That is how most scopes end.
-    pub(crate) fn retire(&mut self, scope: ScopeId) -> bool {
+    /// As if that were told, `Close` and `End` performed, and `Closed` and [`ended`](Machine::ended) said.
+    /// That is how most scopes end.
+    pub(crate) fn retire(&mut self, now: Duration, scope: ScopeId, left: bool) -> bool {
         let Some(index) = self.tree.find(scope).filter(|_| self.actions.is_empty()) else {
             return false;
         };
         let node = &self.tree[index];
-        let runs = node.phase == Phase::Running && node.stop.is_none();
-        if !runs || index == ROOT || !node.children.is_empty() || self.finished {
+        let alone = node.children.is_empty() && index != ROOT && !self.finished;
+        let ends = match node.phase {
+            Phase::Running => node.stop.is_none() && left,
+            // One that takes work for as long as its parent does goes on.
+            Phase::Cancelling => {
+                left || node.shown_out || self.tree[node.parent].phase < Phase::Cancelling
+            }
+            _ => false,
+        };
+        if !alone || !ends || node.open || node.released || node.cut {
             return false;
         }
+        self.now = self.now.max(now);
         self.part(index);
         self.tree.free(scope);
-        self.settle_all();
+        self.run();
+        true
+    }
+
+    /// Cancels a scope as its [`Action::Fire`] is performed, in which plain tasks are alive and no graceful
+    /// one. Returns false, and does nothing, where it is not its turn. Then the driver tells what is alive.
+    ///
+    /// As if that were told and `Cancel` were the next action, which the driver performs at once, before it
+    /// tells anything else.
+    pub(crate) fn cancel_at_once(&mut self, now: Duration, scope: ScopeId) -> bool {
+        let Some(index) = self.tree.find(scope) else { return false };
+        let node = &self.tree[index];
+        let turn = node.phase == Phase::Draining && node.share.is_some() && node.busy == 0;
+        if !turn || node.was_open || node.open_children > 0 || node.released || self.finished {
+            return false;
+        }
+        self.now = self.now.max(now);
+        let node = &mut self.tree[index];
+        (node.graceful, node.live) = (Some(false), Some(true));
+        node.phase = Phase::Cancelling;
+        self.rearm(index);
         true
     }
 

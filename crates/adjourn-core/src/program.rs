@@ -445,7 +445,7 @@ impl Program {
         let now = self.event_time();
         let mut state = self.lock();
         let mut rest = Rest::default();
-        if !state.retire(node, &mut rest) {
+        if !state.retire(now, node, &mut rest) {
             state.tell_tasks(now, node);
         } else if !state.machine.has_actions() {
             drop(state);

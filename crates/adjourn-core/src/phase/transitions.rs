@@ -282,7 +282,7 @@ impl Machine {
         (before && !node.released).then_some(share.level)
     }
 
-    fn rearm(&mut self, index: u32) {
+    pub(super) fn rearm(&mut self, index: u32) {
         let node = &self.tree[index];
         let mut want = self.overdue_at(index);
         if let (Phase::Draining, 0, Some(share)) = (node.phase, node.busy, node.share) {

@@ -14,7 +14,7 @@ use crate::contract::hook::Hook;
 use crate::contract::report::{PhaseSpan, Report, Totals};
 use crate::phase::{Action, Alive, Event, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
-use crate::track::node::{Counts, Node};
+use crate::track::node::{Counts, Node, Small};
 use crate::track::table::TaskKey;
 use crate::track::wakes::Wakes;
 
@@ -149,14 +149,19 @@ impl State {
         let (Action::Fire(id) | Action::Cancel(id)) = action else { return false };
         let node = self.nodes.get(id.index()).and_then(Option::as_ref);
         let Some(node) = node.filter(|node| node.id == id && !node.is_root()) else { return false };
+        let machine = &mut self.machine;
         let done = match action {
-            Action::Fire(_) => node.fire_small(&mut rest.wakes),
+            Action::Fire(_) => {
+                node.fire_small(&mut rest.wakes, || machine.cancel_at_once(now, node.id))
+            }
             _ => node.cancel_small(&mut rest.wakes),
         };
-        if done {
-            tell_tasks(&mut self.machine, now, node);
+        match done {
+            Small::Done => tell_tasks(machine, now, node),
+            Small::Cancelled => {}
+            Small::TooLarge => return false,
         }
-        done
+        true
     }
 
     /// Tells the machine what is alive in a scope.
@@ -164,14 +169,14 @@ impl State {
         tell_tasks(&mut self.machine, now, node);
     }
 
-    /// Ends a scope at once, if there is nothing to be thought of: nobody can spawn into it, nothing is
-    /// alive in it or below it, it has no hooks, and no stop has reached it. Returns whether it has.
-    pub(super) fn retire(&mut self, node: &Arc<Node>, rest: &mut Rest) -> bool {
+    /// Ends a scope at once, if it is to end and there is nothing to be thought of: nothing is alive in it
+    /// or below it, and it has no hooks. Returns whether it has.
+    pub(super) fn retire(&mut self, now: Duration, node: &Arc<Node>, rest: &mut Rest) -> bool {
         // What ended before it is told of before it.
         if !self.actions.is_empty() {
             return false;
         }
-        let agrees = || self.machine.retire(node.id);
+        let agrees = |left| self.machine.retire(now, node.id, left);
         let Some(totals) = node.lock().retire(node, &mut rest.wakes, agrees) else { return false };
         _ = self.nodes.get_mut(node.id.index()).and_then(Option::take);
         self.report.add_totals(&node.name, &totals);

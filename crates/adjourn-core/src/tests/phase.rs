@@ -1794,7 +1794,7 @@ proptest! {
                 6 | 7 => Event::Closed(a),
                 8 | 9 => {
                     if time % 2 == 0 {
-                        driver.retire(a);
+                        driver.retire(now, a, time % 4 == 0);
                     }
                     left(a)
                 }

@@ -63,6 +63,16 @@ pub(crate) struct Node {
     tasks: Mutex<Tasks>,
 }
 
+/// What became of a small scope that was to be fired or cancelled.
+pub(crate) enum Small {
+    /// It was; what is alive in it is to be told.
+    Done,
+    /// It was fired and cancelled, as the machine has said.
+    Cancelled,
+    /// It is not so small: nothing was done.
+    TooLarge,
+}
+
 /// Which spawns a scope takes, from all to none: it only ever narrows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Gate {
@@ -181,21 +191,30 @@ impl Node {
         self.sweep(chunks, wakes, |chunk, slots, wakes| slots.take_watchers(chunk, wakes));
     }
 
-    /// The same under the program's lock, for a scope of one chunk at the most; whoever calls wakes. Returns
-    /// false, with nothing done, where there are more.
-    pub(crate) fn fire_small(&self, wakes: &mut Wakes) -> bool {
+    /// The same under the program's lock, for a scope of one chunk at the most; whoever calls wakes. Where
+    /// only plain tasks are alive and `cancels` says so, they are cancelled too.
+    pub(crate) fn fire_small(&self, wakes: &mut Wakes, cancels: impl FnOnce() -> bool) -> Small {
         let mut tasks = self.lock();
         if tasks.chunks.len() > 1 {
-            return false;
+            return Small::TooLarge;
         }
         self.set_fired();
         tasks.waiters.take_stop(wakes);
-        if let Some(chunk) = tasks.chunks.iter().next() {
-            let mut slots = chunk.lock();
-            chunk.set_fired(&mut slots);
-            slots.take_watchers(chunk, wakes);
+        let Some(&chunk) = tasks.chunks.iter().next() else { return Small::Done };
+        let mut slots = chunk.lock();
+        chunk.set_fired(&mut slots);
+        slots.take_watchers(chunk, wakes);
+        // From here on no task comes to be graceful but by the program's lock.
+        let plain = !chunk.is_empty(&slots) && self.graceful.load(SeqCst) == 0;
+        if !plain || !cancels() {
+            return Small::Done;
         }
-        true
+        slots.cancel(chunk);
+        slots.take_wakers(chunk, wakes, flag::CANCEL);
+        drop(slots);
+        tasks.narrow(Gate::Shielded);
+        tasks.waiters.take_cancel(wakes);
+        Small::Cancelled
     }
 
     /// Cancels plain and graceful tasks: each is dropped at its next yield that nothing holds.
@@ -215,12 +234,11 @@ impl Node {
     }
 
     /// The same under the program's lock, for a scope of one chunk at the most in which no graceful task is
-    /// alive: none comes to be so while that lock is held. Whoever calls wakes. Returns false, with nothing
-    /// done, where it is not so.
-    pub(crate) fn cancel_small(&self, wakes: &mut Wakes) -> bool {
+    /// alive: none comes to be so while that lock is held. Whoever calls wakes.
+    pub(crate) fn cancel_small(&self, wakes: &mut Wakes) -> Small {
         let mut tasks = self.lock();
         if tasks.chunks.len() > 1 || self.graceful.load(SeqCst) > 0 {
-            return false;
+            return Small::TooLarge;
         }
         tasks.narrow(Gate::Shielded);
         tasks.waiters.take_cancel(wakes);
@@ -229,7 +247,7 @@ impl Node {
             slots.cancel(chunk);
             slots.take_wakers(chunk, wakes, flag::CANCEL);
         }
-        true
+        Small::Done
     }
 
     /// The cut-off has come: returns what is alive, and has all of that dropped at its next yield, held

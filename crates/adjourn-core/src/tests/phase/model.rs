@@ -214,7 +214,7 @@ impl Sim {
         scope.was_open |= open;
         let id = scope.id;
         let left = !scope.live && !scope.load.kept && scope.parent.is_some();
-        if left && self.retire(index) {
+        if self.retire(index, left) {
             return;
         }
         let scope = &self.scopes[index];
@@ -222,15 +222,20 @@ impl Sim {
         self.say_all(&[Event::Tasks(id, alive)]);
     }
 
-    /// Ends a scope at once that was left and has no hooks, where the machine agrees, as a driver does; one
+    /// Ends a scope at once that is empty and has no hooks, where the machine agrees, as a driver does; one
     /// of two, so that the others take the longer way.
-    fn retire(&mut self, index: usize) -> bool {
+    fn retire(&mut self, index: usize, left: bool) -> bool {
         let scope = &self.scopes[index];
         let quick = scope.load.hooks == 0 && !scope.live && index % 2 == 0;
-        if !quick || !self.machine.retire(scope.id) {
+        if !quick || !self.machine.retire(self.now, scope.id, left) {
             return false;
         }
-        assert_eq!((scope.fire, scope.close), (None, None), "{scope:?} has begun to end");
+        assert_eq!(
+            (scope.fire.is_some(), scope.close),
+            (scope.cancel.is_some(), None),
+            "{scope:?}"
+        );
+        assert!(left || scope.cancel.is_some(), "{scope:?} takes work");
         let now = self.now;
         let scope = &mut self.scopes[index];
         (scope.left, scope.closed, scope.close) = (true, true, Some(now));
@@ -334,6 +339,14 @@ impl Sim {
         self.scopes[index].fire = Some(self.now);
         if load.graceful > 0 {
             self.at(load.graceful, Later::Drained(index));
+        }
+        // One of two that can be is cancelled at once.
+        let plain = self.scopes[index].live && !self.scopes[index].graceful && index % 2 == 0;
+        if plain && index > 0 && self.machine.cancel_at_once(self.now, self.scopes[index].id) {
+            if self.watch {
+                self.look();
+            }
+            return self.cancel(index);
         }
         self.say_tasks(index);
     }
@@ -567,7 +580,7 @@ impl Sim {
                 if !scope.live && scope.parent.is_some() {
                     scope.left = true;
                     let id = scope.id;
-                    match self.retire(at % count) {
+                    match self.retire(at % count, true) {
                         true => self.act(),
                         false => self.tell(left(id)),
                     }
@@ -656,10 +669,10 @@ impl Nonsense {
     }
 
     /// Ends a scope at once, if the machine agrees: no action of it comes any more.
-    pub fn retire(&mut self, id: ScopeId) {
-        if self.machine.retire(id) {
+    pub fn retire(&mut self, now: Duration, id: ScopeId, left: bool) {
+        if self.machine.retire(now, id, left) {
             let rank = self.ranks.insert(id, 5).unwrap_or(0);
-            assert_eq!(rank, 0, "{id:?} has begun to end");
+            assert!(rank == 3 || rank == 0 && left, "{id:?} at {rank}");
         }
         self.look();
     }

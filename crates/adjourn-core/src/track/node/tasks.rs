@@ -178,19 +178,20 @@ impl Tasks {
         }
     }
 
-    /// Ends the scope, if nothing is alive in it, nobody can spawn into it, it has no hooks, and `agrees`
-    /// says so then. Returns what it counted.
+    /// Ends the scope, if nothing is alive in it, it has no hooks, and `agrees` says so then, which is told
+    /// whether nobody can spawn into it any more. Returns what it counted.
     pub(crate) fn retire(
         &mut self,
         node: &Node,
         wakes: &mut Wakes,
-        agrees: impl FnOnce() -> bool,
+        agrees: impl FnOnce(bool) -> bool,
     ) -> Option<Totals> {
         // With more chunks there is no one lock under which nothing comes any more.
         let few = self.hooks.is_empty() && self.chunks.len() <= 1;
-        if !few || !self.is_left(node) {
+        if !few || self.is_closed() || node.is_root() {
             return None;
         }
+        let agrees = || agrees(self.handles == 0 || self.sealed);
         match self.chunks.iter().next() {
             Some(&chunk) => {
                 let slots = chunk.lock();
