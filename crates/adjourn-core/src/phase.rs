@@ -80,7 +80,7 @@ use std::time::Duration;
 use slab::Slab;
 
 pub(crate) use self::limits::Limits;
-use self::limits::{Agenda, Ending};
+use self::limits::{Agenda, Ending, Share};
 use self::stops::Stop;
 use self::tree::{Node, ROOT, Tree};
 
@@ -200,6 +200,8 @@ pub(crate) struct Machine {
     /// T0 of the program, and its stop.
     program: Option<(Duration, usize)>,
     agenda: Agenda<Due>,
+    /// The share that was apportioned last, and to what: from when, until when, levels.
+    last_share: Option<((Duration, Duration, u32), Share)>,
     /// Scopes to be looked at; empty between calls.
     work: VecDeque<u32>,
     actions: VecDeque<Action>,
@@ -246,6 +248,7 @@ impl Machine {
             stops: Slab::new(),
             program: None,
             agenda: Agenda::new(),
+            last_share: None,
             work: VecDeque::new(),
             actions: VecDeque::new(),
             active: 0,

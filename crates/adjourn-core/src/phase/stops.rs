@@ -18,7 +18,7 @@ pub(super) struct Stop {
     /// The same, or nearer where the process ends before.
     pub(super) cut_off: Duration,
     pub(super) deadline: Duration,
-    /// The cut-off has been taken from the agenda.
+    /// The cut-off has been taken from the agenda, and the deadline, which is no earlier, put there.
     pub(super) cut: bool,
     /// The deadline has been taken from the agenda.
     pub(super) over: bool,
@@ -81,7 +81,6 @@ impl Machine {
             members: Few::new(),
         });
         self.agenda.add(cut_off, Due::CutOff(key));
-        self.agenda.add(deadline, Due::Deadline(key));
         key
     }
 
@@ -181,9 +180,11 @@ impl Machine {
                 self.agenda.add(stop.cut_off, Due::CutOff(key));
             }
             if !stop.over && stop.deadline > ending.deadline {
-                self.agenda.cancel(stop.deadline);
+                if stop.cut {
+                    self.agenda.cancel(stop.deadline);
+                    self.agenda.add(ending.deadline, Due::Deadline(key));
+                }
                 stop.deadline = ending.deadline;
-                self.agenda.add(stop.deadline, Due::Deadline(key));
             }
             keys.push(key);
         }
@@ -204,9 +205,15 @@ impl Machine {
     }
 
     /// What a scope of this stop has, whose turn begins now, with so many levels to the top.
-    pub(super) fn share(&self, stop: u32, levels: u32) -> Share {
+    pub(super) fn share(&mut self, stop: u32, levels: u32) -> Share {
         let asked = self.stops[stop as usize].asked;
-        let own = self.limits.share(self.now, asked, levels);
+        // Many scopes of a level have their turn in one instant, and to divide takes long.
+        let of = (self.now, asked, levels);
+        let own = match self.last_share {
+            Some((last, share)) if last == of => share,
+            _ => self.limits.share(self.now, asked, levels),
+        };
+        self.last_share = Some((of, own));
         self.ending.map_or(own, |ending| own.min(ending.share(self.now, levels)))
     }
 }
@@ -221,8 +228,7 @@ impl Machine {
         if stop.alive == 0 && !program {
             if !stop.cut {
                 self.agenda.cancel(stop.cut_off);
-            }
-            if !stop.over {
+            } else if !stop.over {
                 self.agenda.cancel(stop.deadline);
             }
             self.stops.remove(key);
@@ -235,6 +241,7 @@ impl Machine {
             if filter(stop) {
                 if !stop.cut {
                     self.agenda.cancel(stop.cut_off);
+                    self.agenda.add(stop.deadline, Due::Deadline(key));
                     stop.cut = true;
                 }
                 keys.push(key);

@@ -38,6 +38,7 @@ impl Machine {
                         if let Some(stop) = self.stops.get_mut(key) {
                             if stop.cut_off == at && !stop.cut {
                                 stop.cut = true;
+                                self.agenda.add(stop.deadline, Due::Deadline(key));
                                 // Late: the deadline does all of it, and closes nothing.
                                 if stop.deadline > self.now {
                                     cut.push(key);
@@ -117,8 +118,9 @@ impl Machine {
         }
         let node = &self.tree[index];
         if let (Some(stop), None, 0, false) = (node.stop, node.share, node.busy, node.released) {
+            let levels = node.levels;
             let parents = self.tree[node.parent].share.filter(|_| node.was_open);
-            let share = parents.unwrap_or_else(|| self.share(stop, node.levels));
+            let share = parents.unwrap_or_else(|| self.share(stop, levels));
             self.tree[index].share = Some(share);
             self.active += 1;
         }
@@ -285,7 +287,9 @@ impl Machine {
     pub(super) fn rearm(&mut self, index: u32) {
         let node = &self.tree[index];
         let mut want = self.overdue_at(index);
-        if let (Phase::Draining, 0, Some(share)) = (node.phase, node.busy, node.share) {
+        // Before what is alive is told the limit means nothing: `Cancel` is not performed before `Fire`.
+        let asked = node.phase == Phase::Draining && node.graceful.is_some();
+        if let (true, 0, Some(share)) = (asked, node.busy, node.share) {
             want = Some(share.drain);
         }
         let want = want.filter(|&at| at != NEVER);

@@ -79,9 +79,10 @@ fn a_program_goes_through_its_phases() {
     assert_eq!(m.deadline(), Some(ms(25_005)));
     assert_eq!(m.drain_limit(root), Some(ms(12_005)));
     assert_eq!(m.level_limit(root), Some(ms(24_005)));
-    assert_eq!(m.next_limit(), Some(ms(12_005)));
+    assert_eq!(m.next_limit(), Some(ms(24_005)), "before it is known what is alive");
 
     assert_eq!(tell(&mut m, 6, graceful(root, true)), []);
+    assert_eq!(m.next_limit(), Some(ms(12_005)));
     assert_eq!(tell(&mut m, 6, live(root, true)), []);
     assert_eq!(tell(&mut m, 7, graceful(root, false)), [Action::Cancel(root)]);
     assert_eq!(m.phase(root), Phase::Cancelling);
@@ -1566,7 +1567,7 @@ fn scopes_that_hang_together_share_one_limit() {
     let (mut m, root) = machine();
     let ids: Vec<_> = (0..100_000).map(|_| open(&mut m, root, &[])).collect();
     tell(&mut m, 0, Event::Stop(root));
-    for &id in &ids {
+    for &id in ids.iter().chain([&root]) {
         m.handle(ms(0), graceful(id, true));
         m.handle(ms(0), live(id, true));
     }
