@@ -183,6 +183,8 @@ fn programs_and_reports() {
         TaskKind: Send Sync Unpin;
         Outcome: Send Sync Unpin;
         TaskReport: Send Sync Unpin;
+        ScopeReport: Send Sync Unpin;
+        HookReport: Send Sync Unpin;
         TaskLabel: Send Sync Unpin;
         Failure: Send Sync Unpin;
         FailureKind: Send Sync Unpin;

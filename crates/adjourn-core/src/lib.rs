@@ -25,8 +25,8 @@ pub use contract::inspect::{Inspector, Status};
 pub use contract::main_output::MainOutput;
 pub use contract::options::{Overdue, Reraise, SecondInterrupt, Until};
 pub use contract::report::{
-    At, Exit, Failure, FailureKind, Outcome, OverdueTask, PhaseSpan, Reason, Report, Site,
-    Straggler, StragglerState, TaskKind, TaskLabel, TaskReport, Totals,
+    At, Exit, Failure, FailureKind, HookReport, Outcome, OverdueTask, PhaseSpan, Reason, Report,
+    ScopeReport, Site, Straggler, StragglerState, TaskKind, TaskLabel, TaskReport, Totals,
 };
 pub use contract::rt;
 pub use contract::rt::{

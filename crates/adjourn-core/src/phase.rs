@@ -478,6 +478,16 @@ impl Machine {
     }
 }
 
+/// What the report tells of a scope that may have ended.
+impl Machine {
+    /// Returns a scope's drain limit and until when it is waited for, once its turn has begun and until
+    /// it was said to have [`ended`](Machine::ended); [`Duration::MAX`] for what never comes.
+    pub(crate) fn own_limits(&self, scope: ScopeId) -> Option<[Duration; 2]> {
+        let share = self.tree.get(scope)?.share?;
+        Some([share.drain, share.level])
+    }
+}
+
 /// What only the machine's tests and its fuzz target ask.
 #[allow(dead_code, reason = "the library does not ask")]
 impl Machine {

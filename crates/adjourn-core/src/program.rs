@@ -9,6 +9,7 @@
 
 mod above;
 mod actions;
+mod course;
 pub(crate) mod driver;
 mod host;
 mod log;
@@ -32,9 +33,7 @@ use crate::contract::error::Place;
 use crate::contract::hook::Hook;
 use crate::contract::inspect::{Inspected, Inspector};
 use crate::contract::options::{Options, Until};
-use crate::contract::report::{
-    At, Failure, MOST_LISTED, Outcome, PhaseSpan, Reason, Report, TaskReport,
-};
+use crate::contract::report::{At, Failure, MOST_LISTED, Outcome, PhaseSpan, Reason, Report};
 use crate::contract::rt::{AnyBackend, Timer};
 use crate::few::Few;
 use crate::phase::{Event, Limits, Machine, Phase, ScopeId};
@@ -50,7 +49,8 @@ use crate::track::table::TaskRef;
 use crate::track::wakes::Wakes;
 
 pub(crate) use self::actions::Answer;
-use self::state::{RunningHook, State};
+use self::course::RunningHook;
+use self::state::State;
 
 /// What came of events, to be done once the program's lock is free.
 #[derive(Default)]
@@ -397,23 +397,11 @@ impl Program {
         if first {
             // Before anything else, and before any code of the user's.
             self.watch.arm();
-            // Before any action: what is alive now is what the report tells of.
-            let nodes: Vec<_> = state.nodes.iter().flatten().cloned().collect();
             if let Some(reason) = state.report.reason() {
                 state.feed.tell(|| observe::Event::Stopping(reason.clone()));
             }
-            let report = &mut state.report;
-            for node in &nodes {
-                let mut left = MOST_LISTED.saturating_sub(report.tasks.len());
-                report.alive_at_stop += node.lock().list(node, &mut left, |label| {
-                    report.tasks.push(TaskReport {
-                        task: label,
-                        outcome: Outcome::Abandoned,
-                        ended: now,
-                    });
-                    report.tasks.len() - 1
-                });
-            }
+            // Before any action: what is alive now is what the report tells of.
+            state.list_alive(now);
         }
         self.settle(state, now);
     }
@@ -482,17 +470,18 @@ impl Program {
         mem::take(&mut self.lock().on_stop)
     }
 
-    pub(crate) fn hook_begins(&self, what: &str, place: Place, node: &Node) -> usize {
-        let origin = format!("{what} of {}, registered at {place}", node.path());
-        self.lock().hooks.insert(RunningHook { origin, scope: node.id, told: false })
+    pub(crate) fn hook_begins(&self, hook: &'static str, place: Place, node: &Node) -> usize {
+        let (path, began, scope) = (node.path(), self.now(), node.id);
+        self.lock().hooks.insert(RunningHook { hook, path, place, began, scope, told: false })
     }
 
     pub(crate) fn is_forced(&self) -> bool {
         self.lock().report.forced.is_some()
     }
 
-    pub(crate) fn hook_ends(&self, key: usize) {
-        _ = self.lock().hooks.try_remove(key);
+    pub(crate) fn hook_ends(&self, key: usize, outcome: Outcome) {
+        let ended = self.now();
+        self.lock().note_hook(key, ended, outcome);
     }
 
     /// Returns the scopes that have not ended.

@@ -113,14 +113,14 @@ pub use adjourn_core::rt;
 pub use adjourn_core::signal;
 pub use adjourn_core::{
     AnyBackend, At, Backend, Elapsed, Event, ExecutorGone, Exit, Failure, FailureKind, FutureExt,
-    HookOutput, InScope, Inspector, Interruptible, IntoHook, IteratorUntilStop, JoinError,
-    JoinHandle, LocalJoinHandle, MainOutput, NoScope, Observer, OnCancel, OrReport, Outcome,
-    Overdue, OverdueTask, Payload, Phase, PhaseSpan, Reason, Report, Reported, Requested, Reraise,
-    ResultFutureExt, Scope, ScopeStop, SecondInterrupt, Shield, Shutdown, Signal, SignalSource,
-    Site, SpawnBlocking, SpawnLocal, Spawner, StartError, Status, StopError, StopRequested,
-    StopToken, Stopper, Straggler, StragglerState, Task, TaskKind, TaskLabel, TaskReport, Timer,
-    Totals, Unsupported, Until, UntilStop, is_ready, on_cancel_with, ready, scope, shield, spawn,
-    spawn_blocking, spawn_graceful, spawn_shielded, task,
+    HookOutput, HookReport, InScope, Inspector, Interruptible, IntoHook, IteratorUntilStop,
+    JoinError, JoinHandle, LocalJoinHandle, MainOutput, NoScope, Observer, OnCancel, OrReport,
+    Outcome, Overdue, OverdueTask, Payload, Phase, PhaseSpan, Reason, Report, Reported, Requested,
+    Reraise, ResultFutureExt, Scope, ScopeReport, ScopeStop, SecondInterrupt, Shield, Shutdown,
+    Signal, SignalSource, Site, SpawnBlocking, SpawnLocal, Spawner, StartError, Status, StopError,
+    StopRequested, StopToken, Stopper, Straggler, StragglerState, Task, TaskKind, TaskLabel,
+    TaskReport, Timer, Totals, Unsupported, Until, UntilStop, is_ready, on_cancel_with, ready,
+    scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
 
 #[cfg(feature = "stream")]

@@ -1,6 +1,7 @@
 //! What happened: the report of a program, and its exit code.
 
 pub(crate) mod bound;
+mod course;
 mod exit;
 mod text;
 
@@ -11,6 +12,7 @@ use crate::contract::options::Overdue;
 use crate::phase::Phase;
 use crate::process::signal::Signal;
 
+pub use self::course::{HookReport, ScopeReport};
 pub use self::exit::Exit;
 pub(crate) use self::text::StuckIn;
 
@@ -121,6 +123,10 @@ pub struct TaskReport {
     pub outcome: Outcome,
     /// When it ended, since the start of `run`.
     pub ended: Duration,
+    /// When the stop cancelled it: what is between this and its end is the time of its cleanups and
+    /// shields, or of a poll that took so long. `None` where the stop did not: it ended before, it is
+    /// shielded, or a job.
+    pub cancelled: Option<Duration>,
 }
 
 /// Which task: what a report knows it by.
@@ -356,10 +362,19 @@ pub struct Report {
     pub main: Option<Outcome>,
     /// The exit code that `main` asked for by returning an [`Exit`].
     pub main_code: Option<u8>,
-    /// The tasks that were alive when the stop was requested; at most 100.
+    /// The tasks that were alive when the stop was requested: of more than 100 the slowest, which ended
+    /// last. Scope by scope, as far as they were listed at once.
     pub tasks: Vec<TaskReport>,
     /// How many were alive when the stop was requested, listed or not.
     pub alive_at_stop: u64,
+    /// The scopes that the stop came to: of more than 100 the slowest, which ended last.
+    pub scopes: Vec<ScopeReport>,
+    /// How many scopes more there were.
+    pub scopes_omitted: u64,
+    /// The hooks that ran: of more than 100 those that took longest.
+    pub hooks: Vec<HookReport>,
+    /// How many hooks more ran.
+    pub hooks_omitted: u64,
     /// Failures, in order; at most 100.
     pub failures: Vec<Failure>,
     /// How many failures more there were.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::contract::error::{drop_quietly, take_message};
 use crate::contract::hook::Hook;
-use crate::contract::report::{FailureKind, TaskKind};
+use crate::contract::report::{FailureKind, Outcome, TaskKind};
 use crate::contract::rt::{AnySleep, SignalSource, Spawner, Timer};
 use crate::phase::{Action, Event};
 use crate::program::untracked::Helper;
@@ -150,8 +150,8 @@ fn fire(program: &Arc<Program>, node: &Arc<Node>) {
             let (run, inner) =
                 (run_hook(program.clone(), node.clone(), "on_stop", hook), program.clone());
             let hook = async move {
-                let _runs = OnStop { program: inner, key };
-                run.await;
+                let mut runs = OnStop { program: inner, key, outcome: Outcome::Cancelled };
+                runs.outcome = run.await;
             };
             drop(task::start(node, &program.backend, spawn, hook));
         }
@@ -164,12 +164,13 @@ fn fire(program: &Arc<Program>, node: &Arc<Node>) {
 struct OnStop {
     program: Arc<Program>,
     key: usize,
+    outcome: Outcome,
 }
 
 impl Drop for OnStop {
     fn drop(&mut self) {
         if !self.program.is_forced() {
-            self.program.hook_ends(self.key);
+            self.program.hook_ends(self.key, self.outcome.clone());
         }
     }
 }
@@ -186,8 +187,8 @@ fn close(program: &Arc<Program>, node: Arc<Node>) -> Answer {
             for hook in hooks.into_iter().rev() {
                 let key = program.hook_begins("on_stopped", hook.place, &node);
                 let run = run_hook(program.clone(), node.clone(), "on_stopped", hook);
-                Privileged(Box::pin(run), node.clone()).await;
-                program.hook_ends(key);
+                let outcome = Privileged(Box::pin(run), node.clone()).await;
+                program.hook_ends(key, outcome);
             }
             program.event(Event::Closed(node.id));
         }
@@ -237,7 +238,12 @@ impl Drop for Closing {
 }
 
 /// Runs a hook; its error or panic is recorded and goes no further.
-async fn run_hook(program: Arc<Program>, node: Arc<Node>, what: &'static str, hook: Hook) {
+async fn run_hook(
+    program: Arc<Program>,
+    node: Arc<Node>,
+    what: &'static str,
+    hook: Hook,
+) -> Outcome {
     let place = hook.place;
     let mut hook = Some(hook);
     let mut future = None;
@@ -267,10 +273,10 @@ async fn run_hook(program: Arc<Program>, node: Arc<Node>, what: &'static str, ho
         }
     })
     .await;
-    if let Some((kind, chain)) = failure {
-        let origin = format!("{what} of {}, registered at {place}", node.path());
-        program.fail_fatally(kind, origin, chain);
-    }
+    let Some((kind, chain)) = failure else { return Outcome::Finished };
+    let origin = format!("{what} of {}, registered at {place}", node.path());
+    program.fail_fatally(kind, origin, chain);
+    if kind == FailureKind::HookError { Outcome::Failed } else { Outcome::Panicked }
 }
 
 /// A hook's future in the context of its scope: it may spawn shielded work and jobs.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::state::{RunningHook, State};
+use super::course::RunningHook;
+use super::state::State;
 use super::{FailureSink, Program, Rest, observe};
 use crate::contract::error::{drop_quietly, forget_payload};
 use crate::contract::report::{
@@ -100,9 +101,7 @@ impl Program {
     /// Tells how a task that was alive at the stop ended.
     pub(crate) fn listed(&self, index: usize, outcome: Outcome) {
         let ended = self.now();
-        if let Some(task) = self.lock().report.tasks.get_mut(index) {
-            (task.outcome, task.ended) = (outcome, ended);
-        }
+        self.lock().note_end(index, ended, outcome);
     }
 
     /// After a forced end: tells of what is alive, and has it dropped where the executor can.
@@ -138,7 +137,10 @@ impl Program {
         let mut rest = Rest::default();
         let mut state = self.lock();
         let mut nodes: Vec<_> = mem::take(&mut state.lingering).into_values().collect();
-        nodes.extend(mem::take(&mut state.nodes).into_iter().flatten());
+        let open: Vec<_> = mem::take(&mut state.nodes).into_iter().flatten().collect();
+        let mut report = state.report.clone();
+        state.finish_course(&mut report, now, &open);
+        nodes.extend(open);
         for node in nodes {
             // Whoever reads a token from here on is told.
             node.set_fired();
@@ -152,17 +154,12 @@ impl Program {
         rest.hooks.append(&mut state.on_stop);
         state.actions.clear();
         self.set_waiting(false);
-        let mut report = state.report.clone();
+        report.totals.clone_from(&state.report.totals);
         report.add_hooks(now, &mem::take(&mut state.hooks));
         report.paused = self.watch.paused();
         drop(state);
         self.forget_reactions();
         rest.finish();
-        for task in &mut report.tasks {
-            if task.outcome == Outcome::Abandoned {
-                task.ended = now;
-            }
-        }
         report
     }
 
@@ -185,7 +182,10 @@ impl Program {
     fn draft(&self, state: &State, lock: fn(&Node) -> Option<MutexGuard<'_, Tasks>>) -> Report {
         let mut report = state.report.clone();
         report.paused = self.watch.paused();
-        report.add_hooks(self.host_now(), &state.hooks);
+        let now = self.host_now();
+        let open: Vec<_> = state.nodes.iter().flatten().cloned().collect();
+        state.finish_course(&mut report, now, &open);
+        report.add_hooks(now, &state.hooks);
         let listed = !report.stragglers.is_empty();
         for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
             let Some(tasks) = lock(node) else { continue };
@@ -219,7 +219,7 @@ impl Report {
     /// Adds hooks that are not over, and that it has not yet.
     fn add_hooks(&mut self, at: Duration, hooks: &Slab<RunningHook>) {
         for (_, hook) in hooks.iter().filter(|(_, hook)| !hook.told) {
-            self.add_hook(at, &hook.origin, true);
+            self.add_hook(at, &hook.origin(), true);
         }
     }
 

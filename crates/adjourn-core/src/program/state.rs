@@ -9,6 +9,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::Rest;
+use super::course::{Course, RunningHook};
 use super::observe::{self, Feed};
 use crate::contract::hook::Hook;
 use crate::contract::report::{PhaseSpan, Report, Totals};
@@ -35,6 +36,8 @@ pub(crate) struct State {
     /// Hooks that run now, for the report should they not end.
     pub(super) hooks: Slab<RunningHook>,
     pub(crate) report: Report,
+    /// What of the stop's course is noted beside it.
+    pub(super) course: Course,
     /// Who is told of what happens.
     pub(super) feed: Feed,
     /// Which tasks the report's overdue work is, in its order.
@@ -47,15 +50,6 @@ pub(crate) struct State {
     pub(super) armed: bool,
     /// A signal forced the executor's end, after the program's own.
     pub(super) hurried: bool,
-}
-
-/// A hook that runs now.
-pub(super) struct RunningHook {
-    /// Which it is, for the report.
-    pub(super) origin: String,
-    pub(super) scope: ScopeId,
-    /// The report has it already: its scope was stopped alone, and ended without it.
-    pub(super) told: bool,
 }
 
 impl State {
@@ -72,6 +66,7 @@ impl State {
             on_stop: Vec::new(),
             hooks: Slab::new(),
             report,
+            course: Course::default(),
             feed: Feed::default(),
             overdue: Vec::new(),
             isolated: Vec::new(),
@@ -87,6 +82,7 @@ impl State {
             self.nodes.resize_with(index + 1, || None);
         }
         self.nodes[index] = Some(node);
+        self.course.opened();
     }
 
     /// Opens a scope, with its first handle and these hooks; they are left where it is born ended.
@@ -120,6 +116,7 @@ impl State {
     pub(super) fn next_action(&mut self, now: Duration, rest: &mut Rest) -> Option<Action> {
         let action = self.machine.next_action()?;
         rest.entered.extend(self.note_phase(now, &action));
+        self.course.note(now, &action);
         Some(action)
     }
 
@@ -158,15 +155,17 @@ impl State {
         };
         match done {
             Small::Done => tell_tasks(machine, now, node),
-            Small::Cancelled => {}
+            Small::Cancelled => self.course.note(now, &Action::Cancel(id)),
             Small::TooLarge => return false,
         }
+        self.note_limits(id);
         true
     }
 
     /// Tells the machine what is alive in a scope.
     pub(super) fn tell_tasks(&mut self, now: Duration, node: &Node) {
         tell_tasks(&mut self.machine, now, node);
+        self.note_limits(node.id);
     }
 
     /// Ends a scope at once, if it is to end and there is nothing to be thought of: nothing is alive in it
@@ -176,17 +175,22 @@ impl State {
         if !self.actions.is_empty() {
             return false;
         }
+        self.note_limits(node.id); // which the machine forgets
         let agrees = |left| self.machine.retire(now, node.id, left);
         let Some(totals) = node.lock().retire(node, &mut rest.wakes, agrees) else { return false };
         _ = self.nodes.get_mut(node.id.index()).and_then(Option::take);
+        self.note_scope_end(now, node.id, node);
         self.report.add_totals(&node.name, &totals);
         true
     }
 
     /// Folds an ended scope into the totals.
     pub(crate) fn end(&mut self, now: Duration, id: ScopeId, rest: &mut Rest) {
-        self.machine.ended(id);
         let node = self.nodes.get_mut(id.index()).and_then(|at| at.take_if(|node| node.id == id));
+        if let Some(node) = &node {
+            self.note_scope_end(now, id, node);
+        }
+        self.machine.ended(id);
         let Some(node) = node else { return };
         if self.is_isolated() {
             self.isolate_hooks(now, id);
@@ -214,7 +218,7 @@ impl State {
     fn isolate_hooks(&mut self, at: Duration, id: ScopeId) {
         for (_, hook) in self.hooks.iter_mut().filter(|(_, hook)| hook.scope == id) {
             hook.told = true;
-            self.report.add_hook(at, &hook.origin, false);
+            self.report.add_hook(at, &hook.origin(), false);
         }
     }
 

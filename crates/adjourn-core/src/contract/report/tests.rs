@@ -225,7 +225,7 @@ fn what_has_a_time_says_when_it_was_since_the_start() {
     let task = report.stragglers[1].task.clone();
     let ended = Duration::from_millis(11_250);
     assert_eq!(
-        TaskReport { task, outcome: Outcome::Cancelled, ended }.to_string(),
+        TaskReport { task, outcome: Outcome::Cancelled, ended, cancelled: None }.to_string(),
         "graceful task \"mailer\" of root/mail, spawned at src/main.rs:1:2: cancelled at 11.250 s"
     );
 }

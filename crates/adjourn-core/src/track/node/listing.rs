@@ -216,7 +216,8 @@ impl Tasks {
         (stragglers, omitted, totals)
     }
 
-    /// Marks the first tasks as ones whose end the report wants. Returns how many are alive.
+    /// Marks the first tasks as ones whose end the report wants, and the others as ones that it may come
+    /// to want. Returns how many are alive.
     pub(crate) fn list(
         &mut self,
         node: &Node,
@@ -224,17 +225,50 @@ impl Tasks {
         mut tell: impl FnMut(TaskLabel) -> usize,
     ) -> u64 {
         let mut listed = mem::take(&mut self.listed);
+        let mut alive = 0;
         self.each(|task, slots| {
-            if *left == 0 {
-                return false;
+            alive += 1;
+            let entry = slots.at(&task);
+            entry.set_unlisted(*left == 0);
+            if *left > 0 {
+                *left -= 1;
+                task.set(flag::LISTED);
+                listed.push((task, tell(node.label(entry))));
             }
-            *left -= 1;
-            task.set(flag::LISTED);
-            listed.push((task, tell(node.label(slots.at(&task)))));
             true
         });
         self.listed = listed;
-        self.totals().live
+        alive
+    }
+
+    /// Counts the tasks that were alive at the stop and still are, and that the report does not list.
+    pub(crate) fn count_unlisted(&self) -> usize {
+        let mut count = 0;
+        self.each(|task, slots| {
+            count += usize::from(slots.at(&task).is_unlisted());
+            true
+        });
+        count
+    }
+
+    /// Marks those of them for which `pick` says so as ones whose end the report wants.
+    pub(crate) fn list_more(
+        &mut self,
+        node: &Node,
+        pick: &mut dyn FnMut() -> bool,
+        mut tell: impl FnMut(TaskLabel) -> usize,
+    ) {
+        let mut listed = mem::take(&mut self.listed);
+        self.each(|task, slots| {
+            let entry = slots.at(&task);
+            if entry.is_unlisted() && pick() {
+                entry.set_unlisted(false);
+                task.set(flag::LISTED);
+                listed.push((task, tell(node.label(entry))));
+            }
+            true
+        });
+        self.listed = listed;
     }
 
     pub(super) fn unlist(&mut self, task: &TaskRef) -> Option<usize> {

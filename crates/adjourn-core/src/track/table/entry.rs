@@ -34,6 +34,8 @@ const BACKGROUND: u8 = 1;
 const OVERDUE: u8 = 2;
 /// Its scope was stopped alone then.
 const ALONE: u8 = 4;
+/// It was alive when the program's stop was requested, and the report does not list it yet.
+const UNLISTED: u8 = 8;
 
 /// What was in a slot that was freed: to be dropped outside the lock.
 pub(crate) struct Removed {
@@ -77,8 +79,17 @@ impl Entry {
     /// Takes that note back; returns whether its scope was stopped alone, if there was one.
     pub(crate) fn take_overdue(&mut self) -> Option<bool> {
         let alone = self.is_overdue().then_some(self.bits & ALONE != 0);
-        self.bits &= BACKGROUND;
+        self.bits &= !(OVERDUE | ALONE);
         alone
+    }
+
+    /// Notes that the report may come to list it, or that it does so now.
+    pub(crate) fn set_unlisted(&mut self, unlisted: bool) {
+        self.bits = self.bits & !UNLISTED | if unlisted { UNLISTED } else { 0 };
+    }
+
+    pub(crate) fn is_unlisted(&self) -> bool {
+        self.bits & UNLISTED != 0
     }
 
     pub(super) fn set_born(&mut self, now: Duration) {
@@ -131,9 +142,11 @@ mod tests {
             assert_eq!(entry.take_overdue(), Some(alone));
             assert_eq!((entry.is_background(), entry.take_overdue()), (background, None));
             entry.set_overdue(alone);
+            entry.set_unlisted(true);
         }
         entry.begin(TaskKind::Plain, std::panic::Location::caller(), false);
         assert_eq!((entry.is_overdue(), entry.born()), (false, None));
+        assert!(!entry.is_unlisted());
     }
 
     #[test]

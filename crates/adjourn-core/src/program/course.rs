@@ -1,0 +1,392 @@
+//! The course of a stop for the report: which scopes, hooks and tasks took how long.
+//!
+//! All of it is bounded, and what is left out is the quickest:
+//!
+//! - *Tasks.* Up to 200 of those that were alive at the stop are listed, which means that their end is
+//!   noted. When no more than 100 of these are alive, others take the places of those that ended first. So
+//!   the last hundred to end are listed when they end, whichever they are. The others are taken evenly
+//!   from all that are left: where half of those end, half of all have ended, so that a stop of N tasks
+//!   looks at N, N/2, N/4 .. of them.
+//! - *Scopes.* The last hundred to end are those that end while no more than a hundred are there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::state::State;
+use crate::contract::error::Place;
+use crate::contract::report::{
+    HookReport, MOST_LISTED, Outcome, Report, ScopeReport, TaskReport, bound,
+};
+use crate::phase::{Action, Phase, ScopeId};
+use crate::track::node::Node;
+
+/// So many live tasks are listed at the most, and so many that have ended beside them.
+const MOST_LIVE: usize = 2 * MOST_LISTED;
+
+/// What is noted beside the report itself.
+#[derive(Default)]
+pub(super) struct Course {
+    /// Of each scope that was told, by its index.
+    moments: Vec<Moments>,
+    /// Scopes that have not ended.
+    open: usize,
+    /// Of each task in the report: its scope, and whether it is alive.
+    listed: Vec<(ScopeId, bool)>,
+    /// How many of them are alive.
+    alive: usize,
+    /// There are tasks that were alive at the stop and are not listed.
+    more: bool,
+}
+
+/// When the stop came to a scope.
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    told: Option<Duration>,
+    cancelled: Option<Duration>,
+    /// Of its first turn: one that has become empty and takes work again may have another.
+    limits: Option<[Duration; 2]>,
+}
+
+impl Course {
+    pub(super) fn opened(&mut self) {
+        self.open += 1;
+    }
+
+    /// Notes when a scope is told, and when it is cancelled.
+    pub(super) fn note(&mut self, now: Duration, action: &Action) {
+        let (Action::Fire(id) | Action::Cancel(id)) = action else { return };
+        if self.moments.len() <= id.index() {
+            self.moments.resize(id.index() + 1, Moments::default());
+        }
+        let moments = &mut self.moments[id.index()];
+        match action {
+            Action::Fire(_) => *moments = Moments { told: Some(now), ..Moments::default() },
+            _ => moments.cancelled = Some(now),
+        }
+    }
+
+    fn of(&self, id: ScopeId) -> Moments {
+        self.moments.get(id.index()).copied().unwrap_or_default()
+    }
+}
+
+impl State {
+    /// The stop is requested: lists what is alive.
+    pub(super) fn list_alive(&mut self, now: Duration) {
+        let nodes: Vec<_> = self.nodes.iter().flatten().cloned().collect();
+        let (report, course) = (&mut self.report, &mut self.course);
+        let mut left = MOST_LIVE;
+        for node in &nodes {
+            report.alive_at_stop += node.lock().list(node, &mut left, |task| {
+                course.listed.push((node.id, true));
+                let (outcome, cancelled) = (Outcome::Abandoned, None);
+                report.tasks.push(TaskReport { task, outcome, ended: now, cancelled });
+                report.tasks.len() - 1
+            });
+        }
+        course.alive = report.tasks.len();
+        course.more = report.alive_at_stop > course.alive as u64;
+    }
+
+    /// Notes how a listed task ended.
+    pub(super) fn note_end(&mut self, index: usize, ended: Duration, outcome: Outcome) {
+        let Some(task) = self.report.tasks.get_mut(index) else { return };
+        (task.outcome, task.ended) = (outcome, ended);
+        if let Some((scope, true)) = self.course.listed.get(index).copied() {
+            self.course.listed[index].1 = false;
+            self.course.alive -= 1;
+            task.cancelled = self.course.of(scope).cancelled_by(task);
+        }
+        if self.course.more && self.course.alive <= MOST_LISTED {
+            self.list_more(ended);
+        }
+    }
+
+    /// Lists others in the places of those that ended first.
+    fn list_more(&mut self, now: Duration) {
+        let nodes: Vec<_> =
+            self.nodes.iter().flatten().chain(self.lingering.values()).cloned().collect();
+        let count: usize = nodes.iter().map(|node| node.lock().count_unlisted()).sum();
+        let (report, course) = (&mut self.report, &mut self.course);
+        let room = MOST_LIVE - course.alive;
+        course.more = count > room;
+        let mut places: Vec<_> =
+            (0..report.tasks.len()).filter(|at| !course.listed[*at].1).collect();
+        places.sort_by_key(|at| std::cmp::Reverse(report.tasks[*at].ended)); // the first is the last
+        let (mut due, mut left) = (0, room);
+        let mut pick = || {
+            // Evenly: `room` of `count`. Those may have become fewer, and are never more.
+            due += room.min(count);
+            let picked = due >= count && left > 0;
+            if picked {
+                due -= count;
+                left -= 1;
+            }
+            picked
+        };
+        for node in &nodes {
+            node.lock().list_more(node, &mut pick, |task| {
+                let (outcome, cancelled) = (Outcome::Abandoned, None);
+                let task = TaskReport { task, outcome, ended: now, cancelled };
+                course.alive += 1;
+                let full = report.tasks.len() >= MOST_LIVE + MOST_LISTED;
+                match if full { places.pop() } else { None } {
+                    Some(at) => {
+                        (report.tasks[at], course.listed[at]) = (task, (node.id, true));
+                        at
+                    }
+                    None => {
+                        report.tasks.push(task);
+                        course.listed.push((node.id, true));
+                        report.tasks.len() - 1
+                    }
+                }
+            });
+        }
+    }
+
+    /// The machine was told of a scope's tasks: its turn may have begun.
+    pub(super) fn note_limits(&mut self, id: ScopeId) {
+        if let Some(moments) = self.course.moments.get_mut(id.index()) {
+            moments.limits = moments.limits.or_else(|| self.machine.own_limits(id));
+        }
+    }
+
+    /// A scope ends, and the machine still knows it.
+    pub(super) fn note_scope_end(&mut self, now: Duration, id: ScopeId, node: &Node) {
+        self.course.open -= 1;
+        if self.machine.is_stopping() {
+            if self.course.open < MOST_LISTED {
+                let times = self.times_of(id, node, Some(now));
+                self.report.add_scope_times(times);
+            } else {
+                self.report.scopes_omitted += 1;
+            }
+        }
+        if let Some(moments) = self.course.moments.get_mut(id.index()) {
+            *moments = Moments::default();
+        }
+    }
+
+    fn times_of(&self, id: ScopeId, node: &Node, ended: Option<Duration>) -> ScopeReport {
+        let Moments { told, cancelled, limits } = self.course.of(id);
+        let limits = limits.or_else(|| self.machine.own_limits(id)).unwrap_or([Duration::MAX; 2]);
+        let [drain_limit, limit] = limits.map(|at| Some(at).filter(|at| *at < Duration::MAX));
+        let scope = bound::cut(&node.path(), bound::PATH).into_owned();
+        ScopeReport { scope, told, cancelled, ended, drain_limit, limit }
+    }
+
+    /// Completes a copy of the report, as of now: what is not over, and no more than there is room for.
+    pub(super) fn finish_course(&self, report: &mut Report, now: Duration, nodes: &[Arc<Node>]) {
+        for (index, task) in report.tasks.iter_mut().enumerate() {
+            if task.outcome != Outcome::Abandoned {
+                continue;
+            }
+            task.ended = now;
+            if let Some((scope, true)) = self.course.listed.get(index) {
+                task.cancelled = self.course.of(*scope).cancelled_by(task);
+            }
+        }
+        if self.machine.is_stopping() {
+            let last = self.report.phases.last().filter(|last| last.phase >= Phase::Stopped);
+            let over = last.map(|last| last.entered);
+            report.scopes_omitted += nodes.len().saturating_sub(MOST_LISTED) as u64;
+            for node in nodes.iter().take(MOST_LISTED) {
+                let ended = over.filter(|_| node.is_root());
+                report.scopes.push(self.times_of(node.id, node, ended));
+            }
+        }
+        for (_, hook) in &self.hooks {
+            report.add_hook_time(hook.times(None, Outcome::Abandoned));
+        }
+        report.bound_course();
+    }
+}
+
+impl Moments {
+    /// When a task was cancelled that has ended now, or goes on.
+    fn cancelled_by(self, task: &TaskReport) -> Option<Duration> {
+        self.cancelled.filter(|_| task.task.kind.is_cancelled())
+    }
+}
+
+/// A hook that runs now.
+pub(super) struct RunningHook {
+    pub(super) hook: &'static str,
+    /// The path of its scope.
+    pub(super) path: String,
+    pub(super) place: Place,
+    pub(super) began: Duration,
+    pub(super) scope: ScopeId,
+    /// The report has it already: its scope was stopped alone, and ended without it.
+    pub(super) told: bool,
+}
+
+impl RunningHook {
+    /// Which it is, for the report.
+    pub(super) fn origin(&self) -> String {
+        format!("{} of {}, registered at {}", self.hook, self.path, self.place)
+    }
+
+    fn times(&self, ended: Option<Duration>, outcome: Outcome) -> HookReport {
+        HookReport {
+            hook: self.hook,
+            scope: bound::cut(&self.path, bound::PATH).into_owned(),
+            registered_at: self.place.to_string(),
+            began: self.began,
+            ended,
+            outcome,
+        }
+    }
+}
+
+impl State {
+    /// A hook is over.
+    pub(super) fn note_hook(&mut self, key: usize, ended: Duration, outcome: Outcome) {
+        if let Some(hook) = self.hooks.try_remove(key) {
+            self.report.add_hook_time(hook.times(Some(ended), outcome));
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::panic::Location;
+
+    use super::*;
+    use crate::contract::report::{Reason, TaskKind};
+    use crate::program::Program;
+    use crate::program::driver::perform;
+    use crate::tests::nowhere::program;
+    use crate::track::node::Spawn;
+    use crate::track::table::TaskRef;
+
+    fn spawn(node: &Arc<Node>, number: usize) -> TaskRef {
+        let mut spawn = Spawn::new(TaskKind::Shielded, Location::caller());
+        spawn.name = Some(Box::new(number.to_string().into()));
+        node.register(spawn).unwrap()
+    }
+
+    fn names(report: &Report) -> BTreeSet<usize> {
+        let name = |task: &TaskReport| task.task.name.as_deref().unwrap().parse().unwrap();
+        report.tasks.iter().map(name).collect()
+    }
+
+    /// Ends so many tasks in this order and returns the report, and the last hundred.
+    fn stopped(count: usize, order: impl Fn(usize) -> usize) -> (Report, BTreeSet<usize>) {
+        let program = program(false);
+        let nodes = [program.root(), program.open(&program.root(), "other".into(), &[])];
+        let mut tasks: Vec<_> =
+            (0..count).map(|number| Some(spawn(&nodes[number * 2 / count], number))).collect();
+        program.stop(Reason::Requested(None));
+        // It was not alive at the stop, whatever becomes of it.
+        let late = spawn(&nodes[0], usize::MAX);
+        program.drive(perform);
+        let order: Vec<_> = (0..count).map(order).collect();
+        for number in &order {
+            Node::deregister(tasks[*number].take().expect("each once"), Outcome::Finished);
+        }
+        let live = program.lock().course.alive;
+        assert_eq!(live, 0, "all that were listed have ended");
+        let report = program.conclude();
+        Node::deregister(late, Outcome::Cancelled);
+        let last = order.iter().rev().take(MOST_LISTED).copied().collect();
+        (report, last)
+    }
+
+    #[test]
+    fn the_last_hundred_to_end_are_listed_in_whatever_order_they_end() {
+        for count in [1, 100, 152, 200, 201, 301, 5_003] {
+            for stride in [1, 7, count / 2 + 1, count - 1] {
+                if (1..=count).filter(|by| count % by == 0 && stride % by == 0).count() != 1 {
+                    continue; // it would not come to each
+                }
+                let (report, last) = stopped(count, |place| place * stride % count);
+                assert_eq!(report.alive_at_stop, count as u64);
+                assert_eq!(names(&report), last, "{count} by steps of {stride}");
+                assert!(report.tasks.iter().all(|task| task.outcome == Outcome::Finished));
+            }
+        }
+    }
+
+    #[test]
+    fn a_stop_of_many_looks_at_them_few_times() {
+        let program = program(false);
+        let tasks: Vec<_> = (0..20_000).map(|number| spawn(&program.root(), number)).collect();
+        program.stop(Reason::Requested(None));
+        let (mut looks, mut alive) = (0, program.lock().course.alive);
+        for task in tasks {
+            Node::deregister(task, Outcome::Finished);
+            let now = program.lock().course.alive;
+            looks += usize::from(now > alive);
+            alive = now;
+        }
+        assert!((1..=20).contains(&looks), "{looks} looks at 20,000 tasks");
+        program.conclude();
+    }
+
+    /// The report of a program with so many scopes, which end in the order in which they were opened.
+    fn with_scopes(count: usize, ends: impl Fn(&Arc<Program>, Vec<TaskRef>)) -> Report {
+        let program = program(false);
+        let mut tasks = Vec::new();
+        let mut handles = Vec::new();
+        for number in 0..count {
+            let node = program.open(&program.root(), number.to_string().into(), &[]);
+            tasks.push(spawn(&node, number));
+            handles.push(node);
+        }
+        program.stop(Reason::Requested(None));
+        program.drive(perform);
+        handles.iter().for_each(Node::close_handle);
+        ends(&program, tasks);
+        program.conclude()
+    }
+
+    #[test]
+    fn the_last_hundred_scopes_are_listed_with_their_times() {
+        let report = with_scopes(250, |program, tasks| {
+            for task in tasks {
+                Node::deregister(task, Outcome::Finished);
+                program.drive(perform);
+            }
+        });
+        let paths: Vec<_> = report.scopes.iter().map(|scope| scope.scope.clone()).collect();
+        let expected: Vec<_> = (151..250).map(|number| format!("root/{number}")).collect();
+        assert_eq!(paths[..99], expected);
+        assert_eq!((paths[99].as_str(), report.scopes_omitted), ("root", 151));
+        let stop = report.reasons[0].at;
+        for scope in &report.scopes {
+            let times = [scope.told, scope.cancelled, scope.ended].map(Option::unwrap);
+            assert!(times.is_sorted() && times[0] >= stop, "{scope:?}");
+            assert!(scope.drain_limit <= scope.limit && scope.limit.is_some(), "{scope:?}");
+        }
+        let last = report.phases.last().unwrap();
+        assert_eq!(report.scopes[99].ended, Some(last.entered), "{report}");
+    }
+
+    #[test]
+    fn scopes_that_never_end_are_listed_and_counted() {
+        let report = with_scopes(250, |program, tasks| {
+            assert_eq!(program.peek().unwrap().scopes.len(), MOST_LISTED);
+            program.force(crate::process::signal::Signal::INTERRUPT);
+            for task in tasks {
+                Node::deregister(task, Outcome::Cancelled);
+            }
+        });
+        assert_eq!((report.scopes.len(), report.scopes_omitted), (100, 151));
+        assert!(report.scopes[1..].iter().all(|scope| scope.ended.is_none()));
+    }
+
+    #[test]
+    fn scopes_that_end_before_the_stop_are_no_part_of_it() {
+        let program = program(false);
+        let node = program.open(&program.root(), "short".into(), &[]);
+        node.close_handle();
+        program.drive(perform);
+        program.stop(Reason::Requested(None));
+        program.drive(perform);
+        let report = program.conclude();
+        assert_eq!((report.scopes.len(), &*report.scopes[0].scope), (1, "root"));
+    }
+}
