@@ -185,6 +185,7 @@ fn programs_and_reports() {
         TaskReport: Send Sync Unpin;
         ScopeReport: Send Sync Unpin;
         HookReport: Send Sync Unpin;
+        Timeline: Send Sync Unpin;
         TaskLabel: Send Sync Unpin;
         Failure: Send Sync Unpin;
         FailureKind: Send Sync Unpin;

@@ -1,5 +1,6 @@
 //! What is promised to users and asked of executors.
 
+pub(crate) mod columns;
 pub(crate) mod error;
 pub(crate) mod hook;
 pub(crate) mod inspect;

@@ -26,7 +26,8 @@ pub use contract::main_output::MainOutput;
 pub use contract::options::{Overdue, Reraise, SecondInterrupt, Until};
 pub use contract::report::{
     At, Exit, Failure, FailureKind, HookReport, Outcome, OverdueTask, PhaseSpan, Reason, Report,
-    ScopeReport, Site, Straggler, StragglerState, TaskKind, TaskLabel, TaskReport, Totals,
+    ScopeReport, Site, Straggler, StragglerState, TaskKind, TaskLabel, TaskReport, Timeline,
+    Totals,
 };
 pub use contract::rt;
 pub use contract::rt::{

@@ -119,3 +119,39 @@ fn of_many_tasks_the_slowest_is_listed() {
     let later = exit.report().tasks.iter().filter(|task| since(Some(task.ended)) > Some(3));
     assert_eq!(later.count(), 1, "main, which is cancelled last");
 }
+
+#[test]
+fn the_timeline_shows_the_slowest_first() {
+    let exit = two_levels();
+    let text = exit.report().timeline().to_string();
+    let (picture, legend) = text.rsplit_once("\n\n").expect("the legend is last");
+    // Lines of the test's own file change.
+    let cut = |line: &str| line.split(" at ").next().unwrap_or_default().to_owned();
+    let lines: Vec<_> = picture.lines().map(cut).collect();
+    assert_eq!(
+        lines,
+        [
+            "Stopped in 8.000 s (a request), exit code 1",
+            "",
+            "0                   2 s                 4 s                 6 s",
+            "|Draining-----------------------------------------------------------------------",
+            "    8.000 s  on_stopped of root/db  (hook",
+            "                                                                      ^^^^^^^^^!",
+            "    8.000 s  root/main  (task",
+            "-------------------------------------------------------------------------------x",
+            "    8.000 s  root/db  (scope)",
+            "                                        ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|",
+            "    8.000 s  root  (scope)",
+            ":::::::::::::::::::::::::::::::::::::::::::::::::::::::::::::::::::::::::::::::|",
+            "    7.000 s  root/db/writer  (task",
+            "----------------------------------------~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~x",
+            "    4.000 s  root/http  (scope)",
+            "::::::::::::::::::::::::::::::::::::::::|",
+            "    4.000 s  root/http/request  (graceful task",
+            "========================================|",
+        ],
+        "{text}"
+    );
+    assert!(text.contains("/tests/course.rs:"), "{text}");
+    assert!(legend.contains("not over"), "{text}");
+}

@@ -119,8 +119,8 @@ pub use adjourn_core::{
     Reraise, ResultFutureExt, Scope, ScopeReport, ScopeStop, SecondInterrupt, Shield, Shutdown,
     Signal, SignalSource, Site, SpawnBlocking, SpawnLocal, Spawner, StartError, Status, StopError,
     StopRequested, StopToken, Stopper, Straggler, StragglerState, Task, TaskKind, TaskLabel,
-    TaskReport, Timer, Totals, Unsupported, Until, UntilStop, is_ready, on_cancel_with, ready,
-    scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
+    TaskReport, Timeline, Timer, Totals, Unsupported, Until, UntilStop, is_ready, on_cancel_with,
+    ready, scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
 
 #[cfg(feature = "stream")]

@@ -205,6 +205,18 @@ fn tempfiles(backend: &str) {
     in_time(DONE, || run(Some(SIGTERM))).code(0);
 }
 
+fn timeline(backend: &str) {
+    let file = std::env::temp_dir().join(format!("adjourn-{backend}-{}.svg", std::process::id()));
+    let ended = start(backend, "timeline", &[file.to_str().expect("it is text")]).end();
+    ended.code(0);
+    let svg = fs::read_to_string(&file).expect("it was written");
+    fs::remove_file(&file).expect("it is there");
+    for part in ["root/http/request 17", "on_stopped of root/db", "root/workers/batch"] {
+        assert!(svg.contains(part), "no {part} in {svg}");
+        assert!(ended.lines.iter().any(|line| line.contains(part)), "{:?}", ended.lines);
+    }
+}
+
 macro_rules! on_every_backend {
     ($($example:ident)*) => {
         on_every_backend! { @ "tokio" tokio $($example)* }
@@ -224,5 +236,5 @@ macro_rules! on_every_backend {
 }
 
 on_every_backend! {
-    quickstart echo_server http_server shield stop_on_error ordered library attach tempfiles
+    quickstart echo_server http_server shield stop_on_error ordered library attach tempfiles timeline
 }

@@ -4,6 +4,7 @@ pub(crate) mod bound;
 mod course;
 mod exit;
 mod text;
+mod timeline;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::process::signal::Signal;
 pub use self::course::{HookReport, ScopeReport};
 pub use self::exit::Exit;
 pub(crate) use self::text::StuckIn;
+pub use self::timeline::Timeline;
 
 /// The most entries that any list of a report holds; what is left out is counted.
 pub(crate) const MOST_LISTED: usize = 100;
