@@ -70,14 +70,16 @@ run_tests() { # a name for people, what cargo is to build; behind `--` arguments
         shift
     done
     [ $# -gt 0 ] && shift
+    [[ " $* " == *" --test-threads="* ]] || set -- --test-threads=2 "$@"
     if ! build test --no-run --message-format=json "${wanted[@]}" >"$into/build.json"; then
         say "$tests does not build" >&2
         return 1
     fi
-    grep '"test":true' "$into/build.json" | grep -o '"executable":"[^"]*\.exe"' | cut -d'"' -f4 >"$into/executables"
+    # By the profile: a package's programs, which are built too, are no tests.
+    grep '"profile":{[^}]*"test":true}' "$into/build.json" | grep -o '"executable":"[^"]*\.exe"' | cut -d'"' -f4 >"$into/executables"
     [ -s "$into/executables" ] || { say "$tests: there is no test" >&2; return 1; }
     while read -r executable; do
-        if in_console "$log" "${WINDOWS_LIMIT:-240}" "$executable" --test-threads=2 "$@"; then
+        if in_console "$log" "${WINDOWS_LIMIT:-240}" "$executable" "$@"; then
             say "$tests: $(grep '^test result' "$log" | sed 's/^test result: //; s/; finished.*//')"
             grep -E 'exit code 0x|exit code [0-9]+ after' "$log" || true
         else
