@@ -10,8 +10,8 @@ use hyper::upgrade::Upgraded;
 /// (101 Switching Protocols, or any success to a CONNECT). Call it in the handler, before it returns.
 ///
 /// `work` becomes a graceful task of the connection's scope, under the name `upgrade`: it is told of the
-/// stop and has until the drain limit to say goodbye. axum's `WebSocketUpgrade::on_upgrade` and others
-/// that use `tokio::spawn` are not: what they spawn is cut off where the executor ends.
+/// stop and has until the drain limit to say goodbye. What axum's `WebSocketUpgrade::on_upgrade` and others
+/// spawn by `tokio::spawn` is in no scope and in no report; the server waits for its socket all the same.
 ///
 /// Where the answer does not upgrade the connection, or the connection breaks before, `work` is never
 /// called.

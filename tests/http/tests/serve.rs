@@ -30,6 +30,7 @@ on_each![
     errors_of_accept_are_backed_off_from,
     what_is_no_listener_is_an_error,
     an_upgrade_says_goodbye,
+    an_upgrade_that_left_the_program_is_waited_for,
     http2_is_served_and_goes_away_at_the_stop,
     an_http2_peer_that_has_gone_is_not_waited_for,
     what_did_not_end_is_counted_by_kind,
@@ -231,6 +232,30 @@ fn an_upgrade_says_goodbye(config: Config) {
     assert_eq!(client.bytes(3), b"abc");
     server.stopper.stop();
     assert_eq!(client.bytes(7), b"goodbye");
+    client.ends();
+    server.ended();
+}
+
+/// As with axum's `on_upgrade`, whose task the program does not know.
+fn an_upgrade_that_left_the_program_is_waited_for(config: Config) {
+    let (leave, left) = mpsc::channel();
+    let switch = move |mut request: Request| async move {
+        let upgraded = hyper::upgrade::on(&mut request);
+        std::thread::spawn(move || leave.send(future::block_on(upgraded).unwrap()));
+        let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+        let answer = answer.header(header::CONNECTION, "upgrade").header(header::UPGRADE, "echo");
+        answer.body(Body::empty()).unwrap()
+    };
+    let server = start(config, Options::default(), Router::new().route("/echo", any(switch)));
+    let mut client = upgraded(&server);
+    let socket = left.recv().unwrap();
+    server.stopper.stop();
+    while Client::connect(server.address).is_ok() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!server.served.load(SeqCst), "`serve` waits for what is open");
+    drop(socket);
     client.ends();
     server.ended();
 }
