@@ -2,6 +2,11 @@
 
 pub mod client;
 pub mod load;
+#[cfg(target_os = "linux")]
+pub mod network;
+#[cfg(unix)]
+pub mod nginx;
+pub mod page;
 pub mod program;
 #[cfg(unix)]
 pub mod restart;

@@ -94,13 +94,20 @@ impl Load {
         Load { stop, clients }
     }
 
-    pub fn stop(self) -> Tally {
+    pub fn stop(mut self) -> Tally {
         self.stop.store(true, Relaxed);
         let mut all = Tally::default();
-        for client in self.clients {
+        for client in self.clients.drain(..) {
             all.add(client.join().expect("a client does not panic"));
         }
         all
+    }
+}
+
+/// A load that nobody asks for any more, since what it was for has failed, does not go on.
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
     }
 }
 

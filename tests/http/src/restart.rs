@@ -9,8 +9,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::client::HANGS;
+
+/// A server that can be restarted under load.
+pub trait Restarts {
+    fn address(&self) -> SocketAddr;
+
+    /// Puts a new program in the place of the current one, and waits until the old one has ended.
+    fn restart(&mut self);
+
+    /// Stops the last one.
+    fn stop(&mut self);
+
+    /// How many did not end within their time and were killed.
+    fn killed(&self) -> u32;
+}
 
 /// How the listener outlives the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +62,9 @@ pub struct Manager {
     vars: Vec<(&'static str, String)>,
     /// The program that serves now.
     pub current: u32,
+    /// How long a program may take to end before it is killed. `None`: it must end by itself.
+    pub patience: Option<Duration>,
+    killed: u32,
 }
 
 impl Manager {
@@ -88,6 +106,8 @@ impl Manager {
             children: Vec::new(),
             vars,
             current: 0,
+            patience: None,
+            killed: 0,
         };
         manager.spawn(&[]);
         manager.until_ready();
@@ -134,13 +154,19 @@ impl Manager {
     /// Waits for a line that begins so, and returns the rest of it.
     #[track_caller]
     pub fn line(&mut self, begin: &str) -> String {
+        self.line_within(begin, HANGS).unwrap_or_else(|| panic!("no {begin:?}"))
+    }
+
+    fn line_within(&mut self, begin: &str, span: Duration) -> Option<String> {
         if let Some(index) = self.early.iter().position(|line| line.starts_with(begin)) {
-            return self.early.remove(index)[begin.len()..].to_owned();
+            return Some(self.early.remove(index)[begin.len()..].to_owned());
         }
+        let end = Instant::now() + span;
         loop {
-            let line = self.lines.recv_timeout(HANGS).unwrap_or_else(|_| panic!("no {begin:?}"));
+            let left = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).ok()?;
             match line.strip_prefix(begin) {
-                Some(rest) => return rest.to_owned(),
+                Some(rest) => return Some(rest.to_owned()),
                 None => self.early.push(line),
             }
         }
@@ -184,18 +210,46 @@ impl Manager {
         }
     }
 
+    /// Waits until this program has ended, which must be in order unless it is out of patience.
     #[track_caller]
     pub fn ended(&mut self, program: u32) {
-        assert_eq!(self.line("ended "), format!("{program} 0"));
+        match self.line_within("ended ", self.patience.unwrap_or(HANGS)) {
+            Some(line) => assert_eq!(line, format!("{program} 0")),
+            None if self.patience.is_some() => {
+                // SAFETY: a plain system call; the program was started here and was not waited for.
+                _ = unsafe { libc::kill(program as i32, libc::SIGKILL) };
+                self.killed += 1;
+            }
+            None => panic!("{program} does not end"),
+        }
     }
 
     /// Stops the last one.
     #[track_caller]
     pub fn stop(mut self) {
+        Restarts::stop(&mut self);
+    }
+}
+
+impl Restarts for Manager {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn restart(&mut self) {
+        Manager::restart(self);
+    }
+
+    #[track_caller]
+    fn stop(&mut self) {
         self.signal(libc::SIGTERM);
         let current = self.current;
         self.ended(current);
         self.current = 0;
+    }
+
+    fn killed(&self) -> u32 {
+        self.killed
     }
 }
 

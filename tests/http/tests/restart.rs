@@ -14,7 +14,7 @@ use std::time::Duration;
 use adjourn_http_tests::Client;
 use adjourn_http_tests::client::HANGS;
 use adjourn_http_tests::load::{Kind, Load};
-use adjourn_http_tests::restart::{Manager, Way};
+use adjourn_http_tests::restart::{Manager, Restarts, Way};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_served"))
@@ -93,6 +93,23 @@ fn a_shared_port_loses_no_keep_alive_connection(backend: &'static str) {
         .sum();
     assert_eq!(lost, 0, "{tally:?}");
     assert!(tally.announced > 0, "{tally:?}");
+}
+
+/// Of others' servers some may not end by themselves: they cost their time, not the run.
+#[test]
+fn who_does_not_end_is_killed_where_patience_has_an_end() {
+    let path = std::env::temp_dir().join(format!("adjourn-stubborn-{}", std::process::id()));
+    let script = "#!/bin/sh\ntrap '' TERM\necho ready $$\nwhile :; do sleep 0.05; done\n";
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+    let mut manager = Manager::start(&path, "stubborn", Way::InheritedNewFirst);
+    manager.patience = Some(Duration::from_millis(50));
+    manager.restart();
+    assert_eq!(manager.killed(), 1);
+    manager.restart();
+    assert_eq!(manager.killed(), 2);
+    manager.stop();
+    std::fs::remove_file(&path).unwrap();
 }
 
 fn pid(manager: &Manager) -> u32 {

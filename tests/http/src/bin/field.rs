@@ -1,19 +1,24 @@
 //! The same handler on what others have for a stop, to be restarted as `served` is: `field WAY inherited`.
 //!
 //! WAY is `axum` (`axum::serve` with its graceful shutdown), `hyper-util` (`GracefulShutdown`) or `none`
-//! (the process ends at SIGTERM).
+//! (the process ends at SIGTERM). `hyper-smol` is hyper on smol by smol-hyper, which has nothing for a stop:
+//! it is there for what a request costs.
 
 use std::io::{self, Write};
 use std::pin::pin;
 use std::process;
+use std::thread;
 
 use adjourn::hyper::Inherited;
+use async_executor::Executor;
+use async_io::{Async, block_on};
 use axum::Router;
 use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use smol_hyper::rt::FuturesIo;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,8 +26,12 @@ fn say(line: &str) {
     _ = io::stdout().write_all(format!("{line}\n").as_bytes());
 }
 
+fn app() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
 async fn serve(way: &str, listener: TcpListener) -> io::Result<()> {
-    let app = Router::new().route("/", get(|| async { "hello" }));
+    let app = app();
     let mut terminate = signal(SignalKind::terminate())?;
     say(&format!("ready {}", process::id()));
     match way {
@@ -60,9 +69,35 @@ async fn serve(way: &str, listener: TcpListener) -> io::Result<()> {
     }
 }
 
+/// hyper on two of smol's threads. Ends with the process, at SIGTERM.
+fn serve_on_smol(listener: std::net::TcpListener) -> io::Result<()> {
+    static EXECUTOR: Executor<'_> = Executor::new();
+    for _ in 0..2 {
+        thread::spawn(|| block_on(EXECUTOR.run(std::future::pending::<()>())));
+    }
+    let listener = Async::new(listener)?;
+    let app = app();
+    say(&format!("ready {}", process::id()));
+    block_on(async {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { continue };
+            stream.get_ref().set_nodelay(true)?;
+            let service = TowerToHyperService::new(app.clone());
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            // It would need a timer.
+            builder.header_read_timeout(None);
+            let connection = builder.serve_connection(FuturesIo::new(stream), service);
+            EXECUTOR.spawn(async move { _ = connection.await }).detach();
+        }
+    })
+}
+
 fn main() -> io::Result<()> {
     let way = std::env::args().nth(1).unwrap_or_default();
     let listener = Inherited::take()?.tcp("http")?.ok_or(io::ErrorKind::NotFound)?;
+    if way == "hyper-smol" {
+        return serve_on_smol(listener);
+    }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).enable_all().build()?;
     runtime.block_on(async { serve(&way, TcpListener::from_std(listener)?).await })?;
