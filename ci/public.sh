@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # How many items each crate shows, and that they are meant to be shown: other projects' types are
 # those that are listed, what can grow may, futures must be used, auto traits are tested.
-# The lists go to target/public/*.txt: `diff` them before and after a change.
+# Their signatures stand in ci/public/*.txt, for Linux and with all features. A change that moves one
+# changes the list too: `ci/public.sh --renew` writes it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ "${1:-}" = --renew ] && export ADJOURN_RENEW=1
 cargo test --quiet -p adjourn-processes --test public -- --ignored --nocapture

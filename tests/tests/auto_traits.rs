@@ -396,3 +396,22 @@ fn http() {
         Successor: Send Sync Unpin;
     }
 }
+
+#[test]
+fn what_stands_around_a_process() {
+    use adjourn::health::Health;
+    use adjourn::systemd::{Manager, Systemd};
+    use adjourn::triggers::{File, Look, Port, Stdin, Triggers};
+    exactly! {
+        Health: Send Sync Unpin;
+        Systemd: Send Sync Unpin;
+        Manager: Send Sync Unpin;
+        Triggers: Send Unpin;
+        File: Send Sync Unpin;
+        Look: Send Sync Unpin;
+        Port: Send Sync Unpin;
+        Stdin: Send Sync Unpin;
+    }
+    #[cfg(unix)]
+    exactly! { adjourn::triggers::Socket: Send Sync Unpin; }
+}

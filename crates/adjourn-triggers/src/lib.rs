@@ -73,6 +73,7 @@ pub trait Trigger: Send + 'static {
 
 /// What a [`Trigger`] saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Look {
     /// The program has to stop. Only the first time counts.
     pub stop: bool,
@@ -81,6 +82,35 @@ pub struct Look {
 }
 
 impl Look {
+    /// The program has to stop, if `stop`; else it is looked again `again` later.
+    ///
+    /// ```
+    /// use adjourn_core::Inspector;
+    /// use adjourn_triggers::{BoxError, Look, Trigger};
+    /// use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    /// use std::time::Duration;
+    ///
+    /// /// Stops the program once a switch is on.
+    /// struct Switch(&'static AtomicBool);
+    ///
+    /// impl Trigger for Switch {
+    ///     fn name(&self) -> String {
+    ///         "the switch".to_owned()
+    ///     }
+    ///
+    ///     fn open(&mut self) -> Result<(), BoxError> {
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn look(&mut self, _: &Inspector) -> Look {
+    ///         Look::new(self.0.load(SeqCst), Duration::from_millis(100))
+    ///     }
+    /// }
+    /// ```
+    pub const fn new(stop: bool, again: Duration) -> Look {
+        Look { stop, again }
+    }
+
     /// Nothing will come.
     pub(crate) const NEVER: Look = Look { stop: false, again: Duration::MAX };
 }
