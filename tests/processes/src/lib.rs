@@ -104,6 +104,22 @@ impl Process {
         self
     }
 
+    /// Sends a signal to its only child.
+    #[cfg(target_os = "linux")]
+    pub fn send_to_child(self, signal: i32) -> Process {
+        let children = children(self.child.id());
+        let [child] = children[..] else { panic!("it has not one child: {children:?}") };
+        // SAFETY: kill has no preconditions. While its parent lives the number is its own: whoever waits
+        // for it there ends with it.
+        assert_eq!(unsafe { libc::kill(child as i32, signal) }, 0);
+        self
+    }
+
+    /// The number that the system knows it by.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Gives it a line to read.
     pub fn enter(mut self, line: &str) -> Process {
         let input = self.child.stdin.as_mut().expect("it is piped");
@@ -167,6 +183,19 @@ impl Process {
     }
 }
 
+/// The children of a process (proc_pid_children(5)): of all its threads.
+#[cfg(target_os = "linux")]
+pub fn children(of: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{of}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let lists = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));
+    let numbers = lists.map(|list| {
+        let list = list.unwrap_or_default();
+        list.split_whitespace().filter_map(|number| number.parse().ok()).collect::<Vec<u32>>()
+    });
+    numbers.flatten().collect()
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         _ = self.child.kill();
@@ -186,6 +215,20 @@ impl Ended {
             self.err
         );
         self
+    }
+
+    /// The time that its stop had, by its report.
+    #[track_caller]
+    pub fn timeout(&self) -> Duration {
+        let time = |json: &serde_json::Value| {
+            let time: Duration = serde_json::from_value(json.clone()).expect("it is a time");
+            time
+        };
+        let phases = self.report["phases"].as_array().expect("there is a report");
+        let closing =
+            phases.iter().find(|phase| phase["phase"] == "Closing").expect("it has ended");
+        // Both since the start of `run`.
+        time(&closing["limit"]) - time(&self.report["reasons"][0]["at"])
     }
 
     #[track_caller]
