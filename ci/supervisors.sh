@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What starts and stops programs: as process 1 in a namespace, under tini, s6 and runit, with sockets from
-# systemd's own tool. Debian's packages are installed where that
+# systemd's own tool; and docs/deploy by `systemd-analyze verify`. Debian's packages are installed where that
 # is allowed. What cannot be had is said and left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,4 +12,4 @@ if [ ${#wanted[@]} != 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null
     export DEBIAN_FRONTEND=noninteractive
     { apt-get update && apt-get install -y --no-install-recommends "${wanted[@]}"; } >/dev/null 2>&1 || true
 fi
-cargo test --quiet -p adjourn-processes --test supervisors --test activation -- --nocapture
+cargo test --quiet -p adjourn-processes --test supervisors --test activation --test deploy -- --nocapture

@@ -210,6 +210,17 @@ struct Guide;
 #[doc = include_str!("../../adjourn-hyper/README.md")]
 struct AServer;
 
+#[cfg(all(
+    doctest,
+    unix,
+    feature = "tokio",
+    feature = "health",
+    feature = "hyper",
+    feature = "systemd"
+))]
+#[doc = include_str!("../../../docs/deploy.md")]
+struct Deployment;
+
 #[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../../../docs/aiorun.md")]
