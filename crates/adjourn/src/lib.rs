@@ -57,6 +57,7 @@
 //! | to | see |
 //! |---|---|
 //! | set options | [`Runner`](adjourn_core::Runner) |
+//! | set limits where the program is deployed | [`limits_from_env`](adjourn_core::Runner::limits_from_env) |
 //! | run inside an executor that is there already | [`attach`](adjourn_core::Runner::attach), [`attach_to`](adjourn_core::Runner::attach_to) |
 //! | spawn | [`spawn`], [`spawn_graceful`], [`spawn_shielded`], [`spawn_blocking`], [`task`] for names |
 //! | spawn what is not `Send` | [`Scope::spawn_local`] |
