@@ -23,7 +23,8 @@ cargo check -p adjourn --no-default-features --features smol,signal-sources
 cargo check -p adjourn-health
 cargo check -p adjourn-systemd
 cargo check -p adjourn-triggers
+cargo check -p adjourn-process
 cargo check -p adjourn-supervise
 cargo check -p adjourn --no-default-features --features smol,triggers,health,systemd
-cargo check -p adjourn --no-default-features --features smol,supervise
+cargo check -p adjourn --no-default-features --features smol,process,supervise
 cargo check -p adjourn --all-features

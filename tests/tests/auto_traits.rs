@@ -352,6 +352,22 @@ fn unnamed_futures() {
     is_send(adjourn::Runner::new().attach_graceful(async |_| {}));
     is_send(adjourn_sim::fault_point("here"));
     is_send(adjourn::supervise::Supervisor::permanent().run(async || {}));
+    #[cfg(unix)]
+    {
+        use adjourn::process::Child;
+        let child = || Child::new(std::process::Command::new("true"));
+        is_send(child().run());
+        is_send(child().run_to_end());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn child_processes() {
+    use adjourn::process::*;
+    exactly! {
+        Child: Send Unpin;
+    }
 }
 
 #[test]

@@ -43,6 +43,7 @@
 //! | `serde` | `Serialize` for [`Report`] and what it holds |
 //! | `tracing` | an event for each phase, signal, failure and straggler |
 //! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
+//! | `process` | the module `process`: child processes that end with the program (Unix) |
 //! | `supervise` | the module `supervise`: tasks that are started again when they end or fail |
 //! | `health` | the module `health`: `/livez`, `/readyz` and `/statusz`, also while the executor is stuck |
 //! | `systemd` | the module `systemd`: status, more time while it stops, the watchdog, reloads, passed sockets |
@@ -67,6 +68,7 @@
 //! | let a failure stop the program | [`or_stop`](ResultFutureExt::or_stop) |
 //! | start a task again that ends or fails | `supervise::Supervisor`, by the feature `supervise` |
 //! | group tasks and order their ends | [`scope`], [`Scope::depends_on`], [`Scope::on_stopped`] |
+//! | start a child process | `process::Child`, by the feature `process` |
 //! | tell a service manager | [`ready`] |
 //! | look on from outside, be told of each phase | [`Inspector`], [`Observer`] |
 //! | adapt another executor | [`rt`] |
@@ -130,6 +132,10 @@ pub use adjourn_core::StreamUntilStop;
 /// Answers health checks: `/livez`, `/readyz`, `/statusz`.
 #[cfg(feature = "health")]
 pub use adjourn_health as health;
+
+/// Child processes that end with the program.
+#[cfg(all(feature = "process", unix))]
+pub use adjourn_process as process;
 
 /// Starts tasks again that end or fail.
 #[cfg(feature = "supervise")]
@@ -197,6 +203,7 @@ struct Readme;
     feature = "tokio",
     feature = "triggers",
     feature = "health",
+    feature = "process",
     feature = "supervise",
     feature = "systemd"
 ))]

@@ -19,7 +19,7 @@ fn floor(package: &str) -> Option<u32> {
         "adjourn-tokio" | "adjourn-smol" | "adjourn-async-std" => Some(3),
         "adjourn-sim" | "adjourn-conformance" => Some(3),
         "adjourn-triggers" | "adjourn-health" | "adjourn-systemd" => Some(3),
-        "adjourn-supervise" => Some(3),
+        "adjourn-process" | "adjourn-supervise" => Some(3),
         "adjourn-core" => Some(2),
         "adjourn-clients" => Some(1),
         _ => None,
@@ -95,6 +95,9 @@ fn a_backend_brings_no_other_executor() {
         assert!(!features.contains(feature), "tokio has {feature}: {features:?}");
     }
     assert!(tokio_features("tokio,hyper").contains("net"), "the check sees features");
+    let process = compiled("adjourn", "smol,process");
+    assert!(has(&process, "adjourn-process") && !has(&process, "tokio"), "{process:?}");
+    assert!(!has(&process, "async-process") && !has(&process, "async-signal"), "{process:?}");
     let sim = compiled("adjourn-sim", "");
     assert!(!has(&sim, "tokio") && !has(&sim, "async-io"), "{sim:?}");
     println!(
