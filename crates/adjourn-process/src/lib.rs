@@ -131,8 +131,8 @@ impl Child {
     /// group to end, and kills it at the [`limit`](Child::limit).
     ///
     /// It returns the status of the process that was started, the group's leader, though others may
-    /// outlive that. Lines that are still in the pipe are told before it returns; a process that has left
-    /// the group and keeps the pipe is waited for no longer than 1 s.
+    /// outlive that. Lines that are still in the pipe are told before it returns, however long that takes;
+    /// a process that has left the group and keeps the pipe is not waited for, once nothing has come for 1 s.
     ///
     /// It asks about the stop: the task is graceful, and has the time. In a shielded task, a shield or a
     /// cleanup it is told of the stop all the same.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 /// Who is told of each line.
 pub(crate) type Told = Box<dyn FnMut(&str) + Send>;
@@ -9,9 +10,19 @@ pub(crate) type Told = Box<dyn FnMut(&str) + Send>;
 /// The longest piece that is told at once.
 const LONGEST: usize = 64 * 1024;
 
-/// Reads to the end, so that whoever writes never blocks. Lines are told while `wanted`. Returns whether
-/// `told` has panicked.
-pub(crate) fn read(from: impl Read, mut told: Option<Told>, wanted: impl Fn() -> bool) -> bool {
+/// How far one output has been read.
+#[derive(Default)]
+pub(crate) struct Reading {
+    /// So many bytes.
+    pub(crate) read: AtomicU64,
+    /// A line is being told.
+    pub(crate) telling: AtomicBool,
+    /// No more lines are to be told.
+    pub(crate) over: AtomicBool,
+}
+
+/// Reads to the end, so that whoever writes never blocks. Returns whether `told` has panicked.
+pub(crate) fn read(from: impl Read, mut told: Option<Told>, reading: &Reading) -> bool {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
     let mut panicked = false;
@@ -20,7 +31,7 @@ pub(crate) fn read(from: impl Read, mut told: Option<Told>, wanted: impl Fn() ->
         line.clear();
         match from.by_ref().take(LONGEST as u64).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return panicked,
-            Ok(_) => {}
+            Ok(count) => _ = reading.read.fetch_add(count as u64, SeqCst),
         }
         let ends = line.ends_with(b"\n");
         if ends {
@@ -31,16 +42,18 @@ pub(crate) fn read(from: impl Read, mut told: Option<Told>, wanted: impl Fn() ->
         }
         // The end alone of a line that was as long as a piece.
         let is_empty_rest = std::mem::replace(&mut is_rest, !ends) && line.is_empty();
-        if is_empty_rest || !wanted() {
+        if is_empty_rest || reading.over.load(SeqCst) {
             continue;
         }
         if let Some(tell) = &mut told {
             let text = String::from_utf8_lossy(&line);
             // It is the user's; what it leaves behind is not used again.
+            reading.telling.store(true, SeqCst);
             if catch_unwind(AssertUnwindSafe(|| tell(&text))).is_err() {
                 panicked = true;
                 told = None;
             }
+            reading.telling.store(false, SeqCst);
         }
     }
 }
@@ -57,7 +70,7 @@ mod tests {
         let said = lines.clone();
         let told: Told = Box::new(move |line| said.lock().unwrap().push(line.to_owned()));
         let mut from = text;
-        assert!(!read(&mut from, Some(told), || true));
+        assert!(!read(&mut from, Some(told), &Reading::default()));
         assert!(from.is_empty());
         std::mem::take(&mut lines.lock().unwrap())
     }
@@ -86,11 +99,13 @@ mod tests {
             assert!(count < 2, "once");
         });
         let mut from = &b"1\n2\n3\n"[..];
-        assert!(read(&mut from, Some(told), || true));
+        assert!(read(&mut from, Some(told), &Reading::default()));
         assert!(from.is_empty());
         let never: Told = Box::new(|_| unreachable!("nobody wants it"));
         let mut from = &b"1\n2"[..];
-        assert!(!read(&mut from, Some(never), || false));
+        let reading = Reading { over: AtomicBool::new(true), ..Reading::default() };
+        assert!(!read(&mut from, Some(never), &reading));
+        assert_eq!(reading.read.load(SeqCst), 3);
         assert!(from.is_empty());
     }
 }

@@ -3,24 +3,28 @@
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, WaitId, WaitIdOptions, test_kill_process_group, waitid};
 
 use crate::group::{self, Group};
-use crate::lines::{self, Told};
+use crate::lines::{self, Reading, Told};
 use crate::{members, sys};
 
 /// The longest time between two looks at a group whose leader is over.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How long the outputs are read on when the group is empty. What it wrote is in the pipes by then;
-/// their end does not come where somebody outside of the group has them too.
+/// How long an output is read on when the group is empty and nothing more comes. The end of it does not
+/// come where somebody outside of the group has it too.
 const LATE: Duration = Duration::from_secs(1);
+
+/// What a pipe holds at most, unless root has made it larger: pipe(7). When the group is empty no more of
+/// its bytes than that are unread.
+const PIPE: u64 = 1024 * 1024;
 
 /// Starts the thread. It lives as long as the child, since the child dies with it.
 pub(crate) fn start(
@@ -56,12 +60,11 @@ fn watch(group: &Group, mut command: Command, told: [Option<Told>; 2], look: Loo
     let wait = || waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     let waited = retry_on_intr(wait).map_err(io::Error::from);
     let early = waited.and_then(|_| wait_for_others(group, &mut child, leader, look));
-    let late = Instant::now() + LATE;
     let mut unread = None;
     for reader in readers {
         match reader {
             Ok(Some(reader)) => {
-                if !reader.ends_well(late) {
+                if !reader.ends_well() {
                     unread = Some(io::Error::other("who is told of the child's lines panicked"));
                 }
             }
@@ -113,7 +116,7 @@ fn wait_for_others(
 struct Reader {
     /// Whether `told` panicked; sent at the end.
     panicked: Receiver<bool>,
-    wanted: Arc<AtomicBool>,
+    reading: Arc<Reading>,
 }
 
 impl Reader {
@@ -123,22 +126,35 @@ impl Reader {
     ) -> io::Result<Option<Reader>> {
         let Some(from) = from else { return Ok(None) };
         let (end, panicked) = channel();
-        let wanted = Arc::new(AtomicBool::new(true));
-        let is_wanted = wanted.clone();
+        let reading = Arc::new(Reading::default());
+        let shared = reading.clone();
         let read = move || {
-            _ = end.send(lines::read(from, told, || is_wanted.load(SeqCst)));
+            _ = end.send(lines::read(from, told, &shared));
         };
         thread::Builder::new().name("adjourn-child-out".to_owned()).spawn(read)?;
-        Ok(Some(Reader { panicked, wanted }))
+        Ok(Some(Reader { panicked, reading }))
     }
 
-    /// Waits until all is read, or until `late`; nothing is told afterwards. Returns whether nobody
-    /// panicked.
-    fn ends_well(self, late: Instant) -> bool {
-        let left = late.saturating_duration_since(Instant::now());
-        let panicked = self.panicked.recv_timeout(left);
-        self.wanted.store(false, SeqCst);
-        panicked != Ok(true)
+    /// Waits until all that the group wrote is told, however long that takes; nothing is told afterwards.
+    /// Returns whether nobody panicked.
+    fn ends_well(self) -> bool {
+        let Reading { read, telling, over } = &*self.reading;
+        let mut before = read.load(SeqCst);
+        let most = before + PIPE;
+        loop {
+            match self.panicked.recv_timeout(LATE) {
+                Ok(panicked) => return !panicked,
+                Err(RecvTimeoutError::Disconnected) => return true,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let telling = telling.load(SeqCst);
+            let now = read.load(SeqCst);
+            if now > most || now == before && !telling {
+                over.store(true, SeqCst);
+                return true;
+            }
+            before = now;
+        }
     }
 }
 
@@ -147,6 +163,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
+    use std::time::Instant;
 
     use super::*;
 
@@ -197,5 +214,21 @@ mod tests {
         assert_eq!(code, 3);
         assert!(begun.elapsed() >= Duration::from_millis(300), "it was there all the time");
         is_gone(leader);
+    }
+
+    #[test]
+    fn lines_that_are_told_slowly_are_all_told() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "yes | head -n 150"]).process_group(0);
+        command.stdout(std::process::Stdio::piped());
+        let (line, lines) = channel();
+        let told: Told = Box::new(move |_| {
+            // All together longer than what is waited for where nothing moves.
+            thread::sleep(Duration::from_millis(10));
+            line.send(()).unwrap();
+        });
+        let group = Group::new();
+        watch(&group, command, [Some(told), None], members::one_beside);
+        assert_eq!(lines.try_iter().count(), 150);
     }
 }

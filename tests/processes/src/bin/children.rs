@@ -27,7 +27,7 @@ mod shapes {
     const LEAVES_BEHIND: &str = "echo at $$; \
                                  (trap '' TERM; echo up; while :; do sleep 0.05; done) & exit 3";
     /// Each process starts the next one and is over, as daemons do.
-    const HANDS_ON: &str = "on() { if [ $1 = 0 ]; then sleep 0.2; echo end; else on $(($1 - 1)) & fi; }; \
+    const HANDS_ON: &str = "on() { if [ $1 = 0 ]; then sleep 1.5; echo end; else on $(($1 - 1)) & fi; }; \
                             on 3; exit 3";
     /// Two of them in the group, neither of which ends by itself.
     const TWO: &str = "sleep 1000 & trap '' TERM; echo at $$; while :; do sleep 0.05; done";
