@@ -299,8 +299,13 @@ impl Node {
 
     /// Lets the scope end with its tasks, whatever handles there are.
     pub(crate) fn seal(self: &Arc<Node>) {
-        self.lock().sealed = true;
-        self.above.sync(self);
+        let mut tasks = self.lock();
+        tasks.sealed = true;
+        let left = tasks.is_left(self);
+        drop(tasks);
+        if left {
+            self.above.sync(self);
+        }
     }
 
     pub(crate) fn add_hook(&self, hook: Hook) {

@@ -132,6 +132,8 @@ mod free {
 
     /// What a thread keeps at hand at the most.
     const MOST: usize = 128;
+    /// So many are made at a time: a spawn has no allocation of its own for its slot.
+    const BLOCK: usize = if cfg!(loom) { 1 } else { 64 };
 
     static REST: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
 
@@ -161,7 +163,14 @@ mod free {
         // At the thread's end there is nothing at hand.
         let rest = || REST.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let slot = taken.unwrap_or_else(|_| rest());
-        slot.unwrap_or_else(|| Box::leak(Box::new(Slot::new())))
+        slot.unwrap_or_else(make)
+    }
+
+    fn make() -> &'static Slot {
+        let block: Box<[Slot]> = (0..BLOCK).map(|_| Slot::new()).collect();
+        let block: &'static [Slot] = Box::leak(block);
+        block[1..].iter().for_each(give_back);
+        &block[0]
     }
 
     pub(super) fn give_back(slot: &'static Slot) {
