@@ -16,6 +16,8 @@ pub struct Process {
     out: Option<BufReader<ChildStdout>>,
     err: Option<ChildStderr>,
     lines: Vec<String>,
+    /// What was read of standard error.
+    complaints: String,
 }
 
 /// A process that has ended.
@@ -59,7 +61,7 @@ impl Process {
         let mut child = command.stdin(Stdio::piped()).spawn().expect("the command starts");
         let out = child.stdout.take().map(BufReader::new);
         let err = child.stderr.take();
-        Process { child, out, err, lines: Vec::new() }
+        Process { child, out, err, lines: Vec::new(), complaints: String::new() }
     }
 
     /// Reads lines up to one.
@@ -95,6 +97,19 @@ impl Process {
                 return self;
             }
         }
+    }
+
+    /// Reads standard error until it has said this.
+    pub fn until_complaint(mut self, wanted: &str) -> Process {
+        let err = self.err.as_mut().expect("it is piped");
+        while !self.complaints.contains(wanted) {
+            let mut bytes = [0; 1024];
+            let read = err.read(&mut bytes).expect("it is open");
+            let said = &self.complaints;
+            assert!(read > 0, "the process ended before it complained of {wanted:?}: {said}");
+            self.complaints += &String::from_utf8_lossy(&bytes[..read]);
+        }
+        self
     }
 
     /// Sends a signal.
@@ -169,7 +184,7 @@ impl Process {
         if let Some(out) = &mut self.out {
             out.read_to_string(&mut rest).expect("the process prints text");
         }
-        let mut err = String::new();
+        let mut err = std::mem::take(&mut self.complaints);
         if let Some(from) = &mut self.err {
             from.read_to_string(&mut err).expect("the process prints text");
         }

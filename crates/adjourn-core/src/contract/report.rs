@@ -197,7 +197,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    fn is_panic(self) -> bool {
+    pub(crate) fn is_panic(self) -> bool {
         matches!(
             self,
             FailureKind::MainPanic

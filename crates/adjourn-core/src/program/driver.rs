@@ -126,7 +126,7 @@ pub(crate) fn perform(program: &Arc<Program>, action: Action, node: Option<Arc<N
         Action::Cancel(_) => {
             let overdue = program.note_overdue(&node);
             node.cancel();
-            overdue.iter().for_each(super::log::overdue);
+            program.tell_overdue(overdue);
         }
         Action::CutOff(_) => {
             program.add_stragglers(node.cut_off());

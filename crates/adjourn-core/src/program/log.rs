@@ -1,11 +1,16 @@
-//! Log lines through `tracing`, by feature; nothing without it.
+//! Log lines through `tracing`, by feature. Without it, or where nobody listens, standard error is told of
+//! what must not be missed.
 //!
 //! A subscriber is the user's code, which may block: call these with no lock held, after all else is
 //! done, and never on the thread that keeps the deadline.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use crate::contract::columns;
 use crate::contract::report::{Failure, OverdueTask, Straggler};
 use crate::phase::Phase;
-use crate::process::signal::Signal;
+use crate::process::signal::{self, Signal};
 
 pub(crate) fn phase(phase: Phase) {
     #[cfg(feature = "tracing")]
@@ -21,11 +26,17 @@ pub(crate) fn signal(signal: Signal, count: u64) {
     let _ = (signal, count);
 }
 
-pub(crate) fn failure(failure: &Failure) {
+/// Tells of a failure: `tracing`, else standard error, as Rust's panic hook does. A panic is not told there:
+/// the hook has told it by then, or whoever replaced the hook has chosen to be silent. Nor is a program that
+/// is simulated: it fails on purpose, and often.
+pub(crate) fn failure(failure: &Failure, simulated: bool) {
     #[cfg(feature = "tracing")]
-    quietly(|| tracing::error!(target: "adjourn", %failure, "failure"));
-    #[cfg(not(feature = "tracing"))]
-    let _ = failure;
+    if listens(|| tracing::enabled!(target: "adjourn", tracing::Level::ERROR)) {
+        return quietly(|| tracing::error!(target: "adjourn", %failure, "failure"));
+    }
+    if !failure.kind.is_panic() && !simulated {
+        say(format!("adjourn: {}\n", columns::line(&failure.to_string())));
+    }
 }
 
 pub(crate) fn straggler(straggler: &Straggler) {
@@ -51,12 +62,34 @@ pub(crate) fn taken_over(signal: Signal) {
          `run`, or use `Runner::on_signal` in its place\n"
     );
     #[cfg(feature = "tracing")]
-    if std::panic::catch_unwind(|| tracing::enabled!(target: "adjourn", tracing::Level::WARN))
-        .unwrap_or_default()
-    {
+    if listens(|| tracing::enabled!(target: "adjourn", tracing::Level::WARN)) {
         return quietly(|| tracing::warn!(target: "adjourn", "{}", text.trim_end()));
     }
-    crate::process::signal::write_stderr(text.as_bytes(), std::time::Duration::from_millis(20));
+    say(text);
+}
+
+/// Writes a line to standard error, past std's lock. Where nobody reads that, it waits a little once, and
+/// not at all from then on until somebody does. A supervising thread leaves it to another one.
+pub(crate) fn say(line: String) {
+    /// The last line was not taken.
+    static STUCK: AtomicBool = AtomicBool::new(false);
+    const PATIENCE: Duration = Duration::from_millis(20);
+    let write = move || {
+        let within = if STUCK.load(SeqCst) { Duration::ZERO } else { PATIENCE };
+        STUCK.store(!signal::write_stderr(line.as_bytes(), within), SeqCst);
+    };
+    if super::supervise::is_here() {
+        // Without a thread to be had the report tells it in the end.
+        _ = std::thread::Builder::new().name("adjourn-says".to_owned()).spawn(write);
+    } else {
+        write();
+    }
+}
+
+/// Whether somebody listens: a subscriber that panics does not.
+#[cfg(feature = "tracing")]
+fn listens(enabled: impl FnOnce() -> bool) -> bool {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(enabled)).unwrap_or_default()
 }
 
 /// A subscriber that panics must skip no later step.

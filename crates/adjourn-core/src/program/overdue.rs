@@ -10,8 +10,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Program;
 use super::state::State;
+use super::{Program, observe};
 use crate::contract::error::Place;
 use crate::contract::report::{
     Failure, FailureKind, MOST_LISTED, OverdueTask, Report, Site, Straggler, TaskLabel, bound,
@@ -30,12 +30,22 @@ impl Program {
         let mut state = self.lock();
         if state.is_isolated() {
             let line = |straggler: &Straggler| format!("{straggler}, at the cut-off");
-            state.isolate(now, stragglers.iter().map(line).collect(), Vec::new(), omitted);
-        } else {
-            state.report.add_stragglers(stragglers, omitted, sites);
+            let lines = stragglers.iter().map(line).collect();
+            let failures = state.isolate(now, lines, Vec::new(), omitted);
+            drop(state);
+            return failures.iter().for_each(|failure| self.tell_failure(failure));
         }
+        state.report.add_stragglers(stragglers, omitted, sites);
         drop(state);
         told.iter().for_each(super::log::straggler);
+    }
+
+    /// Tells of what a drain limit found alive.
+    pub(crate) fn tell_overdue(&self, (overdue, failures): (Vec<OverdueTask>, Vec<Failure>)) {
+        failures.iter().for_each(|failure| self.tell_failure(failure));
+        if failures.is_empty() {
+            overdue.iter().for_each(super::log::overdue);
+        }
     }
 
     /// Notes the graceful work that is about to be cancelled at the drain limit of a scope, if there is
@@ -44,9 +54,9 @@ impl Program {
     ///
     /// The program's lock is held all the while: work that ends by itself meanwhile takes back what the
     /// report says by then.
-    pub(crate) fn note_overdue(&self, node: &Arc<Node>) -> Vec<OverdueTask> {
+    pub(crate) fn note_overdue(&self, node: &Arc<Node>) -> (Vec<OverdueTask>, Vec<Failure>) {
         if node.graceful.load(SeqCst) == 0 {
-            return Vec::new(); // mostly
+            return Default::default(); // mostly
         }
         let now = self.now();
         let mut state = self.lock();
@@ -56,9 +66,13 @@ impl Program {
         let cut = state.machine.is_cut_off(node.id);
         // Late as we may be, past the cut-off too: what was past its drain limit may be dropped before
         // the cut-off is performed, and would be in neither list.
-        let Some(limit) = limit.filter(|limit| !cut || *limit <= now) else { return Vec::new() };
+        let Some(limit) = limit.filter(|limit| !cut || *limit <= now) else {
+            return Default::default();
+        };
         let alone = state.is_isolated();
-        let Some(Late { graceful, plain }) = node.late(now, alone) else { return Vec::new() };
+        let Some(Late { graceful, plain }) = node.late(now, alone) else {
+            return Default::default();
+        };
         let awaited = state.awaited_by(&graceful.listed);
         let Alive { listed, omitted, sites } = graceful;
         let keys = listed.iter().map(|(.., key)| *key).collect();
@@ -70,12 +84,12 @@ impl Program {
         let work: Vec<_> = work.collect();
         if alone {
             let line = |overdue: &OverdueTask| format!("{overdue}, at its drain limit");
-            state.isolate(now, work.iter().map(line).collect(), keys, omitted);
-        } else {
-            state.add_overdue(work.clone(), keys, omitted, sites);
-            state.report.add_beside(plain);
+            let failures = state.isolate(now, work.iter().map(line).collect(), keys, omitted);
+            return (work, failures);
         }
-        work
+        state.add_overdue(work.clone(), keys, omitted, sites);
+        state.report.add_beside(plain);
+        (work, Vec::new())
     }
 
     /// A task that the report has as overdue has ended by itself: it was not cut off.
@@ -92,7 +106,14 @@ impl Program {
 
 impl State {
     /// Notes what was cut off as failures; with its tasks, where they may have to be taken back.
-    fn isolate(&mut self, at: Duration, lines: Vec<String>, tasks: Vec<TaskKey>, omitted: u64) {
+    fn isolate(
+        &mut self,
+        at: Duration,
+        lines: Vec<String>,
+        tasks: Vec<TaskKey>,
+        omitted: u64,
+    ) -> Vec<Failure> {
+        let mut failures = Vec::new();
         let kind = FailureKind::CutOff;
         let mut tasks = tasks.into_iter();
         for origin in lines {
@@ -102,9 +123,12 @@ impl State {
             if let Some(task) = task {
                 self.isolated.push((task, failure.origin.clone()));
             }
-            self.report.add_failure(failure);
+            self.report.add_failure(failure.clone());
+            self.feed.tell(|| observe::Event::Failure(failure.clone()));
+            failures.push(failure);
         }
         self.report.failures_omitted += omitted;
+        failures
     }
 
     fn take_back_isolated(&mut self, task: TaskKey) {
@@ -287,7 +311,7 @@ mod tests {
     #[test]
     fn what_returns_after_its_limit_is_taken_back_from_list_and_counts() {
         let (program, node, [mut first, mut second], plain) = told(false);
-        assert_eq!(program.note_overdue(&node).len(), MOST_LISTED);
+        assert_eq!(program.note_overdue(&node).0.len(), MOST_LISTED);
         node.cancel();
         let counts = || {
             let report = &program.lock().report;

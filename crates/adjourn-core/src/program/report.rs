@@ -66,16 +66,15 @@ impl Program {
         failure
     }
 
-    /// Tells those who asked of a failure that is in the report already. Their code may block.
-    fn tell_failure(&self, failure: &Failure) {
+    /// Tells of a failure that is in the report already, once: `on_failure`, else `tracing` where somebody
+    /// listens to it, else standard error. What is called may block.
+    pub(super) fn tell_failure(&self, failure: &Failure) {
         self.as_part(|| {
-            super::log::failure(failure);
             let told = self.failure_sink().clone();
-            if let Some(told) = told {
-                // A sink that panics is the user's.
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| told(failure))) {
-                    forget_payload(payload);
-                }
+            let Some(told) = told else { return super::log::failure(failure, self.is_hosted()) };
+            // A sink that panics is the user's.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| told(failure))) {
+                forget_payload(payload);
             }
         });
     }

@@ -171,6 +171,11 @@ impl Drop for Supervision {
     }
 }
 
+/// Whether this is a thread that supervises.
+pub(crate) fn is_here() -> bool {
+    std::thread::current().name() == Some(warden::NAME)
+}
+
 /// Whether `at` has come, and the earlier of it and `next` if not.
 fn is_due(at: Instant, now: Instant, next: &mut Option<Instant>) -> bool {
     if at <= now {

@@ -14,6 +14,8 @@ use super::{STALL, echo, is_due, teller};
 use crate::process::last;
 use crate::process::signal::{self, Parker};
 
+/// The name of its thread, which the teller keeps.
+pub(super) const NAME: &str = "adjourn-warden";
 /// How long the last words may take.
 const WRITE: Duration = Duration::from_secs(1);
 
@@ -110,7 +112,7 @@ fn succeed(watch: &Arc<Watch>, parker: &Arc<Parker>) -> bool {
 
 /// Starts a warden.
 pub(super) fn start(keeps: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("adjourn-warden".to_owned()).spawn(keeps)
+    thread::Builder::new().name(NAME.to_owned()).spawn(keeps)
 }
 
 /// Ends the process with the report's code and, unless that is clean, the report on standard error.
