@@ -169,6 +169,7 @@ fn programs_and_reports() {
         adjourn_core::Runner<Local>: Send Unpin;
         Until: Send Sync Unpin;
         SecondInterrupt: Send Sync Unpin;
+        Narrate: Send Sync Unpin;
         Reraise: Send Sync Unpin;
         Exit: Send Sync Unpin;
         Event: Send Sync Unpin;

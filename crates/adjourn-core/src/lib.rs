@@ -23,7 +23,7 @@ pub use contract::error::{
 pub use contract::hook::{HookOutput, IntoHook};
 pub use contract::inspect::{Inspector, Status};
 pub use contract::main_output::MainOutput;
-pub use contract::options::{Overdue, Reraise, SecondInterrupt, Until};
+pub use contract::options::{Narrate, Overdue, Reraise, SecondInterrupt, Until};
 pub use contract::report::{
     At, Exit, Failure, FailureKind, HookReport, Outcome, OverdueTask, PhaseSpan, Reason, Report,
     ScopeReport, Site, Straggler, StragglerState, TaskKind, TaskLabel, TaskReport, Timeline,

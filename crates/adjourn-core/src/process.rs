@@ -3,3 +3,4 @@
 pub(crate) mod last;
 pub(crate) mod notify;
 pub mod signal;
+pub(crate) mod terminal;

@@ -13,6 +13,7 @@ mod course;
 pub(crate) mod driver;
 mod host;
 mod log;
+pub(crate) mod narrate;
 pub(crate) mod observe;
 mod overdue;
 mod report;
@@ -56,7 +57,8 @@ use self::state::State;
 #[derive(Default)]
 pub(crate) struct Rest {
     wakes: Wakes,
-    entered: Vec<Phase>,
+    /// With how many tasks were alive then, where somebody may want to know.
+    entered: Vec<(Phase, Option<u64>)>,
     /// To be dropped.
     nodes: Few<Arc<Node>>,
     hooks: Vec<Hook>,
@@ -66,7 +68,7 @@ impl Rest {
     pub(crate) fn finish(&mut self) {
         // A subscriber may block: whoever has to go on is woken first.
         self.wakes.wake();
-        self.entered.drain(..).for_each(log::phase);
+        self.entered.drain(..).for_each(|(phase, alive)| log::phase(phase, alive));
         self.nodes = Few::new();
         self.hooks.clear();
     }
@@ -482,6 +484,14 @@ impl Program {
     pub(crate) fn hook_ends(&self, key: usize, outcome: Outcome) {
         let ended = self.now();
         self.lock().note_hook(key, ended, outcome);
+    }
+
+    /// Returns the hooks that run and are no tasks.
+    pub(crate) fn running_hooks(&self) -> Vec<String> {
+        let state = self.lock();
+        let hooks =
+            state.hooks.iter().map(|(_, hook)| hook).filter(|hook| hook.hook == "on_stopped");
+        hooks.map(|hook| format!("{} of {}", hook.hook, hook.path)).collect()
     }
 
     /// Returns the scopes that have not ended.

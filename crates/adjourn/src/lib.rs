@@ -41,7 +41,7 @@
 //! | `async-std` | the module `async_std`; legacy, since async-std is discontinued |
 //! | `hyper` | the module `hyper`: an HTTP server that stops and restarts without losing a request |
 //! | `serde` | `Serialize` for [`Report`] and what it holds |
-//! | `tracing` | an event for each phase, signal, failure and straggler |
+//! | `tracing` | an event for the start, each phase, signal, failure and straggler, what a long stop waits for, the end |
 //! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
 //! | `process` | the module `process`: child processes that end with the program (Unix) |
 //! | `supervise` | the module `supervise`: tasks that are started again when they end or fail |
@@ -117,13 +117,14 @@ pub use adjourn_core::signal;
 pub use adjourn_core::{
     AnyBackend, At, Backend, Elapsed, Event, ExecutorGone, Exit, Failure, FailureKind, FutureExt,
     HookOutput, HookReport, InScope, Inspector, Interruptible, IntoHook, IteratorUntilStop,
-    JoinError, JoinHandle, LocalJoinHandle, MainOutput, NoScope, Observer, OnCancel, OrReport,
-    Outcome, Overdue, OverdueTask, Payload, Phase, PhaseSpan, Reason, Report, Reported, Requested,
-    Reraise, ResultFutureExt, Scope, ScopeReport, ScopeStop, SecondInterrupt, Shield, Shutdown,
-    Signal, SignalSource, Site, SpawnBlocking, SpawnLocal, Spawner, StartError, Status, StopError,
-    StopRequested, StopToken, Stopper, Straggler, StragglerState, Task, TaskKind, TaskLabel,
-    TaskReport, Timeline, Timer, Totals, Unsupported, Until, UntilStop, is_ready, on_cancel_with,
-    ready, scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
+    JoinError, JoinHandle, LocalJoinHandle, MainOutput, Narrate, NoScope, Observer, OnCancel,
+    OrReport, Outcome, Overdue, OverdueTask, Payload, Phase, PhaseSpan, Reason, Report, Reported,
+    Requested, Reraise, ResultFutureExt, Scope, ScopeReport, ScopeStop, SecondInterrupt, Shield,
+    Shutdown, Signal, SignalSource, Site, SpawnBlocking, SpawnLocal, Spawner, StartError, Status,
+    StopError, StopRequested, StopToken, Stopper, Straggler, StragglerState, Task, TaskKind,
+    TaskLabel, TaskReport, Timeline, Timer, Totals, Unsupported, Until, UntilStop, is_ready,
+    on_cancel_with, ready, scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded,
+    task,
 };
 
 #[cfg(feature = "stream")]

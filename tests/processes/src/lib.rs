@@ -2,8 +2,10 @@
 #![cfg(unix)]
 
 pub mod storm;
+pub mod terminal;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -51,9 +53,41 @@ impl Process {
         args: &[&str],
         vars: &[(&str, &str)],
     ) -> Process {
+        let mut command = Process::command(dispositions, program, args, vars);
+        Process::spawn(command.stdout(out).stderr(err))
+    }
+
+    /// The same on a terminal of its own, which is its standard error: what is typed there reaches it.
+    pub fn start_on(
+        terminal: &terminal::Terminal,
+        dispositions: &str,
+        program: &Path,
+        args: &[&str],
+        vars: &[(&str, &str)],
+    ) -> Process {
+        let mut command = Process::command(dispositions, program, args, vars);
+        command.stdout(Stdio::piped()).stderr(terminal.end());
+        let number = terminal.number();
+        let takes = move || {
+            // SAFETY: both are async-signal-safe system calls, and the descriptor is open in the child.
+            let taken =
+                unsafe { libc::setsid() > 0 && libc::ioctl(number, libc::TIOCSCTTY, 0) == 0 };
+            if taken { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        };
+        // SAFETY: it does nothing between fork and exec but two system calls.
+        unsafe { command.pre_exec(takes) };
+        Process::spawn(&mut command)
+    }
+
+    fn command(
+        dispositions: &str,
+        program: &Path,
+        args: &[&str],
+        vars: &[(&str, &str)],
+    ) -> Command {
         let mut command = Command::new("env");
         command.arg(dispositions).arg(program).args(args).envs(vars.iter().copied());
-        Process::spawn(command.stdout(out).stderr(err))
+        command
     }
 
     /// Starts a command whose outputs are set.

@@ -65,7 +65,7 @@ fn phases_signals_failures_and_stragglers_are_logged_and_a_subscriber_that_panic
     tracing::subscriber::set_global_default(lines.clone()).expect("the first subscriber");
     let runner = adjourn::tokio::Runner::new().signals([] as [Signal; 0]);
     let runner = runner.signal_source(Once(Some(Signal::HANGUP))).on_signal(|_, _| ());
-    let exit = runner.timeout(Duration::from_millis(200)).run(async {
+    let exit = runner.timeout(Duration::from_millis(1_500)).current_thread().run(async {
         spawn_shielded(std::future::pending::<()>());
         spawn(async { Err::<(), _>("it broke") }.or_stop());
     });
@@ -75,6 +75,12 @@ fn phases_signals_failures_and_stragglers_are_logged_and_a_subscriber_that_panic
         let level = level.to_string();
         lines.iter().any(|line| line.starts_with(&level) && line.contains(text))
     };
+    assert!(has(Level::INFO, "program starts backend=\"tokio\" worker_threads=0"), "{lines:#?}");
+    assert!(has(Level::INFO, "timeout=1.5s"), "{lines:#?}");
+    assert!(has(Level::INFO, "program ended code=124"), "{lines:#?}");
+    // The plain tasks are waited for no more; of the shielded one only the line is known.
+    assert!(has(Level::WARN, "stop waits names=\"tracing.rs:"), "{lines:#?}");
+    assert!(has(Level::INFO, "phase=Draining alive=2"), "{lines:#?}");
     for phase in ["Draining", "Cancelling", "Closing", "Stopped"] {
         assert!(has(Level::INFO, phase), "no {phase} in {lines:#?}");
     }

@@ -50,6 +50,24 @@ pub enum Overdue {
     Named,
 }
 
+/// Whether people are told on standard error what a stop waits for, when it takes a while.
+///
+/// On a terminal it is one line after 300 ms, renewed in place and gone at the end. Elsewhere it is a line
+/// when half of the time is over, and one at three quarters; without a deadline there is none. Colors
+/// follow `NO_COLOR` (no-color.org).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Narrate {
+    /// Under `run` alone, and where standard error is no terminal only if nobody listens to `tracing`, by
+    /// which the same is told. The default.
+    #[default]
+    Automatic,
+    /// Nothing is written.
+    Never,
+    /// In an attached program too, and whoever listens to `tracing`.
+    Always,
+}
+
 /// Which signal is raised again, with its default disposition, once the report is printed.
 ///
 /// A shell tells a program that died of SIGINT from one that returned a code: only the first ends
@@ -80,6 +98,7 @@ pub(crate) struct Options {
     pub(crate) overdue: Overdue,
     pub(crate) stop_on_panic: bool,
     pub(crate) reraise: Reraise,
+    pub(crate) narrate: Narrate,
     pub(crate) exit_when_stuck: Option<bool>,
     pub(crate) workers: Option<usize>,
     pub(crate) blocking: Option<usize>,
@@ -106,6 +125,7 @@ impl Default for Options {
             overdue: Overdue::Fails,
             stop_on_panic: false,
             reraise: Reraise::Never,
+            narrate: Narrate::Automatic,
             exit_when_stuck: None,
             workers: None,
             blocking: None,

@@ -392,6 +392,11 @@ pub(crate) fn ends_at(signal: Signal) -> Option<Instant> {
     imp::ends_at(signal)
 }
 
+/// Returns how many columns the terminal has that standard error is, where it says so.
+pub(crate) fn stderr_width() -> Option<usize> {
+    imp::stderr_width()
+}
+
 /// Writes all of `bytes` to descriptor 2 without std's lock, and says whether it did.
 ///
 /// Gives up when nothing can be written until `within` is over. On Linux no other writer to the same

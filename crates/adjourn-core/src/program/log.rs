@@ -8,15 +8,71 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::contract::columns;
-use crate::contract::report::{Failure, OverdueTask, Straggler};
-use crate::phase::Phase;
+use crate::contract::options::Options;
+use crate::contract::report::{Failure, OverdueTask, Report, Straggler};
+use crate::phase::{Limits, Phase};
 use crate::process::signal::{self, Signal};
 
-pub(crate) fn phase(phase: Phase) {
+/// Whether somebody listens to what a stop is at.
+pub(crate) fn is_heard() -> bool {
     #[cfg(feature = "tracing")]
-    quietly(|| tracing::info!(target: "adjourn", %phase, "program enters a phase"));
+    return listens(|| tracing::enabled!(target: "adjourn", tracing::Level::INFO));
     #[cfg(not(feature = "tracing"))]
-    let _ = phase;
+    false
+}
+
+/// Whether somebody may listen, without asking them: under a lock.
+pub(crate) fn may_be_heard() -> bool {
+    #[cfg(feature = "tracing")]
+    return tracing::Level::INFO <= tracing::level_filters::LevelFilter::current();
+    #[cfg(not(feature = "tracing"))]
+    false
+}
+
+pub(crate) fn started(backend: &str, options: &Options, limits: &Limits) {
+    #[cfg(feature = "tracing")]
+    quietly(|| {
+        let Limits { drain, cut_off, deadline, .. } = limits;
+        tracing::info!(
+            target: "adjourn",
+            backend,
+            worker_threads = options.workers,
+            blocking_threads = options.blocking,
+            drain_limit = ?drain,
+            cut_off = ?cut_off,
+            timeout = ?deadline,
+            "program starts"
+        );
+    });
+    #[cfg(not(feature = "tracing"))]
+    let _ = (backend, options, limits);
+}
+
+pub(crate) fn phase(phase: Phase, alive: Option<u64>) {
+    #[cfg(feature = "tracing")]
+    quietly(|| tracing::info!(target: "adjourn", %phase, alive, "program enters a phase"));
+    #[cfg(not(feature = "tracing"))]
+    let _ = (phase, alive);
+}
+
+/// Half of the stop's time is over, or three quarters.
+pub(crate) fn waiting(names: &str, since: Duration, left: Option<Duration>) {
+    #[cfg(feature = "tracing")]
+    quietly(|| tracing::warn!(target: "adjourn", names, ?since, ?left, "stop waits"));
+    #[cfg(not(feature = "tracing"))]
+    let _ = (names, since, left);
+}
+
+pub(crate) fn ended(report: &Report) {
+    #[cfg(feature = "tracing")]
+    quietly(|| {
+        let start = report.reasons.first().map(|first| first.at).unwrap_or_default();
+        let end = report.phases.last().map(|last| last.entered).unwrap_or_default();
+        let stop = end.saturating_sub(start);
+        tracing::info!(target: "adjourn", code = report.exit_code(), ?stop, "program ended");
+    });
+    #[cfg(not(feature = "tracing"))]
+    let _ = report;
 }
 
 pub(crate) fn signal(signal: Signal, count: u64) {

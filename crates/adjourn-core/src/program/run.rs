@@ -14,16 +14,19 @@ use crate::contract::error::{Place, StartError, take_message};
 use crate::contract::hook::{Hook, IntoHook};
 use crate::contract::inspect::Inspector;
 use crate::contract::main_output::MainOutput;
-use crate::contract::options::{EnvLimits, Options, Overdue, Reraise, SecondInterrupt, Until};
+use crate::contract::options::{
+    EnvLimits, Narrate, Options, Overdue, Reraise, SecondInterrupt, Until,
+};
 use crate::contract::report::{Exit, Failure, Report, TaskKind};
 use crate::contract::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
 use crate::process::signal::{Listener, Signal};
 use crate::program::driver::Driver;
+use crate::program::narrate::Mode;
 use crate::program::observe::{Observer, Observing};
 use crate::program::signals::SignalHandler;
 use crate::program::stopper::Stopper;
 use crate::program::supervise::{Rules, Supervision};
-use crate::program::{FailureSink, Program};
+use crate::program::{FailureSink, Program, log};
 use crate::track::context;
 use crate::track::node::Node;
 use crate::track::stop::StopToken;
@@ -200,6 +203,14 @@ impl<E> Runner<E> {
     /// Which signal [`Exit`] raises again with its default disposition. Default: none.
     pub fn reraise(mut self, reraise: Reraise) -> Runner<E> {
         self.options.reraise = reraise;
+        self
+    }
+
+    /// Whether people are told on standard error what a stop waits for, when it takes a while: on a
+    /// terminal whom, for how long at most, and what the next Ctrl-C does. Default:
+    /// [`Narrate::Automatic`]. Before a stop, and in one that is over in 300 ms, it costs nothing.
+    pub fn narrate(mut self, narrate: Narrate) -> Runner<E> {
+        self.options.narrate = narrate;
         self
     }
 
@@ -415,8 +426,8 @@ impl<E: Executor> Runner<E> {
         }
         // This comes first: from here on no signal is lost and the deadline is kept, however long the
         // start takes.
-        let listener = (!E::HOSTED).then(|| Listener::new(&self.options.signals)).transpose()?;
-        let supervision = supervision.insert(self.supervise(listener, true)?);
+        let signals = self.options.signals.clone();
+        let supervision = supervision.insert(self.supervise(E::HOSTED, &signals, true)?);
         self.observing.start(&self.inspector, &self.stopper)?;
         let root: Arc<OnceLock<Weak<Node>>> = Arc::default();
         let mark = root.clone();
@@ -574,12 +585,11 @@ impl<E> Runner<E> {
                      it is built, not on the runner",
                 ));
             }
-            let signals: &[Signal] =
-                if self.asked_for_signals { &self.options.signals } else { &[] };
+            let asked = self.asked_for_signals;
+            let signals = if asked { self.options.signals.clone() } else { Vec::new() };
             let hosted = backend.host().is_some();
-            let listener = (!hosted).then(|| Listener::new(signals)).transpose()?;
             try_timer(&backend)?;
-            let supervision = supervision.insert(self.supervise(listener, false)?);
+            let supervision = supervision.insert(self.supervise(hosted, &signals, false)?);
             self.observing.start(&self.inspector, &self.stopper)?;
             let (live, driver) = self.start(backend.erase(), supervision)?;
             Ok((backend, live, driver))
@@ -599,14 +609,19 @@ impl<E> Runner<E> {
         deliver(name, Ok(live.end()), sink, supervision)
     }
 
-    /// Starts what watches over a program; `exits` is the default of `exit_when_stuck`.
+    /// Starts what watches over a program that is stopped by these signals. `owned`: the process is the
+    /// program's own.
     fn supervise(
         &self,
-        listener: Option<Listener>,
-        exits: bool,
+        hosted: bool,
+        signals: &[Signal],
+        owned: bool,
     ) -> Result<Supervision, StartError> {
-        let exits = self.options.exit_when_stuck.unwrap_or(exits);
-        let rules = Rules::new(&self.options, self.on_signal.is_some());
+        let listener = (!hosted).then(|| Listener::new(signals)).transpose()?;
+        let exits = self.options.exit_when_stuck.unwrap_or(owned);
+        let mut rules = Rules::new(&self.options, self.on_signal.is_some());
+        rules.hears_interrupt = signals.contains(&Signal::INTERRUPT);
+        rules.mode = Mode::new(self.options.narrate, owned);
         let limits = self.options.limits()?;
         Supervision::start(limits, rules, listener, exits).map_err(StartError::threads)
     }
@@ -626,6 +641,7 @@ impl<E> Runner<E> {
             program.root().add_hook(hook);
         }
         program.set_reaction(self.on_signal, &self.stopper);
+        log::started(program.backend.name(), &program.options, &limits);
         supervision.meet(&program);
         self.observing.open(&program)?;
         let driver = Driver::new(&program, self.sources);
@@ -723,6 +739,7 @@ mod tests {
             .overdue(Overdue::Named)
             .stop_on_panic(true)
             .reraise(Reraise::Always)
+            .narrate(Narrate::Never)
             .exit_when_stuck(false)
             .current_thread()
             .blocking_threads(6)
@@ -746,6 +763,7 @@ mod tests {
             overdue: Overdue::Named,
             stop_on_panic: true,
             reraise: Reraise::Always,
+            narrate: Narrate::Never,
             exit_when_stuck: Some(false),
             workers: Some(7),
             blocking: Some(6),

@@ -10,6 +10,7 @@ use slab::Slab;
 
 use super::Rest;
 use super::course::{Course, RunningHook};
+use super::log;
 use super::observe::{self, Feed};
 use crate::contract::hook::Hook;
 use crate::contract::report::{PhaseSpan, Report, Totals};
@@ -254,7 +255,7 @@ impl State {
     }
 
     /// Keeps the report's list of the program's phases; returns the one that is entered.
-    fn note_phase(&mut self, now: Duration, action: &Action) -> Option<Phase> {
+    fn note_phase(&mut self, now: Duration, action: &Action) -> Option<(Phase, Option<u64>)> {
         let root = self.machine.root();
         let entered = match action {
             Action::LameDuck => Phase::LameDuck,
@@ -271,7 +272,9 @@ impl State {
         let span = PhaseSpan { phase: entered, entered: now, left: None, limit };
         self.feed.tell(|| observe::Event::Phase(span.clone()));
         self.report.phases.push(span);
-        Some(entered)
+        let nodes = self.nodes.iter().flatten();
+        let alive = log::may_be_heard().then(|| nodes.map(|node| node.lock().totals().live).sum());
+        Some((entered, alive))
     }
 }
 

@@ -114,8 +114,21 @@ impl Supervision {
         }
     }
 
+    /// Tells people nothing more of the stop, and takes away what stands on the terminal.
+    pub(crate) fn end_narration(&self) {
+        self.watch.narration.close();
+    }
+
+    /// Tells who has ended the program by a second Ctrl-C what had not finished.
+    pub(crate) fn say_last(&self, report: &Report) {
+        if let Some(line) = self.watch.narration.last_line(report) {
+            log::say(line);
+        }
+    }
+
     /// Lets go of the program. What is dropped with it may block.
     pub(crate) fn part(&mut self) {
+        self.end_narration();
         drop_quietly((self.watch.part(), self.program.take()));
     }
 

@@ -384,6 +384,10 @@ pub(super) fn write_stderr(bytes: &[u8], within: Duration) -> bool {
     writer.is_ok() && is_done.recv_timeout(within).unwrap_or(false)
 }
 
+pub(super) fn stderr_width() -> Option<usize> {
+    sys::stderr_width()
+}
+
 pub(super) fn exit_now(code: i32) -> ! {
     sys::exit_now(code)
 }

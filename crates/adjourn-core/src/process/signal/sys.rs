@@ -379,6 +379,15 @@ pub(super) fn redeliver(pending: &OwnedFd) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn redeliver(_: &OwnedFd) {}
 
+/// How wide a terminal is; `None` where the descriptor is none. TIOCGWINSZ is in no standard, but in each
+/// system that there is.
+pub(super) fn columns(fd: RawFd) -> Option<usize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the request writes one `winsize`, to which the pointer leads; a wrong descriptor is an error.
+    let result = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &mut size) };
+    (result == 0).then_some(size.ws_col.into())
+}
+
 pub(super) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no precondition.
     unsafe { libc::_exit(code) }

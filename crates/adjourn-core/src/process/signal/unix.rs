@@ -615,6 +615,10 @@ pub(super) fn raise_default(signal: Signal) {
     sys::raise_default(signal);
 }
 
+pub(super) fn stderr_width() -> Option<usize> {
+    sys::columns(libc::STDERR_FILENO)
+}
+
 pub(super) fn exit_now(code: i32) -> ! {
     sys::exit_now(code)
 }

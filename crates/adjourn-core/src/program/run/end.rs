@@ -82,6 +82,9 @@ pub(super) fn deliver(
 ) -> Exit {
     // Whatever was heard until the report is made is in it. With a sink or observers, which may block,
     // the signals are kept: a second SIGINT still ends it.
+    if let Some(supervision) = &supervision {
+        supervision.end_narration();
+    }
     let watched = matches!(&ended, Ok(ended) if !ended.observing.is_empty());
     let foreign = sink.is_some() || watched;
     match &supervision {
@@ -104,6 +107,10 @@ pub(super) fn deliver(
             (Report { backend: name, start_error, ..Report::default() }, None, None)
         }
     };
+    if let Some(supervision) = &supervision {
+        supervision.say_last(&report);
+    }
+    super::log::ended(&report);
     if let Some(sink) = sink {
         if let Some(supervision) = &supervision {
             supervision.reporting(&report, raise);

@@ -11,6 +11,7 @@ use crate::contract::error::forget_payload;
 use crate::phase::Event;
 use crate::process::signal::Signal;
 use crate::program::driver::perform;
+use crate::program::narrate::Narration;
 use crate::program::{Program, log};
 
 /// How long until the service manager is told again.
@@ -20,6 +21,7 @@ enum Work {
     Heard,
     Limit(usize),
     Stalled,
+    Narrate,
     Notice(&'static str),
     TakenOver(Signal),
 }
@@ -30,6 +32,7 @@ impl Inner {
             && (self.has_heard()
                 || self.due.contains(&true)
                 || self.stalled
+                || self.narration == [true, false]
                 || self.notice.is_some()
                 || self.taken_over.is_some())
     }
@@ -44,6 +47,9 @@ impl Inner {
             Work::Limit(index)
         } else if std::mem::take(&mut self.stalled) {
             Work::Stalled
+        } else if self.narration == [true, false] {
+            self.narration[1] = true;
+            Work::Narrate
         } else if let Some(signal) = self.taken_over.take() {
             Work::TakenOver(signal)
         } else {
@@ -93,7 +99,7 @@ pub(super) fn tell(watch: &Arc<Watch>) -> bool {
 }
 
 /// Returns false where it has to be tried again.
-fn guarded(watch: &Watch, program: &Arc<Program>, work: &Work) -> bool {
+fn guarded(watch: &Arc<Watch>, program: &Arc<Program>, work: &Work) -> bool {
     program.as_part(|| {
         let done = catch_unwind(AssertUnwindSafe(|| perform_work(watch, program, work)));
         done.unwrap_or_else(|payload| {
@@ -103,7 +109,7 @@ fn guarded(watch: &Watch, program: &Arc<Program>, work: &Work) -> bool {
     })
 }
 
-fn perform_work(watch: &Watch, program: &Arc<Program>, work: &Work) -> bool {
+fn perform_work(watch: &Arc<Watch>, program: &Arc<Program>, work: &Work) -> bool {
     match work {
         Work::Heard => {
             if let Some(heard) = program.take_heard() {
@@ -141,6 +147,7 @@ fn perform_work(watch: &Watch, program: &Arc<Program>, work: &Work) -> bool {
             });
             return taken;
         }
+        Work::Narrate => Narration::start(watch),
         Work::TakenOver(signal) => log::taken_over(*signal),
     }
     true
@@ -157,6 +164,10 @@ fn render(watch: &Watch, program: &Arc<Program>, forced: bool) {
         std::thread::sleep(Duration::from_millis(1));
     }
     if let Some(report) = report {
-        watch.set_last_words(forced, LastWords::of(&report, program.raises(&report)));
+        let mut words = LastWords::of(&report, program.raises(&report));
+        if let Some(line) = watch.narration.last_line(&report) {
+            words.text.insert_str(0, &line);
+        }
+        watch.set_last_words(forced, words);
     }
 }

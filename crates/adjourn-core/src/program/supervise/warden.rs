@@ -43,6 +43,11 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
             inner.seen[index] |= due;
             inner.due[index] |= due;
         }
+        if let (Some(armed), Some(begins), [false, _]) =
+            (inner.armed, watch.narration.begins(), inner.narration)
+        {
+            inner.narration[0] = is_due(armed + begins, now, &mut next);
+        }
         if watch.exits && inner.end(&watch.limits).is_some_and(|at| is_due(at, now, &mut next)) {
             end_process(watch, inner);
         }
@@ -128,6 +133,7 @@ fn end_process(watch: &Watch, mut inner: std::sync::MutexGuard<'_, Inner>) -> ! 
         paused: inner.paused,
     };
     drop(inner);
+    watch.narration.erase();
     let words = words[usize::from(facts.forced.is_some())].take();
     let (code, raise) = match &words {
         Some(words) => {

@@ -14,6 +14,7 @@ use crate::contract::report::Report;
 use crate::phase::Limits;
 use crate::process::signal::{self, Listener, Nudger, Signal};
 use crate::program::Program;
+use crate::program::narrate::{Mode, Narration};
 
 /// How long an interrupt may wait for its reaction before the next one forces the end.
 const UNANSWERED: Duration = Duration::from_millis(250);
@@ -33,6 +34,10 @@ pub(crate) struct Rules {
     reraise: Reraise,
     /// Signals are the user's handler's: they ask for nothing by themselves.
     pub(crate) hands_over: bool,
+    /// SIGINT is heard: what the next one does can be said.
+    pub(crate) hears_interrupt: bool,
+    /// What people are told.
+    pub(crate) mode: Mode,
 }
 
 impl Rules {
@@ -42,6 +47,8 @@ impl Rules {
             debounce: options.debounce,
             reraise: options.reraise,
             hands_over,
+            hears_interrupt: false,
+            mode: Mode::SILENT,
         }
     }
 
@@ -99,6 +106,7 @@ pub(crate) struct Watch {
     nudger: Option<Nudger>,
     /// There is something to do that the executor may not come to.
     pending: AtomicBool,
+    pub(crate) narration: Narration,
     pub(super) bell: Condvar,
     inner: Mutex<Inner>,
 }
@@ -139,6 +147,8 @@ pub(super) struct Inner {
     /// Which the warden has seen come.
     pub(super) seen: [bool; 3],
     pub(super) stalled: bool,
+    /// The stop takes so long that people are to be told; that they are.
+    pub(super) narration: [bool; 2],
     /// What the service manager has not taken yet.
     pub(super) notice: Option<&'static str>,
     /// A signal that was taken over, to be said, and whether it was.
@@ -171,6 +181,7 @@ impl Watch {
             epoch: Instant::now(),
             nudger: None,
             pending: AtomicBool::new(false),
+            narration: Narration::new(rules.mode),
             bell: Condvar::new(),
             inner: Mutex::new(Inner {
                 listener: None,
@@ -193,6 +204,7 @@ impl Watch {
                 due: [false; 3],
                 seen: [false; 3],
                 stalled: false,
+                narration: [false; 2],
                 notice: None,
                 taken_over: None,
                 looked: false,
@@ -346,6 +358,34 @@ impl Watch {
     /// Tells the program nothing more.
     pub(super) fn part(&self) -> Option<Arc<Program>> {
         self.lock().program.take()
+    }
+
+    pub(crate) fn program(&self) -> Option<Arc<Program>> {
+        self.lock().program.clone()
+    }
+
+    /// How long the stop has lasted, and how much is left until its deadline; `None` of that where there
+    /// is none.
+    pub(crate) fn times(&self) -> Option<(Duration, Option<Duration>)> {
+        let inner = self.lock();
+        let [.., deadline] = inner.limits(&self.limits);
+        let now = Instant::now();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+        Some((now.saturating_duration_since(inner.armed?), left))
+    }
+
+    /// Says what the next Ctrl-C does to a stop that goes on; `None` where it does nothing, or somebody
+    /// else hears it.
+    pub(crate) fn interrupt_hint(&self) -> Option<&'static str> {
+        if !self.rules.hears_interrupt || self.rules.second_interrupt != SecondInterrupt::Force {
+            return None;
+        }
+        match self.lock().first_interrupt {
+            // As after SIGTERM: the first one only asks for what has begun.
+            None => Some("Ctrl-C twice ends it now."),
+            Some(first) if self.epoch.elapsed().saturating_sub(first) < self.rules.debounce => None,
+            Some(_) => Some("Ctrl-C again ends it now."),
+        }
     }
 
     pub(crate) fn paused(&self) -> Duration {

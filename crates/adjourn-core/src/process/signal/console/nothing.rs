@@ -22,3 +22,7 @@ pub(super) fn write_stderr(bytes: &[u8]) -> bool {
 pub(super) fn exit_now(code: i32) -> ! {
     std::process::exit(code)
 }
+
+pub(super) fn stderr_width() -> Option<usize> {
+    None
+}

@@ -72,6 +72,17 @@ pub(super) fn write_stderr(bytes: &[u8]) -> bool {
     bytes.chunks(1 << 20).all(|chunk| write_all(chunk, |rest| to_file(handle, rest)))
 }
 
+/// How wide the console's window is; `None` where standard error is no console.
+pub(super) fn stderr_width() -> Option<usize> {
+    let mut info = console::CONSOLE_SCREEN_BUFFER_INFO::default();
+    // SAFETY: no precondition.
+    let handle = unsafe { console::GetStdHandle(console::STD_ERROR_HANDLE) };
+    // SAFETY: the pointer is valid for the call; of a handle that is no console's it says so.
+    let known = unsafe { console::GetConsoleScreenBufferInfo(handle, &mut info) };
+    let width = i32::from(info.srWindow.Right) - i32::from(info.srWindow.Left) + 1;
+    (known != FALSE).then(|| usize::try_from(width).ok()).flatten()
+}
+
 /// Writes all of it; `write` says how much it took, nothing where it failed.
 fn write_all<T>(mut rest: &[T], write: impl Fn(&[T]) -> Option<u32>) -> bool {
     while !rest.is_empty() {
