@@ -11,6 +11,7 @@ mod above;
 mod actions;
 mod course;
 pub(crate) mod driver;
+mod dump;
 mod host;
 mod log;
 pub(crate) mod narrate;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use adjourn_processes::Process;
 use adjourn_processes::terminal::{Terminal, screen};
-use libc::SIGTERM;
+use libc::{SIGTERM, SIGUSR1};
 
 const CTRL_C: &str = "\x03";
 const AGAIN: &str = "Ctrl-C again ends it now.";
@@ -150,6 +150,22 @@ fn an_attached_program_tells_nothing_unless_it_is_asked_to() {
     assert_eq!([attached("automatic"), attached("always")], [false, true]);
 }
 
+fn a_signal_prints_what_is_alive_with_every_worker_wedged_too(backend: &str) {
+    for how in ["stop", "wedged"] {
+        let process = start(&[backend, how, "1000"]).send(SIGUSR1);
+        let process = process.until_complaint("adjourn: Running, not ready, up ");
+        let process = process.until_complaint("mailer").until_complaint("\n  root/mailer  flush");
+        // It goes on, and may be asked again.
+        let process = process.send(SIGTERM).until_complaint("adjourn: ");
+        let ended = process.end();
+        ended.code(124);
+        let line = ended.err.lines().find(|line| line.contains("GET /export")).expect("a line");
+        for part in ["root/http", "graceful task", "src/bin/told.rs:"] {
+            assert!(line.contains(part), "no {part} in {line}");
+        }
+    }
+}
+
 macro_rules! on {
     ($($test:ident)*) => {
         on! { @ "tokio-current" tokio_current $($test)* }
@@ -178,4 +194,5 @@ on! {
     a_terminal_that_takes_nothing_holds_nobody_up
     elsewhere_there_is_a_line_at_half_of_the_time_and_each_quarter_after
     it_is_silent_where_it_is_asked_to_be
+    a_signal_prints_what_is_alive_with_every_worker_wedged_too
 }

@@ -99,6 +99,8 @@ pub(crate) struct Options {
     pub(crate) stop_on_panic: bool,
     pub(crate) reraise: Reraise,
     pub(crate) narrate: Narrate,
+    /// These print what is alive.
+    pub(crate) dump_on: Vec<Signal>,
     pub(crate) exit_when_stuck: Option<bool>,
     pub(crate) workers: Option<usize>,
     pub(crate) blocking: Option<usize>,
@@ -126,6 +128,7 @@ impl Default for Options {
             stop_on_panic: false,
             reraise: Reraise::Never,
             narrate: Narrate::Automatic,
+            dump_on: Vec::new(),
             exit_when_stuck: None,
             workers: None,
             blocking: None,

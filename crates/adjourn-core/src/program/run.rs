@@ -214,6 +214,17 @@ impl<E> Runner<E> {
         self
     }
 
+    /// Has this signal print what is alive on standard error: scope, name, kind, age, state and line of
+    /// each task, a thousand at the most. Nothing else happens, and `on_signal` is not called. It works
+    /// while every worker is stuck. Call it again for more signals; on an attached program too, which
+    /// hears this signal then.
+    ///
+    /// A signal that also stops the program is an error at the start. SIGUSR1 is a common choice.
+    pub fn dump_on(mut self, signal: Signal) -> Runner<E> {
+        self.options.dump_on.push(signal);
+        self
+    }
+
     /// Whether the process is ended, with the report's code and the report on standard error, when
     /// the calling thread itself is stuck past the deadline. Default: yes for `run`, no when
     /// attached.
@@ -617,7 +628,14 @@ impl<E> Runner<E> {
         signals: &[Signal],
         owned: bool,
     ) -> Result<Supervision, StartError> {
-        let listener = (!hosted).then(|| Listener::new(signals)).transpose()?;
+        let dumps = &self.options.dump_on;
+        if let Some(both) = dumps.iter().find(|signal| signals.contains(signal)) {
+            return Err(StartError::options(format!(
+                "{both} is to stop the program and to print what is alive: give one of them another \
+                 signal"
+            )));
+        }
+        let listener = (!hosted).then(|| Listener::new(&[signals, dumps].concat())).transpose()?;
         let exits = self.options.exit_when_stuck.unwrap_or(owned);
         let mut rules = Rules::new(&self.options, self.on_signal.is_some());
         rules.hears_interrupt = signals.contains(&Signal::INTERRUPT);
@@ -740,6 +758,7 @@ mod tests {
             .stop_on_panic(true)
             .reraise(Reraise::Always)
             .narrate(Narrate::Never)
+            .dump_on(Signal::HANGUP)
             .exit_when_stuck(false)
             .current_thread()
             .blocking_threads(6)
@@ -764,6 +783,7 @@ mod tests {
             stop_on_panic: true,
             reraise: Reraise::Always,
             narrate: Narrate::Never,
+            dump_on: vec![Signal::HANGUP],
             exit_when_stuck: Some(false),
             workers: Some(7),
             blocking: Some(6),

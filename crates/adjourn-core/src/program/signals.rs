@@ -96,6 +96,9 @@ impl Program {
         if forces {
             return self.force(signal);
         }
+        if self.watch.rules.dumps & signal.bit() != 0 {
+            return super::dump::start(self);
+        }
         if fresh == 0 || !self.hands_over() {
             return;
         }

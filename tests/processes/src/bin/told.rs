@@ -10,7 +10,7 @@
 //! - `many`: ten thousand tasks fail.
 //! - `scope`: a scope that is stopped alone leaves work behind.
 //!
-//! And for a stop by SIGINT or SIGTERM:
+//! And for a stop by SIGINT or SIGTERM, and the table that SIGUSR1 prints:
 //! - `stop`: two tasks go on until a line is given.
 //! - `quick`: nothing does.
 //! - `wedged`: the same as `stop`, and no worker ever yields.
@@ -144,7 +144,7 @@ struct Stop {
 impl Stop {
     fn options<E>(&self, runner: Runner<E>) -> Runner<E> {
         let runner = runner.timeout(self.timeout).narrate(self.narrate);
-        runner.signals([Signal::INTERRUPT, Signal::TERMINATE])
+        runner.signals([Signal::INTERRUPT, Signal::TERMINATE]).dump_on(Signal::USER1)
     }
 
     fn run<E: Executor>(self, runner: Runner<E>) -> Exit {

@@ -36,6 +36,8 @@ pub(crate) struct Rules {
     pub(crate) hands_over: bool,
     /// SIGINT is heard: what the next one does can be said.
     pub(crate) hears_interrupt: bool,
+    /// The set of those that print what is alive, and do nothing else.
+    pub(crate) dumps: u64,
     /// What people are told.
     pub(crate) mode: Mode,
 }
@@ -48,6 +50,7 @@ impl Rules {
             reraise: options.reraise,
             hands_over,
             hears_interrupt: false,
+            dumps: options.dump_on.iter().fold(0, |set, signal| set | signal.bit()),
             mode: Mode::SILENT,
         }
     }
@@ -496,6 +499,9 @@ impl Inner {
         ends: Option<Instant>,
     ) -> Heard {
         let mut heard = Heard { signal, count, fresh: count, stops: false, forces: false, ends };
+        if rules.dumps & signal.bit() != 0 {
+            return Heard { fresh: 0, ..heard };
+        }
         if signal == Signal::INTERRUPT {
             heard.fresh = 0;
             for times in [1, count].into_iter().take(count.min(2) as usize) {
