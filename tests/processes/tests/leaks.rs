@@ -363,7 +363,7 @@ async fn inside(backend: &str, failed: &mut Vec<String>) {
 
 /// A program in which something of everything happens.
 fn program<E: Executor>(runner: Runner<E>) -> Exit {
-    let runner = runner.on_stop(async || ()).on_stopped(|| ()).on_report(|_| ());
+    let runner = runner.on_stop(async || ()).on_stopped(|| ()).on_report(|_| ()).on_failure(|_| ());
     let stopper = runner.stopper();
     runner.run(async move {
         let db = scope("db");
