@@ -67,7 +67,13 @@ impl Terminal {
         self.sent
     }
 
+    /// Waits for a minute at the most.
     fn read(&mut self) -> bool {
+        let mut ready =
+            libc::pollfd { fd: self.person.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: the pointer leads to one such entry.
+        let any = unsafe { libc::poll(&mut ready, 1, 60_000) };
+        assert!(any != 0, "nothing comes any more: {:?}", self.sent);
         let mut bytes = [0; 1024];
         match self.person.read(&mut bytes) {
             Ok(0) => false,
