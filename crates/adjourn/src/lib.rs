@@ -210,6 +210,8 @@ struct Readme;
 ))]
 #[doc = include_str!("../../../docs/guide.md")]
 #[doc = include_str!("../../adjourn-health/README.md")]
+#[doc = include_str!("../../adjourn-process/README.md")]
+#[doc = include_str!("../../adjourn-supervise/README.md")]
 #[doc = include_str!("../../adjourn-systemd/README.md")]
 #[doc = include_str!("../../adjourn-triggers/README.md")]
 struct Guide;
