@@ -2,8 +2,7 @@
 //!
 //! 1. A signal is sent under the lock and only where [`Stage::Alive`] is; the leader is waited for under
 //!    the lock too. So on Linux, where that comes last, no signal goes to a number that is free.
-//! 2. What is asked for before there is a process is done when it is there.
-//! 3. Wakers are cloned, woken and dropped outside of the lock.
+//! 2. Wakers are cloned, woken and dropped outside of the lock.
 
 use std::future::Future;
 use std::io;
@@ -15,7 +14,10 @@ use std::task::{Context, Poll, Waker};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-pub(crate) struct Group(Mutex<State>);
+pub(crate) struct Group {
+    leader: Pid,
+    state: Mutex<State>,
+}
 
 struct State {
     stage: Stage,
@@ -23,59 +25,43 @@ struct State {
 }
 
 enum Stage {
-    /// It is about to be started; what it is sent then.
-    Starting(Wanted),
-    /// The leader's number, which is the group's.
-    Alive(Pid),
-    /// `None` once that was taken.
+    Alive,
+    /// `None` once its status was taken.
     Over(Option<io::Result<ExitStatus>>),
 }
 
-enum Wanted {
-    Nothing,
-    Asked(Signal),
-    Killed,
-}
-
 impl Group {
-    pub(crate) fn new() -> Group {
-        Group(Mutex::new(State { stage: Stage::Starting(Wanted::Nothing), waker: None }))
+    /// The group of a leader that has not been waited for.
+    pub(crate) fn new(leader: Pid) -> Group {
+        Group { leader, state: Mutex::new(State { stage: Stage::Alive, waker: None }) }
+    }
+
+    /// The leader's number, which is the group's.
+    pub(crate) fn leader(&self) -> Pid {
+        self.leader
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks all of the group to end.
     pub(crate) fn ask(&self, signal: Signal) {
-        let mut state = self.lock();
-        match &mut state.stage {
-            Stage::Starting(wanted @ Wanted::Nothing) => *wanted = Wanted::Asked(signal),
-            Stage::Alive(leader) => ask(*leader, signal),
-            Stage::Starting(_) | Stage::Over(_) => {}
-        }
+        // A process that is stopped does not see it before it goes on.
+        self.send(&[signal, Signal::CONT]);
     }
 
     /// Kills all of the group.
     pub(crate) fn kill(&self) {
-        let mut state = self.lock();
-        match &mut state.stage {
-            Stage::Starting(wanted) => *wanted = Wanted::Killed,
-            Stage::Alive(leader) => kill(*leader),
-            Stage::Over(_) => {}
-        }
+        self.send(&[Signal::KILL]);
     }
 
-    /// The leader has been started.
-    pub(crate) fn started(&self, leader: Pid) {
-        let mut state = self.lock();
-        if let Stage::Starting(wanted) = std::mem::replace(&mut state.stage, Stage::Alive(leader)) {
-            match wanted {
-                Wanted::Nothing => {}
-                Wanted::Asked(signal) => ask(leader, signal),
-                Wanted::Killed => kill(leader),
-            }
+    fn send(&self, signals: &[Signal]) {
+        let state = self.lock();
+        if let Stage::Alive = state.stage {
+            // It fails where none of them is ours to signal: the limit is left.
+            signals.iter().for_each(|signal| _ = kill_process_group(self.leader, *signal));
         }
     }
 
@@ -85,10 +71,12 @@ impl Group {
         act()
     }
 
-    /// Nothing of it is left, which `end` makes true.
-    pub(crate) fn over(&self, end: impl FnOnce() -> io::Result<ExitStatus>) {
+    /// Kills whoever may have been missed, and nothing of it is left, once `reap` has waited for the
+    /// leader, if that is still to be done.
+    pub(crate) fn over(&self, reap: impl FnOnce(&dyn Fn()) -> io::Result<ExitStatus>) {
         let mut state = self.lock();
-        state.stage = Stage::Over(Some(end()));
+        let kill = || _ = kill_process_group(self.leader, Signal::KILL);
+        state.stage = Stage::Over(Some(reap(&kill)));
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -100,16 +88,6 @@ impl Group {
     pub(crate) fn ended(&self) -> Ended<'_> {
         Ended(self)
     }
-}
-
-fn ask(leader: Pid, signal: Signal) {
-    // It fails where none of them is ours to signal: the limit is left.
-    _ = kill_process_group(leader, signal);
-    _ = kill_process_group(leader, Signal::CONT);
-}
-
-pub(crate) fn kill(leader: Pid) {
-    _ = kill_process_group(leader, Signal::KILL);
 }
 
 pub(crate) struct Ended<'a>(&'a Group);

@@ -59,14 +59,13 @@ use std::fmt;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use adjourn_core::{FutureExt, Scope, Signal, StopRequested, StopToken, Timer};
 
 use rustix::process::Signal as Number;
 
-use group::{Group, KillOnDrop};
+use group::KillOnDrop;
 use lines::Told;
 
 /// A child process before its start, and the processes that it will start in its group.
@@ -134,6 +133,8 @@ impl Child {
     /// outlive that. Lines that are still in the pipe are told before it returns, however long that takes;
     /// a process that has left the group and keeps the pipe is not waited for, once nothing has come for 1 s.
     ///
+    /// The start blocks the thread until the program is loaded, as in std, Tokio and async-process.
+    ///
     /// It asks about the stop: the task is graceful, and has the time. In a shielded task, a shield or a
     /// cleanup it is told of the stop all the same.
     ///
@@ -159,7 +160,7 @@ impl Child {
         }
         let Child { command, signal, limit, out, err } = self;
         let signal = Number::from_named_raw(signal.as_raw()).ok_or(io::ErrorKind::InvalidInput)?;
-        let group = start(command, out, err)?;
+        let group = KillOnDrop(watch::start(command, [out, err])?);
         if let Ok(ended) = group.ended().until_stop().await {
             return ended;
         }
@@ -187,19 +188,14 @@ impl Child {
     ///
     /// As [`run`](Child::run): dropping it kills the group.
     pub async fn run_to_end(self) -> io::Result<ExitStatus> {
-        start(self.command, self.out, self.err)?.ended().await
+        let group = KillOnDrop(watch::start(self.command, [self.out, self.err])?);
+        group.ended().await
     }
 }
 
 /// What is kept of the drain limit for the end of those that were killed.
 fn reserve(left: Duration) -> Duration {
     (left / 10).min(Duration::from_secs(1))
-}
-
-fn start(command: Command, out: Option<Told>, err: Option<Told>) -> io::Result<KillOnDrop> {
-    let group = Arc::new(Group::new());
-    watch::start(group.clone(), command, [out, err])?;
-    Ok(KillOnDrop(group))
 }
 
 impl fmt::Debug for Child {

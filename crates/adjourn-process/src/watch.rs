@@ -4,14 +4,14 @@ use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, WaitId, WaitIdOptions, test_kill_process_group, waitid};
 
-use crate::group::{self, Group};
+use crate::group::Group;
 use crate::lines::{self, Reading, Told};
 use crate::{members, sys};
 
@@ -26,30 +26,41 @@ const LATE: Duration = Duration::from_secs(1);
 /// its bytes than that are unread.
 const PIPE: u64 = 1024 * 1024;
 
-/// Starts the thread. It lives as long as the child, since the child dies with it.
-pub(crate) fn start(
-    group: Arc<Group>,
-    command: Command,
-    told: [Option<Told>; 2],
-) -> io::Result<()> {
-    let watch = move || watch(&group, command, told, members::one_beside);
-    thread::Builder::new().name("adjourn-child".to_owned()).spawn(watch).map(drop)
+/// Starts a process, on a thread that lives as long as it does, since the process dies with it.
+///
+/// It waits for that as any `spawn` of a process does, on an executor too. If it did not, a program could
+/// end between the process's start and whoever wants to kill it.
+pub(crate) fn start(mut command: Command, told: [Option<Told>; 2]) -> io::Result<Arc<Group>> {
+    let (send, started) = sync_channel(1);
+    let watch = move || {
+        sys::die_with_parent(&mut command);
+        let spawned = command.spawn();
+        drop(command); // the child's ends of the pipes, where it holds any
+        let (child, group) = match spawned.and_then(with_group) {
+            Ok((child, group)) => (child, Arc::new(group)),
+            Err(error) => {
+                _ = send.send(Err(error));
+                return;
+            }
+        };
+        _ = send.send(Ok(group.clone()));
+        watch(&group, child, told, members::one_beside);
+    };
+    thread::Builder::new().name("adjourn-child".to_owned()).spawn(watch)?;
+    started.recv().unwrap_or_else(|_| Err(io::Error::other("the thread of a child panicked")))
+}
+
+fn with_group(child: Child) -> io::Result<(Child, Group)> {
+    let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let leader = leader.ok_or(io::ErrorKind::InvalidData)?; // no number of a process is that large
+    Ok((child, Group::new(leader)))
 }
 
 /// Finds one that lives beside the leader: `members::one_beside`.
 type Look = fn(Pid, Option<Pid>) -> io::Result<Option<Pid>>;
 
-fn watch(group: &Group, mut command: Command, told: [Option<Told>; 2], look: Look) {
-    sys::die_with_parent(&mut command);
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => return group.over(|| Err(error)),
-    };
-    drop(command); // the child's ends of the pipes, where it holds any
-    let Some(leader) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
-        return group.over(|| child.wait());
-    };
-    group.started(leader);
+fn watch(group: &Group, mut child: Child, told: [Option<Told>; 2], look: Look) {
+    let leader = group.leader();
     drop(child.stdin.take());
     let [out, err] = told;
     let readers =
@@ -72,12 +83,12 @@ fn watch(group: &Group, mut command: Command, told: [Option<Told>; 2], look: Loo
             Err(error) => unread = Some(error),
         }
     }
-    group.over(|| {
+    group.over(|kill| {
         let status = early.and_then(|early| match early {
             Some(status) => Ok(status),
             None => {
                 // Whoever was missed; the zombie still has the number.
-                group::kill(leader);
+                kill();
                 child.wait()
             }
         })?;
@@ -170,24 +181,19 @@ mod tests {
     /// Whose leader is over at once, while another process goes on.
     fn leaves(other: &str) -> Command {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("echo $$; {other} & exit 3")]).process_group(0);
-        command.stdout(std::process::Stdio::piped());
+        command.args(["-c", &format!("{other} & exit 3")]).process_group(0);
         command
     }
 
     /// Watches it to its end. Returns its status and its number.
-    fn watched(command: Command, look: Look) -> (i32, Pid) {
-        let group = Group::new();
-        let leader = Arc::new(std::sync::OnceLock::new());
-        let said = leader.clone();
-        let told: Told = Box::new(move |line| said.set(line.parse().unwrap()).unwrap());
-        watch(&group, command, [Some(told), None], look);
+    fn watched(mut command: Command, look: Look) -> (i32, Pid) {
+        let (child, group) = with_group(command.spawn().unwrap()).unwrap();
+        watch(&group, child, [None, None], look);
         let mut cx = Context::from_waker(Waker::noop());
         let Poll::Ready(ended) = pin!(group.ended()).poll(&mut cx) else {
             panic!("it is over");
         };
-        let leader = Pid::from_raw(*leader.get().expect("it was told")).unwrap();
-        (ended.unwrap().code().unwrap(), leader)
+        (ended.unwrap().code().unwrap(), group.leader())
     }
 
     fn is_gone(leader: Pid) {
@@ -227,8 +233,8 @@ mod tests {
             thread::sleep(Duration::from_millis(10));
             line.send(()).unwrap();
         });
-        let group = Group::new();
-        watch(&group, command, [Some(told), None], members::one_beside);
+        let (child, group) = with_group(command.spawn().unwrap()).unwrap();
+        watch(&group, child, [Some(told), None], members::one_beside);
         assert_eq!(lines.try_iter().count(), 150);
     }
 }

@@ -128,15 +128,23 @@ fn one_that_listens_is_waited_for(backend: &str) {
 }
 
 fn one_that_ignores_it_is_killed_at_the_limit(backend: &str) {
-    // It takes seconds, since what is left of them when it is killed has to do on a busy machine.
-    let takes_long = matches!(backend, "tokio-current" | "smol-n");
-    for shape in ["ignores", "ignores-drain"].into_iter().take(1 + usize::from(takes_long)) {
-        let (process, group) = up(backend, shape);
-        let ended = process.send(SIGTERM).end();
-        // No task was overdue: it was killed within the drain limit.
-        says(ended.code(0), &["ended: signal: 9 (SIGKILL)"]);
-        assert!(!lives(group), "it was waited for");
+    let (process, group) = up(backend, "ignores");
+    let ended = process.send(SIGTERM).end();
+    says(ended.code(0), &["ended: signal: 9 (SIGKILL)"]);
+    assert!(!lives(group), "it was waited for");
+    if !matches!(backend, "tokio-current" | "smol-n") {
+        return; // the rest takes seconds
     }
+    for _ in 0..3 {
+        let (process, group) = up(backend, "ignores-drain");
+        let ended = process.send(SIGTERM).end();
+        is_gone(group);
+        // Its task was not overdue. On a busy machine what is left for its end may be too short.
+        if ended.status.code() == Some(0) {
+            return says(&ended, &["ended: signal: 9 (SIGKILL)"]);
+        }
+    }
+    panic!("it is killed too late each time");
 }
 
 fn a_group_is_waited_for_when_its_leader_is_over(backend: &str) {
@@ -221,7 +229,9 @@ fn a_panic_of_the_owner_kills_the_group(backend: &str) {
 
 fn a_forced_end_kills_the_group(backend: &str) {
     let (process, group) = up(backend, "forced");
-    let ended = process.send(SIGINT).pause(Duration::from_millis(400)).insist(SIGINT);
+    // It has heard the first one by then, and takes the second for another.
+    let process = process.send(SIGINT).until("stopping");
+    let ended = process.pause(Duration::from_millis(400)).insist(SIGINT);
     ended.code(130);
     is_gone(group);
 }

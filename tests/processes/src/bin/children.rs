@@ -101,7 +101,10 @@ mod shapes {
             "shielded" => runner.run(shield(async { say(&child(TRAPS).run_to_end().await) })),
             "drops" => runner.run(drops()),
             "panics" => runner.run(panics()),
-            "forced" => runner.run(run(child(TWO))),
+            "forced" => {
+                let runner = runner.timeout(Duration::MAX).on_stop(|| println!("stopping"));
+                runner.run(run(child(TWO)))
+            }
             "endless" => runner.timeout(Duration::MAX).run(run(child(IGNORES))),
             "wedged" => runner.timeout(short).run(wedged()),
             "hook" => {
