@@ -133,11 +133,16 @@ impl Process {
         }
     }
 
-    /// Reads standard error until it has said this.
+    /// Reads standard error until it has said this, a minute at the most between two pieces.
     pub fn until_complaint(mut self, wanted: &str) -> Process {
         let err = self.err.as_mut().expect("it is piped");
         while !self.complaints.contains(wanted) {
             let mut bytes = [0; 1024];
+            let fd = std::os::fd::AsRawFd::as_raw_fd(err);
+            let mut ready = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+            // SAFETY: the pointer leads to one such entry.
+            let any = unsafe { libc::poll(&mut ready, 1, 60_000) };
+            assert!(any != 0, "no complaint of {wanted:?}: {}", self.complaints);
             let read = err.read(&mut bytes).expect("it is open");
             let said = &self.complaints;
             assert!(read > 0, "the process ended before it complained of {wanted:?}: {said}");
