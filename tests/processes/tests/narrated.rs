@@ -40,10 +40,13 @@ fn a_line_says_whom_the_stop_waits_for_and_is_gone_at_the_end(backend: &str) {
     terminal.press(CTRL_C);
     let sent = terminal.until(AGAIN);
     let line = shown(sent, 120).pop().expect("there is one");
-    assert!(line.starts_with("Stopping, at most 60 s: waiting for "), "{line}");
-    assert!(line.contains("http/GET /export") && line.contains("mailer/flush. "), "{line}");
+    assert!(line.starts_with("Stopping, at most "), "{line}");
+    assert!(line.contains(" s: waiting for ") && !line.contains(" more."), "{line}");
+    // Of two that are as old, either comes first.
+    assert!(line.contains("http/GET /export") && line.contains("mailer/flush"), "{line}");
     // It is renewed in place.
-    let sent = terminal.until("at most 59 s");
+    terminal.until("Stopping");
+    let sent = terminal.until(AGAIN);
     assert_eq!(shown(sent, 120).len(), 1, "{sent:?}");
     assert!(sent.contains("\x1b[33mStopping\x1b[0m"), "{sent:?}");
     process.enter("go").end().code(0);
@@ -57,7 +60,9 @@ fn on_a_narrow_terminal_names_are_left_out_first(backend: &str) {
     terminal.press(CTRL_C);
     let sent = terminal.until(AGAIN);
     let lines = shown(sent, 64);
-    assert_eq!(lines, [format!("Stopping, at most 60 s. {AGAIN}")], "{sent:?}");
+    let [line] = &lines[..] else { panic!("{sent:?}") };
+    let time = line.strip_prefix("Stopping, at most ").and_then(|line| line.strip_suffix(AGAIN));
+    assert!(time.is_some_and(|time| time.ends_with(" s. ") && time.len() == 6), "{line}");
     assert!(!sent.contains("\x1b[3"), "no color: {sent:?}");
     process.enter("go").end().code(0);
     assert!(shown(&terminal.rest(), 64).is_empty());
