@@ -69,7 +69,7 @@ impl Mode {
 
     /// Whether there is anybody to tell.
     fn tells(self) -> bool {
-        self.narrate != Narrate::Never || cfg!(feature = "tracing")
+        self.narrate != Narrate::Never || log::may_be_heard()
     }
 
     /// The terminal on which the line is shown, if there is one.
