@@ -137,7 +137,7 @@ mod tests {
                 few.push(9);
                 assert_eq!((few[few.len() - 1], few.len()), (9, vec.len() + 1));
                 assert_eq!(few.drain().count(), vec.len() + 1);
-                assert!(few.is_empty() && few.len() == 0);
+                assert!(few.is_empty());
             }
         }
     }

@@ -6,6 +6,8 @@ mod ends;
 mod interleavings;
 #[cfg(not(loom))]
 mod kept;
+#[cfg(not(loom))]
+mod leaves;
 pub(crate) mod nowhere;
 // Not in `phase.rs`: the fuzz target compiles that file too, and would have its tests.
 #[cfg(not(loom))]

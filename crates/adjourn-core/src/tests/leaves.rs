@@ -1,0 +1,199 @@
+//! Small scopes: what is told, cancelled and ended in one step, and what is not.
+
+use std::future::{Future, Pending, Ready, pending};
+use std::panic::Location;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::contract::inspect::Inspector;
+use crate::contract::options::Options;
+use crate::contract::report::{Outcome, TaskKind};
+use crate::contract::rt::{AnyBackend, Spawner, Timer};
+use crate::phase::{Event, Phase};
+use crate::program::Program;
+use crate::program::driver::{Driver, perform};
+use crate::program::supervise::{Rules, Watch};
+use crate::tests::nowhere::{self, Nowhere};
+use crate::track::context;
+use crate::track::node::{Node, Spawn};
+use crate::track::table::{TaskRef, flag};
+
+fn scope(program: &Arc<Program>, parent: &Arc<Node>) -> Arc<Node> {
+    program.open(parent, "scope".into(), &[])
+}
+
+fn try_spawn(node: &Arc<Node>, kind: TaskKind) -> Option<TaskRef> {
+    node.register(Spawn::new(kind, Location::caller()))
+}
+
+fn spawn(node: &Arc<Node>, kind: TaskKind) -> TaskRef {
+    try_spawn(node, kind).unwrap()
+}
+
+fn stop(program: &Arc<Program>, node: &Node) {
+    program.event(Event::Stop(node.id));
+    program.drive(perform);
+}
+
+fn phase(program: &Program, node: &Node) -> Phase {
+    program.lock().machine.phase(node.id)
+}
+
+fn end(program: &Program, tasks: impl IntoIterator<Item = TaskRef>) {
+    _ = program.conclude();
+    tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
+}
+
+#[test]
+fn a_cancelled_scope_ends_with_its_last_task_and_no_sooner() {
+    let program = nowhere::program(false);
+    let node = scope(&program, &program.root());
+    let tasks = [spawn(&node, TaskKind::Plain), spawn(&node, TaskKind::Plain)];
+    stop(&program, &node);
+    assert!(tasks.iter().all(|task| task.word().has(flag::CANCEL)), "in one step");
+    for task in tasks {
+        program.sync(&node);
+        assert_eq!((phase(&program, &node), node.lock().is_closed()), (Phase::Cancelling, false));
+        Node::deregister(task, Outcome::Cancelled);
+    }
+    assert_eq!((phase(&program, &node), node.lock().is_closed()), (Phase::Stopped, true));
+    assert_eq!(node.lock().totals().cancelled, 2);
+    end(&program, []);
+}
+
+#[test]
+fn plain_tasks_wait_for_graceful_ones_of_their_scope() {
+    let program = nowhere::program(false);
+    let node = scope(&program, &program.root());
+    let [plain, graceful] = [TaskKind::Plain, TaskKind::Graceful].map(|kind| spawn(&node, kind));
+    stop(&program, &node);
+    assert_eq!(phase(&program, &node), Phase::Draining);
+    assert!(!plain.word().has(flag::CANCEL) && !graceful.word().has(flag::CANCEL));
+    Node::deregister(graceful, Outcome::Finished);
+    program.drive(perform);
+    assert!(plain.word().has(flag::CANCEL));
+    end(&program, [plain]);
+}
+
+#[test]
+fn a_scope_waits_for_a_child_that_came_before_it_was_told() {
+    let program = nowhere::program(false);
+    let parent = scope(&program, &program.root());
+    let plain = spawn(&parent, TaskKind::Plain);
+    program.event(Event::Stop(parent.id)); // it has its turn, and nobody has told it yet
+    let child = scope(&program, &parent);
+    let graceful = spawn(&child, TaskKind::Graceful);
+    program.drive(perform);
+    assert_eq!([&parent, &child].map(|node| phase(&program, node)), [Phase::Draining; 2]);
+    assert!(!plain.word().has(flag::CANCEL), "before its child");
+    end(&program, [plain, graceful]);
+}
+
+#[test]
+fn an_empty_scope_takes_work_for_as_long_as_its_parent_though_it_was_cancelled() {
+    let program = nowhere::program(false);
+    let parent = scope(&program, &program.root());
+    let shielded = spawn(&parent, TaskKind::Shielded);
+    let child = scope(&program, &parent);
+    stop(&program, &parent);
+    assert_eq!([&parent, &child].map(|node| phase(&program, node)), [Phase::Cancelling; 2]);
+    let _shield = context::inside_shield();
+    for _ in 0..2 {
+        let task = try_spawn(&child, TaskKind::Shielded).expect("its parent takes it, so it does");
+        Node::deregister(task, Outcome::Finished);
+        program.drive(perform);
+    }
+    Node::deregister(shielded, Outcome::Finished);
+    program.drive(perform);
+    assert_eq!([&parent, &child].map(|node| phase(&program, node)), [Phase::Stopped; 2]);
+    end(&program, []);
+}
+
+#[test]
+fn a_sealed_scope_ends_at_once_if_it_is_empty_and_else_with_its_last_task() {
+    let program = nowhere::program(false);
+    let [empty, full] = [(); 2].map(|()| scope(&program, &program.root()));
+    let task = spawn(&full, TaskKind::Plain);
+    empty.seal();
+    full.seal();
+    let phases = || [&empty, &full].map(|node| phase(&program, node));
+    assert_eq!(phases(), [Phase::Stopped, Phase::Running]);
+    Node::deregister(task, Outcome::Finished);
+    assert_eq!(phases(), [Phase::Stopped; 2]);
+    end(&program, []);
+}
+
+#[test]
+fn once_a_stop_has_begun_what_happens_in_scopes_has_its_time() {
+    let options = Options { timeout: Some(Duration::from_millis(40)), ..Options::default() };
+    let program = nowhere::program_with(options, false);
+    let node = scope(&program, &program.root());
+    let deaf = spawn(&node, TaskKind::Graceful);
+    stop(&program, &node);
+    assert_eq!(phase(&program, &node), Phase::Draining);
+    thread::sleep(Duration::from_millis(80));
+    program.sync(&node); // no tick: what is told brings its time along
+    assert!(phase(&program, &node) > Phase::Draining, "past its drain limit");
+    end(&program, [deaf]);
+}
+
+/// Counts the sleeps that it is asked for.
+#[derive(Clone)]
+struct Sleeps(Arc<Mutex<Vec<Duration>>>);
+
+impl Spawner for Sleeps {
+    type Handle<T: Send + 'static> = Ready<Result<T, crate::ExecutorGone>>;
+
+    fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Nowhere(drop).spawn(future)
+    }
+}
+
+impl Timer for Sleeps {
+    type Sleep = Pending<()>;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep(&self, span: Duration) -> Pending<()> {
+        self.0.lock().unwrap().push(span);
+        pending()
+    }
+}
+
+#[test]
+fn a_driver_that_sleeps_until_an_earlier_limit_asks_for_no_other_sleep() {
+    let sleeps = Sleeps(Arc::default());
+    let options = Options::default();
+    let limits = options.limits().unwrap();
+    let watch = Arc::new(Watch::new(limits, Rules::new(&options, false)));
+    let backend = AnyBackend::new("sleeps", sleeps.clone());
+    let program = Program::new(backend, options, limits, None, watch, Inspector::default());
+    let mut driver = pin!(Driver::new(&program, Vec::new()));
+    let mut drive = || {
+        let polled = driver.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(polled, Poll::Pending);
+        sleeps.0.lock().unwrap().clone()
+    };
+    let mut tasks = Vec::new();
+    for _ in 0..3 {
+        let node = scope(&program, &program.root());
+        tasks.push(spawn(&node, TaskKind::Plain));
+        program.event(Event::Stop(node.id));
+        assert_eq!(drive().len(), 1, "one after the other, each limit is later");
+    }
+    let node = scope(&program, &program.root());
+    tasks.push(spawn(&node, TaskKind::Graceful));
+    program.event(Event::Stop(node.id));
+    let asked = drive();
+    assert!(asked.len() == 2 && asked[1] < asked[0], "a drain limit is earlier: {asked:?}");
+    end(&program, tasks);
+}
