@@ -133,7 +133,7 @@ mod free {
     /// What a thread keeps at hand at the most.
     const MOST: usize = 128;
     /// So many are made at a time: a spawn has no allocation of its own for its slot.
-    const BLOCK: usize = if cfg!(loom) { 1 } else { 64 };
+    const BLOCK: usize = if cfg!(loom) { 1 } else { 16 };
 
     static REST: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
 
