@@ -30,3 +30,30 @@ pub fn with_migration<T: Send>(run: impl FnOnce() -> T + Send) -> io::Result<T> 
         Err(panic) => std::panic::resume_unwind(panic),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::with_migration;
+
+    fn setting() -> String {
+        fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").unwrap_or_default()
+    }
+
+    #[test]
+    fn the_setting_is_that_of_a_network_that_works_and_of_no_other() {
+        let before = setting();
+        let inside = with_migration(|| {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            TcpStream::connect(listener.local_addr()?)?;
+            Ok::<_, std::io::Error>(setting())
+        });
+        match inside {
+            Ok(inside) => assert_eq!(inside.expect("the loopback is up").trim(), "1"),
+            Err(error) => eprintln!("no network can be made here: {error}: skipped"),
+        }
+        assert_eq!(setting(), before);
+    }
+}

@@ -29,7 +29,6 @@ const FOREIGN: &[(&str, &[&str])] = &[
         "adjourn-hyper",
         &[
             "async_io::Async",
-            "futures_io::AsyncRead",
             "futures_io::AsyncWrite",
             "http::Request",
             "http::Response",
