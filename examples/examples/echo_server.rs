@@ -7,25 +7,22 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use adjourn::{Exit, FutureExt, ResultFutureExt, StopToken, ready, scope};
+use adjourn::{Exit, FutureExt, ResultFutureExt, ready, scope};
 use adjourn_examples::{on_backend, sleep};
 use async_io::Async;
-use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-async fn echo(mut stream: Async<TcpStream>, stop: StopToken) -> io::Result<()> {
+async fn echo(mut stream: Async<TcpStream>) -> io::Result<()> {
     let mut buffer = [0; 4096];
-    loop {
-        // `or` polls the left one first: the stop ends it only once nothing is left to read.
-        let stopped = async {
-            stop.requested().await;
-            Ok(0)
-        };
-        let count = future::or(stream.read(&mut buffer), stopped).await?;
+    // The stop ends it only once nothing is left to read.
+    while let Ok(read) = stream.read(&mut buffer).until_stop_and(Duration::ZERO).await {
+        let count = read?;
         if count == 0 {
-            return Ok(());
+            break;
         }
         stream.write_all(&buffer[..count]).await?;
     }
+    Ok(())
 }
 
 async fn serve(address: SocketAddr) -> io::Result<()> {
@@ -40,7 +37,7 @@ async fn serve(address: SocketAddr) -> io::Result<()> {
                 let connection = scope("connection").task(peer.to_string());
                 // A client that resets its connection is worth a line in the report, not a stop. Graceful
                 // from the start: what was accepted is served, also when the stop comes before its first poll.
-                connection.spawn_graceful(|stop| echo(stream, stop).or_report());
+                connection.spawn_graceful(|_| echo(stream).or_report());
             }
             Err(error) => {
                 eprintln!("accept: {error}"); // out of file descriptors, say: later there may be

@@ -128,6 +128,10 @@ fn wrapped_futures() {
         UntilStop<Local>: Unpin;
         UntilStop<Moves>: Send Unpin;
         UntilStop<Pinned>: Send Sync;
+        UntilStopAnd<()>: Send Sync Unpin;
+        UntilStopAnd<Local>: Unpin;
+        UntilStopAnd<Moves>: Send Unpin;
+        UntilStopAnd<Pinned>: Send Sync;
         Interruptible<()>: Send Sync Unpin;
         Interruptible<Local>: Unpin;
         Interruptible<Moves>: Send Unpin;

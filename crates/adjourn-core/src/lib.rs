@@ -50,7 +50,7 @@ pub use track::task::{
 };
 #[cfg(feature = "stream")]
 pub use track::until_stop::StreamUntilStop;
-pub use track::until_stop::{IteratorUntilStop, UntilStop};
+pub use track::until_stop::{IteratorUntilStop, UntilStop, UntilStopAnd};
 
 // Its program compiles and runs.
 #[cfg(doctest)]

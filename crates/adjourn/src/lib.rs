@@ -122,9 +122,9 @@ pub use adjourn_core::{
     Requested, Reraise, ResultFutureExt, Scope, ScopeReport, ScopeStop, SecondInterrupt, Shield,
     Shutdown, Signal, SignalSource, Site, SpawnBlocking, SpawnLocal, Spawner, StartError, Status,
     StopError, StopRequested, StopToken, Stopper, Straggler, StragglerState, Task, TaskKind,
-    TaskLabel, TaskReport, Timeline, Timer, Totals, Unsupported, Until, UntilStop, is_ready,
-    on_cancel_with, ready, scope, shield, spawn, spawn_blocking, spawn_graceful, spawn_shielded,
-    task,
+    TaskLabel, TaskReport, Timeline, Timer, Totals, Unsupported, Until, UntilStop, UntilStopAnd,
+    is_ready, on_cancel_with, ready, scope, shield, spawn, spawn_blocking, spawn_graceful,
+    spawn_shielded, task,
 };
 
 #[cfg(feature = "stream")]

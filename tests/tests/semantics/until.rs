@@ -1,17 +1,26 @@
 //! Streams and iterators that end at the stop.
 
+use std::future::{pending, poll_fn, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::mpsc;
+use std::task::Poll;
+use std::time::Duration;
 
 use adjourn::{
-    FutureExt, IteratorUntilStop, StreamUntilStop, scope, spawn, spawn_blocking, spawn_graceful,
+    FutureExt, IteratorUntilStop, StreamUntilStop, Timer, scope, spawn, spawn_blocking,
+    spawn_graceful,
 };
 use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt};
 
 use crate::harness::*;
 
 scenarios![
+    what_has_come_goes_before_the_stop,
+    what_comes_soon_after_the_stop_is_taken,
+    what_comes_at_the_last_moment_is_taken,
+    the_time_after_the_stop_ends,
+    who_gets_its_value_at_once_has_asked,
     who_reads_a_stream_finishes_what_is_in_hand_and_takes_no_more,
     a_stream_is_not_polled_after_the_stop,
     a_stream_ends_by_itself,
@@ -52,6 +61,121 @@ fn who_reads_a_stream_finishes_what_is_in_hand_and_takes_no_more(config: Config)
     log.is(&["0", "1", "over"]);
 }
 
+fn what_has_come_goes_before_the_stop(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let (jobs, queue) = async_channel::unbounded();
+        for job in 0..4 {
+            jobs.try_send(job).unwrap();
+        }
+        let worker = spawn(async move {
+            while let Ok(Ok(job)) = queue.recv().until_stop_and(Duration::ZERO).await {
+                if job == 1 {
+                    stopper.stop();
+                    until_told().await;
+                }
+                said.say(format!("{job}"));
+            }
+            said.say("over");
+        });
+        let _jobs = jobs; // the queue does not end by itself
+        _ = worker.interruptible().await;
+    });
+    clean(&exit);
+    log.is(&["0", "1", "2", "3", "over"]);
+}
+
+fn what_comes_soon_after_the_stop_is_taken(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let (jobs, queue) = async_channel::unbounded();
+        let begun = Gate::new();
+        let begins = begun.clone();
+        spawn(async move {
+            let stop = adjourn::StopToken::current();
+            begins.open();
+            let job = queue.recv().until_stop_and(Duration::from_secs(3600)).await;
+            said.say(format!("{job:?} after the stop: {}", stop.is_requested()));
+        });
+        spawn_graceful(move |stop| async move {
+            begun.wait().await;
+            stopper.stop();
+            stop.requested().await;
+            yields(5).await;
+            jobs.try_send(1).unwrap();
+        });
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["Ok(Ok(1)) after the stop: true"]);
+}
+
+fn what_comes_at_the_last_moment_is_taken(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        spawn_graceful(move |_| async move {
+            stopper.stop();
+            until_told().await;
+            // Ready when it is polled again, which only the end of the time does.
+            let mut polls = 0;
+            let again = poll_fn(|_| {
+                polls += 1;
+                if polls == 1 { Poll::Pending } else { Poll::Ready(polls) }
+            });
+            let taken = again.until_stop_and(millis(5)).await;
+            said.say(format!("{taken:?}"));
+        });
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["Ok(2)"]);
+}
+
+fn the_time_after_the_stop_ends(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        let clock = adjourn::Scope::current().backend().clone();
+        spawn(async move {
+            let mut waits = Box::pin(pending::<()>().until_stop_and(millis(20)));
+            assert!(poll_once(&mut waits).await.is_pending());
+            let told = clock.now();
+            stopper.stop();
+            assert!(waits.as_mut().await.is_err());
+            assert!(clock.now() - told >= millis(20), "a sleep is never early");
+            assert!(poll_once(&mut waits).await.is_pending(), "its value is taken");
+            said.say("over");
+        });
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["over"]);
+}
+
+fn who_gets_its_value_at_once_has_asked(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        spawn(async move {
+            assert!(ready(()).until_stop_and(Duration::ZERO).await.is_ok());
+            stopper.stop();
+            until_told().await;
+            said.say("told, and not cancelled");
+        });
+        pending::<()>().await;
+    });
+    clean(&exit);
+    log.is(&["told, and not cancelled"]);
+}
+
 /// Waits until the current scope has been told, without asking.
 async fn until_told() {
     let token = adjourn::StopToken::current();
@@ -74,7 +198,7 @@ fn a_stream_is_not_polled_after_the_stop(config: Config) {
                 assert_eq!(never.next().await, None::<()>);
             }
         });
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     });
     clean(&exit);
 }
@@ -89,7 +213,7 @@ fn a_stream_ends_by_itself(config: Config) {
         let mut polls = 0;
         let mut again = stream::poll_fn(move |_| {
             polls += 1;
-            std::task::Poll::Ready((polls != 2).then_some(polls))
+            Poll::Ready((polls != 2).then_some(polls))
         })
         .until_stop();
         assert_eq!(again.next().await, Some(1));
@@ -117,7 +241,7 @@ fn a_stream_is_dropped_at_the_stop_unless_it_was_lent(config: Config) {
             assert_eq!(given.next().await, None);
             assert!(other.is_closed(), "nobody reads any more");
         });
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     });
     clean(&exit);
 }
@@ -140,7 +264,7 @@ fn streams_work_behind_wakers_of_combinators(config: Config) {
                 (0..10).map(|_| stream::pending::<()>().until_stop().into_future()).collect();
             assert!(poll_once(&mut ends.next()).await.is_pending());
             begins.open();
-            ends.by_ref().filter(|(next, _)| std::future::ready(next.is_none())).count().await
+            ends.by_ref().filter(|(next, _)| ready(next.is_none())).count().await
         });
         begun.wait().await;
         stopper.stop();
@@ -186,7 +310,7 @@ fn a_loop_in_a_job_ends_at_the_stop(config: Config) {
                 }
             }
         });
-        std::future::pending::<()>().await;
+        pending::<()>().await;
         drop(told);
     });
     clean(&exit);

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
@@ -15,7 +16,7 @@ use crate::track::scope::{InScope, Scope};
 use crate::track::shield::{OnCancel, Shield, shield};
 use crate::track::stop::Interruptible;
 use crate::track::table::flag;
-use crate::track::until_stop::UntilStop;
+use crate::track::until_stop::{UntilStop, UntilStopAnd};
 
 /// What Adjourn adds to every future.
 pub trait FutureExt: Future + Sized {
@@ -60,6 +61,46 @@ pub trait FutureExt: Future + Sized {
     /// That of the future itself: it is dropped wherever it is pending.
     fn until_stop(self) -> UntilStop<Self> {
         UntilStop::new(self)
+    }
+
+    /// Gives up when the current scope has been asked to stop and `span` has passed since then, or since
+    /// this was first polled if that was later: `Err(StopRequested)`, with this dropped.
+    ///
+    /// It is polled before it is given up. So what has come already is not lost, as a request that is in
+    /// the socket, and what comes within `span` is not either. With zero only what is there already is
+    /// taken. For all else it is as [`until_stop`](FutureExt::until_stop).
+    ///
+    /// For a server whose protocol cannot say that its connections are going to end: answer one more
+    /// request, and close the connection right behind the answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future itself: it is dropped wherever it is pending.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use adjourn_core::{FutureExt, StopToken};
+    /// use std::time::Duration;
+    ///
+    /// # struct Connection;
+    /// # impl Connection {
+    /// #     async fn read(&mut self) -> Option<String> { None }
+    /// #     async fn answer(&mut self, request: String) {}
+    /// # }
+    /// async fn serve(mut connection: Connection) {
+    ///     let stop = StopToken::current();
+    ///     let idle = Duration::from_millis(500);
+    ///     while let Ok(Some(request)) = connection.read().until_stop_and(idle).await {
+    ///         connection.answer(request).await;
+    ///         if stop.is_requested() {
+    ///             break;
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn until_stop_and(self, span: Duration) -> UntilStopAnd<Self> {
+        UntilStopAnd::new(self, span)
     }
 
     /// Makes this a future in which asking about the stop changes nothing: a plain task stays plain,

@@ -1,5 +1,6 @@
 //! What ends when its scope is asked to stop: a future, a stream or an iterator.
 
+mod idle;
 #[cfg(feature = "stream")]
 mod stream;
 
@@ -15,6 +16,7 @@ use crate::contract::error::StopRequested;
 use crate::track::context;
 use crate::track::stop::{Requested, StopToken, ask_own, poll_stop, watch};
 
+pub use idle::UntilStopAnd;
 #[cfg(feature = "stream")]
 pub use stream::StreamUntilStop;
 
