@@ -27,6 +27,8 @@ on_each![
     the_stop_ends_with_the_last_connection,
     the_queue_is_emptied,
     a_shared_queue_is_left_alone,
+    the_queue_is_emptied_though_the_stop_came_before_main,
+    an_inherited_queue_outlives_a_program_that_never_served,
     the_last_answer_survives_input_that_nobody_reads,
     a_handler_knows_how_much_time_is_left,
     an_endless_answer_says_goodbye,
@@ -275,6 +277,60 @@ fn a_shared_queue_is_left_alone(config: Config) {
     server.ended();
     // Nobody else has it in truth, so it went with the listener.
     assert!(client.answer().is_err());
+}
+
+/// Runs a program that was stopped before it began. It serves what is in the queue, or it is one that has
+/// not come so far.
+fn stopped_before(config: Config, listener: std::net::TcpListener, serves: bool) -> adjourn::Exit {
+    let (app, ..) = app();
+    macro_rules! run {
+        ($runner:ty, $listener:expr) => {{
+            let runner = <$runner>::new().signals([]).exit_when_stuck(false);
+            let runner = match config {
+                Config::TokioCurrentThread | Config::SmolCurrentThread => runner.current_thread(),
+                _ => runner.worker_threads(2),
+            };
+            runner.stopper().stop();
+            if serves {
+                runner.run_graceful(|_| async move { adjourn::hyper::serve($listener, app).await })
+            } else {
+                runner.run(async move {
+                    let _not_served = listener;
+                    std::future::pending::<()>().await
+                })
+            }
+        }};
+    }
+    match config {
+        Config::TokioWorkers | Config::TokioCurrentThread => {
+            listener.set_nonblocking(true).unwrap();
+            run!(adjourn::tokio::Runner, tokio::net::TcpListener::from_std(listener).unwrap())
+        }
+        _ => run!(adjourn::smol::Runner, async_io::Async::new(listener).unwrap()),
+    }
+}
+
+fn the_queue_is_emptied_though_the_stop_came_before_main(config: Config) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = Client::to(listener.local_addr().unwrap());
+    client.ask("/");
+    let exit = stopped_before(config, listener, true);
+    assert!(exit.report().is_clean(), "{}", exit.report());
+    let answer = client.answer().unwrap();
+    assert_eq!((answer.text(), answer.closes), ("hello", true));
+}
+
+fn an_inherited_queue_outlives_a_program_that_never_served(config: Config) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap(); // the manager's
+    let mut client = Client::to(listener.local_addr().unwrap());
+    client.ask("/");
+    let exit = stopped_before(config, listener.try_clone().unwrap(), false);
+    assert_eq!(exit.report().total().cancelled, 1, "{}", exit.report());
+    assert!(client.is_silent(), "it is in the queue still");
+    // The next program.
+    let next = stopped_before(config, listener, true);
+    assert!(next.report().is_clean(), "{}", next.report());
+    assert_eq!(client.answer().unwrap().text(), "hello");
 }
 
 fn the_last_answer_survives_input_that_nobody_reads(config: Config) {
