@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The README's main command, on each backend alone: Ctrl-C ends it, with the exit code 0.
+# The README's main command, on each backend alone: Ctrl-C ends it, with the exit code 0. And the plain files
+# to copy, in crates/adjourn/examples/: each is there to be run, so each needs a line here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for backend in tokio smol async-std; do
@@ -15,3 +16,33 @@ for backend in tokio smol async-std; do
     rm -f "$log"
     echo "quickstart on $backend: ended in order"
 done
+
+cargo build -p adjourn --examples
+untried=$(basename -a -s .rs crates/adjourn/examples/*.rs)
+plain() { # example, a line to wait for, a signal, the exit code, a line that has to come
+    local log program code=0
+    log=$(mktemp)
+    env --default-signal=INT,TERM "${CARGO_TARGET_DIR:-target}/debug/examples/$1" >"$log" 2>&1 &
+    program=$!
+    until grep -q "$2" "$log"; do
+        kill -0 "$program" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -"$3" "$program"
+    wait "$program" || code=$?
+    if [ "$code" != "$4" ] || ! grep -q "$5" "$log"; then
+        cat "$log" >&2
+        echo "$1: exit code $code, and the last lines are above" >&2
+        return 1
+    fi
+    rm -f "$log"
+    untried=$(grep -vx "$1" <<<"$untried" || true)
+    echo "$1: ended in order"
+}
+plain hello "tick 1" INT 0 "cleaned up"
+plain consumer "begins job 3" TERM 0 "left in the queue"
+plain cli "wrote line 2" INT 130 "removed what was half written: true"
+plain axum_server "listening on" TERM 0 "all requests are answered"
+plain for_a_library "count: " INT 0 "last count"
+plain test_your_shutdown "4 and 1" INT 0 "3 and 2"
+[ -z "$untried" ] || { echo "nobody has run: $untried" >&2; exit 1; }
