@@ -44,6 +44,12 @@ impl Drop for Hook {
 /// What can be a hook: a closure, an async closure, or a future.
 ///
 /// Its output is `()` or a `Result<(), E>`; an error is recorded and skips no later hook.
+#[diagnostic::on_unimplemented(
+    message = "this is no hook",
+    label = "a hook is a future, a closure or an async closure, and returns `()` or a `Result<(), E>`",
+    note = "it is `Send` and `'static`: an `async move` block, and `Arc` in place of `Rc`",
+    note = "an error has to convert into `Box<dyn Error + Send + Sync>`"
+)]
 pub trait IntoHook<Marker>: sealed::Sealed<Marker> {
     #[doc(hidden)]
     fn into_hook(self) -> Start;

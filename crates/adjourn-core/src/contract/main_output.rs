@@ -16,7 +16,8 @@ use crate::contract::report::Exit;
     message = "`main` may not return `{Self}`",
     label = "returns `()`, `!`, `Exit`, or a `Result<(), E>` or `Result<Exit, E>`",
     note = "for any other value use `Runner::run_value`, which hands it back beside the `Exit`",
-    note = "an error has to convert into `Box<dyn Error + Send + Sync>`, or be `Box<dyn Error>`"
+    note = "an error has to implement `std::error::Error`, or convert into `Box<dyn Error + Send + Sync>`, or be \
+            `Box<dyn Error>`"
 )]
 pub trait MainOutput<Kind>: sealed::Sealed<Kind> {
     #[doc(hidden)]
@@ -35,6 +36,8 @@ pub enum MainEnd {
     Stopped,
 }
 
+// A list of all impls would bury the message above: none is proposed.
+#[diagnostic::do_not_recommend]
 impl MainOutput<sealed::Value> for () {
     fn into_end(self) -> MainEnd {
         MainEnd::Returned(None)
@@ -44,36 +47,42 @@ impl MainOutput<sealed::Value> for () {
 /// A main future that loops for ever has the type `!`, which has no stable name of its own.
 pub(crate) type Never = <fn() -> ! as sealed::Returns>::Output;
 
+#[diagnostic::do_not_recommend]
 impl MainOutput<sealed::Value> for Never {
     fn into_end(self) -> MainEnd {
         self
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl MainOutput<sealed::Value> for Exit {
     fn into_end(self) -> MainEnd {
         MainEnd::Returned(Some(self.exit_code()))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Into<Box<dyn Error + Send + Sync>>> MainOutput<sealed::Sends> for Result<(), E> {
     fn into_end(self) -> MainEnd {
         self.map_or_else(failed, |()| MainEnd::Returned(None))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Into<Box<dyn Error + Send + Sync>>> MainOutput<sealed::Sends> for Result<Exit, E> {
     fn into_end(self) -> MainEnd {
         self.map_or_else(failed, MainOutput::into_end)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl MainOutput<sealed::Stays> for Result<(), Box<dyn Error>> {
     fn into_end(self) -> MainEnd {
         self.map_or_else(|error| failed_by(&*error), |()| MainEnd::Returned(None))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl MainOutput<sealed::Stays> for Result<Exit, Box<dyn Error>> {
     fn into_end(self) -> MainEnd {
         self.map_or_else(|error| failed_by(&*error), MainOutput::into_end)

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# What a beginner's mistakes are answered with, by the compiler and by us: the programs in
+# tests/processes/messages/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo test --quiet -p adjourn-processes --test messages -- --ignored --nocapture

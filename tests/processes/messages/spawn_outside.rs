@@ -1,0 +1,5 @@
+//> no scope here: this is outside `adjourn::run`
+//> or carry a `Scope` to this thread and call `scope.spawn(..)`
+fn main() {
+    adjourn::spawn(async {});
+}
