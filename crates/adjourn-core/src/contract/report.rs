@@ -340,6 +340,20 @@ pub enum StragglerState {
 /// says who failed 2 KiB, a message 4 KiB. What is left out is counted: `… (120 bytes more)`.
 ///
 /// [`Display`](std::fmt::Display) is made for a terminal; feature `serde` serialises it.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::Report;
+///
+/// /// A line for a log, from [`on_report`](adjourn_core::Runner::on_report) say.
+/// fn line(report: &Report) -> String {
+///     let (total, stuck) = (report.total(), report.stragglers.len());
+///     format!("{} finished, {stuck} stuck, exit code {}", total.finished, report.exit_code())
+/// }
+///
+/// assert_eq!(line(&Report::default()), "0 finished, 0 stuck, exit code 0");
+/// ```
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

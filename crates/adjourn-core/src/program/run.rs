@@ -46,6 +46,21 @@ type Build<E> = Box<dyn FnOnce(&Threads) -> Result<E, StartError> + Send>;
 /// ([`narrate`](Runner::narrate)); and, when the calling thread is stuck past the deadline, the end of the process
 /// ([`exit_when_stuck`](Runner::exit_when_stuck)). None of these on a simulated executor
 /// ([`Host`](crate::contract::rt::Host)).
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::{Executor, Exit, Runner};
+/// use std::time::Duration;
+///
+/// /// On Tokio it is `start::<TokioExecutor>()`: what `adjourn::tokio::Runner` stands for.
+/// fn start<E: Executor>() -> Exit {
+///     Runner::<E>::new()
+///         .timeout(Duration::from_secs(10))
+///         .on_report(|report| println!("exit code {}", report.exit_code()))
+///         .run(async { println!("it runs") })
+/// }
+/// ```
 pub struct Runner<E> {
     options: Options,
     asked_for_signals: bool,

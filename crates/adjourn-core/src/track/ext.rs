@@ -41,6 +41,19 @@ pub trait FutureExt: Future + Sized {
     /// and lets the first one end. There is no output then: the await stays pending until the task that
     /// it is in now is cancelled. The same in a `block_on` inside a task, which then never returns: let a
     /// blocking job block instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use adjourn_core::FutureExt;
+    /// # async fn upload(_: &str) {}
+    /// # async fn delete(_: &str) {}
+    ///
+    /// /// What was half uploaded when the stop came is deleted.
+    /// async fn store(name: &str) {
+    ///     upload(name).on_cancel(delete(name)).await;
+    /// }
+    /// ```
     #[track_caller]
     fn on_cancel<C: Future<Output = ()>>(self, cleanup: C) -> OnCancel<Self, C> {
         OnCancel::new(self, cleanup, Location::caller())

@@ -31,6 +31,20 @@ use crate::track::task::{self, JoinHandle, Task};
 ///
 /// A scope ends when it is stopped and its tasks are gone, or by itself once no handle and no task
 /// of it is left. Its totals are then in the report, under its name.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::scope;
+///
+/// async fn start() {
+///     let db = scope("db");
+///     let http = scope("http").depends_on(&db);
+///     http.spawn_graceful(|stop| async move { stop.requested().await });
+///     // At the stop `http` ends first, then `db`, and then this runs.
+///     db.on_stopped(async { println!("closed") });
+/// }
+/// ```
 pub struct Scope<B = AnyBackend> {
     node: Arc<Node>,
     backend: B,

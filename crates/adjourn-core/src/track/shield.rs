@@ -164,6 +164,23 @@ pin_project! {
 /// (`select!`, a timeout, a client that hangs up): that is recorded with this line in the report.
 /// Use [`spawn_shielded`](crate::spawn_shielded) for work that must outlive its caller. Beside it,
 /// in the same task, other branches go on.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::shield;
+/// # async fn debit(_: &str) {}
+/// # async fn credit(_: &str) {}
+///
+/// /// A stop between the two steps waits for the second.
+/// async fn transfer(from: &str, to: &str) {
+///     shield(async {
+///         debit(from).await;
+///         credit(to).await;
+///     })
+///     .await;
+/// }
+/// ```
 #[track_caller]
 pub fn shield<F: Future>(future: F) -> Shield<F> {
     Shield { future, hold: None, yielded: false, place: Location::caller() }

@@ -44,6 +44,20 @@ use crate::track::table::{Chunk, Mark, TaskRef, flag};
 ///
 /// A token of a scope above tells a task of its own scope's stop too: no task is graceful in a stop
 /// that never tells it.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::StopToken;
+///
+/// /// Goes on until the stop, and then says goodbye.
+/// async fn greet() {
+///     let stop = StopToken::current();
+///     println!("hello");
+///     stop.requested().await;
+///     println!("goodbye, for this reason: {:?}", stop.reason());
+/// }
+/// ```
 #[derive(Clone)]
 pub struct StopToken {
     node: Arc<Node>,

@@ -12,6 +12,19 @@ use crate::process::signal::Signal;
 /// clean, raises the signal again where that was asked for, and exits with the report's code; with
 /// 128 + the signal's number where that signal did not end the process, as it does not end the first
 /// one of a container. Printing and raising take a second at most, whoever holds standard error.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::Exit;
+///
+/// /// A main that asks for an exit code. Something worse, a task that was cut off say, still counts.
+/// async fn check(found: usize) -> Exit {
+///     Exit::code(if found == 0 { 3 } else { 0 })
+/// }
+///
+/// assert_eq!(Exit::code(3).exit_code(), 3);
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "return it from `main`, or call `exit()`, so that the exit code is the report's"]
 pub struct Exit {

@@ -35,6 +35,18 @@ use crate::track::table::{TaskRef, flag};
 /// # Cancel safety
 ///
 /// Awaiting it by reference (`&mut handle`) loses nothing when the await is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::{JoinError, spawn};
+///
+/// async fn sum() -> Result<u32, JoinError> {
+///     let one = spawn(async { 1 });
+///     let two = spawn(async { 2 });
+///     Ok(one.await? + two.await?)
+/// }
+/// ```
 pub struct JoinHandle<T: Send + 'static, B: Spawner = AnyBackend> {
     join: Join<B::Handle<Given<T>>>,
 }
