@@ -112,6 +112,33 @@ fn a_published_crate_says_what_registries_show() {
     assert!(seen.contains("adjourn") && seen.contains("adjourn-core"), "{seen:?}");
 }
 
+/// A dependency is a promise to keep up with it, and everybody's time to compile.
+#[test]
+fn each_dependency_is_argued() {
+    let design = fs::read_to_string(root().join("docs/design.md")).expect("it is there");
+    let (_, section) = design.split_once("\n## What it depends on\n").expect("it has the section");
+    let section = section.split("\n## ").next().expect("it has a beginning");
+    let first = |line: &str| line.split('|').nth(1).unwrap_or_default().to_owned();
+    let argued = section.lines().map(first).collect::<Vec<_>>().join(" ");
+    let packages = packages();
+    let ours = packages.iter().map(|package| text(&package["name"])).collect::<BTreeSet<_>>();
+    let mut used = BTreeSet::new();
+    for package in packages.iter().filter(|package| is_published(package)) {
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let name = text(&dependency["name"]);
+            if dependency["kind"] != "dev" && !ours.contains(name) {
+                used.insert(name);
+            }
+        }
+    }
+    for name in &used {
+        assert!(argued.contains(&format!("`{name}`")), "{name} has no line in docs/design.md");
+    }
+    for name in argued.split('`').skip(1).step_by(2) {
+        assert!(used.contains(name), "{name} has a line in docs/design.md and is not used");
+    }
+}
+
 /// The scripts in `ci/` take what is in `crates/` for what is published.
 #[test]
 fn what_is_published_is_in_one_folder() {
