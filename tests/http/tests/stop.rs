@@ -316,8 +316,8 @@ fn the_queue_is_emptied_though_the_stop_came_before_main(config: Config) {
     client.ask("/");
     let exit = stopped_before(config, listener, true);
     assert!(exit.report().is_clean(), "{}", exit.report());
-    let answer = client.answer().unwrap();
-    assert_eq!((answer.text(), answer.closes), ("hello", true));
+    // Whether it says that it is the last depends on when the stop is told.
+    assert_eq!(client.answer().unwrap().text(), "hello");
 }
 
 fn an_inherited_queue_outlives_a_program_that_never_served(config: Config) {
