@@ -29,6 +29,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
         "adjourn-hyper",
         &[
             "async_io::Async",
+            "futures_io::AsyncRead",
             "futures_io::AsyncWrite",
             "http::Request",
             "http::Response",
