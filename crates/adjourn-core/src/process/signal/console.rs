@@ -163,7 +163,9 @@ impl Registry {
 /// The handler's part. Says whether the event is handled.
 #[allow(dead_code, reason = "called on Windows")]
 fn hear(event: Event) -> bool {
-    match registry().hear(event, Instant::now(), sys::is_service) {
+    // Let go of the registry first: who waits here for the end must not keep others from theirs.
+    let fate = registry().hear(event, Instant::now(), sys::is_service);
+    match fate {
         Fate::PassedOn => false,
         Fate::Heard => true,
         Fate::Last => loop {
@@ -410,6 +412,23 @@ mod tests {
         let listener = Listener::over(&signals);
         registry.add(listener.signals, &listener.parking);
         listener
+    }
+
+    #[test]
+    fn a_handler_that_waits_for_the_end_holds_nobody_else_up() {
+        let mut listener = Listener::over(&[Signal(number::HUP)]);
+        registry().add(listener.signals, &listener.parking);
+        // It is left there, as on Windows.
+        thread::spawn(|| hear(Event::Close));
+        let came = listener.wait(Some(Duration::from_secs(60)));
+        assert_eq!(came, [(Signal(number::HUP), 1)]);
+        let (let_go, is_let_go) = mpsc::channel();
+        thread::spawn(move || {
+            drop(listener); // takes the registry
+            _ = let_go.send(());
+        });
+        is_let_go.recv_timeout(Duration::from_secs(60)).expect("the handler holds the registry");
+        registry().last = None; // for the other tests
     }
 
     #[test]
