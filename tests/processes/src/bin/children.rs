@@ -12,7 +12,7 @@ mod shapes {
 
     use adjourn::process::Child;
     use adjourn::rt::Executor;
-    use adjourn::{Exit, Scope, Signal, StopToken, shield, spawn, spawn_blocking, task};
+    use adjourn::{Exit, Narrate, Scope, Signal, StopToken, shield, spawn, spawn_blocking, task};
     use adjourn_core::Runner;
 
     /// Says that it was told, and ends with a code of its own.
@@ -74,6 +74,7 @@ mod shapes {
 
     fn start<E: Executor>(runner: Runner<E>, shape: &str) -> Exit {
         let short = Duration::from_millis(200);
+        let runner = runner.narrate(Narrate::Never); // what children write is looked at
         match shape {
             "traps" => runner.run(run(child(TRAPS))),
             "ignores" => runner.run(run(child(IGNORES).limit(short))),
