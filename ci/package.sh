@@ -36,7 +36,7 @@ for manifest in crates/*/Cargo.toml; do
             exit 1
         }
     done
-    if grep -vE '^((src|examples)/.*\.(rs|c)|Cargo\.(toml|toml\.orig|lock)|\.cargo_vcs_info\.json|README\.md|LICENSE-(MIT|APACHE))$' \
+    if grep -vE '^((src|examples)/.*\.(rs|c)|src/.*/tests/.*\.(svg|txt)|Cargo\.(toml|toml\.orig|lock)|\.cargo_vcs_info\.json|README\.md|LICENSE-(MIT|APACHE))$' \
         "$target/package/files" >&2; then
         echo "$name: those do not belong into the package" >&2
         exit 1
