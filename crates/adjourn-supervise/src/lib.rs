@@ -5,7 +5,7 @@
 //! use adjourn_supervise::Supervisor;
 //!
 //! # async fn consume() -> Result<(), std::io::Error> { Ok(()) }
-//! # async fn main() {
+//! # async fn program() {
 //! task("consumer").spawn(Supervisor::permanent().run(consume));
 //! # }
 //! ```
