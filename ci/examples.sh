@@ -9,7 +9,10 @@ for backend in tokio smol async-std; do
     log=$(mktemp)
     env --default-signal=INT "${CARGO_TARGET_DIR:-target}/debug/examples/quickstart" >"$log" &
     program=$!
-    until grep -q "tick 1" "$log"; do sleep 0.1; done
+    until grep -q "tick 1" "$log"; do
+        kill -0 "$program" 2>/dev/null || { cat "$log" >&2; exit 1; }
+        sleep 0.1
+    done
     kill -INT "$program"
     wait "$program"
     grep -q "long: cancelled, cleaned up" "$log"
@@ -28,7 +31,7 @@ plain() { # example, a line to wait for, a signal, the exit code, a line that ha
         kill -0 "$program" 2>/dev/null || break
         sleep 0.1
     done
-    kill -"$3" "$program"
+    kill -"$3" "$program" 2>/dev/null || true # one that is over already is seen by its code
     wait "$program" || code=$?
     if [ "$code" != "$4" ] || ! grep -q "$5" "$log"; then
         cat "$log" >&2

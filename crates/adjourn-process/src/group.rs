@@ -12,7 +12,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
 
 pub(crate) struct Group {
     leader: Pid,
@@ -21,6 +21,8 @@ pub(crate) struct Group {
 
 struct State {
     stage: Stage,
+    /// The leader was waited for: its number may be another's.
+    reaped: bool,
     waker: Option<Waker>,
 }
 
@@ -33,7 +35,10 @@ enum Stage {
 impl Group {
     /// The group of a leader that has not been waited for.
     pub(crate) fn new(leader: Pid) -> Group {
-        Group { leader, state: Mutex::new(State { stage: Stage::Alive, waker: None }) }
+        Group {
+            leader,
+            state: Mutex::new(State { stage: Stage::Alive, reaped: false, waker: None }),
+        }
     }
 
     /// The leader's number, which is the group's.
@@ -60,15 +65,24 @@ impl Group {
     fn send(&self, signals: &[Signal]) {
         let state = self.lock();
         if let Stage::Alive = state.stage {
-            // It fails where none of them is ours to signal: the limit is left.
-            signals.iter().for_each(|signal| _ = kill_process_group(self.leader, *signal));
+            // A leader that went over to another group is waited for all the same.
+            let group = if state.reaped { Ok(self.leader) } else { getpgid(Some(self.leader)) };
+            let left = group.is_ok_and(|group| group != self.leader);
+            for &signal in signals {
+                // It fails where none of them is ours to signal: the limit is left.
+                _ = kill_process_group(self.leader, signal);
+                if left {
+                    _ = kill_process(self.leader, signal);
+                }
+            }
         }
     }
 
-    /// Does something to which no signal may come in between.
-    pub(crate) fn alone<T>(&self, act: impl FnOnce() -> T) -> T {
-        let _state = self.lock();
-        act()
+    /// Waits for the leader, which is over, while others of the group go on. No signal comes in between.
+    pub(crate) fn reap_first<T>(&self, reap: impl FnOnce() -> T) -> T {
+        let mut state = self.lock();
+        state.reaped = true;
+        reap()
     }
 
     /// Kills whoever may have been missed, and nothing of it is left, once `reap` has waited for the

@@ -49,12 +49,20 @@ pub(crate) fn read(from: impl Read, mut told: Option<Told>, reading: &Reading) -
             let text = String::from_utf8_lossy(&line);
             // It is the user's; what it leaves behind is not used again.
             reading.telling.store(true, SeqCst);
-            if catch_unwind(AssertUnwindSafe(|| tell(&text))).is_err() {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| tell(&text))) {
                 panicked = true;
-                told = None;
+                drop_quietly(payload);
+                drop_quietly(told.take());
             }
             reading.telling.store(false, SeqCst);
         }
+    }
+}
+
+/// Drops what is the user's and may panic again: what is left of it then is forgotten.
+fn drop_quietly<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        std::mem::forget(payload);
     }
 }
 
@@ -99,6 +107,17 @@ mod tests {
             assert!(count < 2, "once");
         });
         let mut from = &b"1\n2\n3\n"[..];
+        assert!(read(&mut from, Some(told), &Reading::default()));
+        assert!(from.is_empty());
+        // What is thrown panics once more where it is dropped.
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("once more");
+            }
+        }
+        let told: Told = Box::new(|_| std::panic::panic_any(Bomb));
+        let mut from = &b"1\n2\n"[..];
         assert!(read(&mut from, Some(told), &Reading::default()));
         assert!(from.is_empty());
         let never: Told = Box::new(|_| unreachable!("nobody wants it"));

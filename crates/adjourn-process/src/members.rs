@@ -2,6 +2,8 @@
 
 use std::io;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::io::Errno;
 use rustix::process::Pid;
 
 /// Returns one that lives in the group beside the leader, first of all the one that was `known` to.
@@ -11,14 +13,17 @@ use rustix::process::Pid;
 ///
 /// # Errors
 ///
-/// Where there is no `/proc` of Linux.
+/// Where there is no `/proc` of Linux, or that of another pid namespace; and where it cannot be read at the
+/// moment, since descriptors or memory have run out.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn one_beside(leader: Pid, known: Option<Pid>) -> io::Result<Option<Pid>> {
     // To read all of /proc takes milliseconds, and a group may live for long without its leader.
-    let known = known.filter(|known| {
-        Stat::read(*known).is_some_and(|stat| stat.is_in(leader) && stat.is_alive())
-    });
-    if known.is_some() { Ok(known) } else { until_sure(|| scan(leader)) }
+    if let Some(known) = known {
+        if Stat::read(known)?.is_some_and(|stat| stat.is_in(leader) && stat.is_alive()) {
+            return Ok(Some(known));
+        }
+    }
+    until_sure(|| scan(leader))
 }
 
 /// What one reading of `/proc` says.
@@ -53,16 +58,20 @@ fn until_sure(mut scan: impl FnMut() -> io::Result<Scan>) -> io::Result<Option<P
 fn scan(leader: Pid) -> io::Result<Scan> {
     use rustix::process::{WaitId, WaitIdOptions, getpid, waitid};
 
-    let (mut is_proc, mut sure) = (false, true);
+    // It may be another pid namespace's, with other numbers.
+    let own = std::fs::read_link("/proc/self")?;
+    if own.to_str() != Some(&getpid().to_string()) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let mut sure = true;
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let number = name.to_str().and_then(|name| name.parse().ok());
         let Some(process) = number.and_then(Pid::from_raw) else { continue };
-        let Some(stat) = Stat::read(process) else {
+        let Some(stat) = Stat::read(process)? else {
             sure = false; // gone by now: whose it was is not known
             continue;
         };
-        is_proc = true; // we are there ourselves
         if !stat.is_in(leader) || process == leader {
             continue;
         }
@@ -74,11 +83,7 @@ fn scan(leader: Pid) -> io::Result<Scan> {
             _ = waitid(WaitId::Pid(process), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
     }
-    match (is_proc, sure) {
-        (true, true) => Ok(Scan::Nobody),
-        (true, false) => Ok(Scan::Unsure),
-        (false, _) => Err(io::ErrorKind::Unsupported.into()),
-    }
+    Ok(if sure { Scan::Nobody } else { Scan::Unsure })
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -97,8 +102,14 @@ struct Stat {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 impl Stat {
-    fn read(process: Pid) -> Option<Stat> {
-        Stat::parse(&std::fs::read(format!("/proc/{process}/stat")).ok()?)
+    /// `None`: there is no such process.
+    fn read(process: Pid) -> io::Result<Option<Stat>> {
+        match std::fs::read(format!("/proc/{process}/stat")) {
+            Ok(stat) => Ok(Stat::parse(&stat)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn is_in(&self, group: Pid) -> bool {

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, WaitId, WaitIdOptions, test_kill_process_group, waitid};
 
 use crate::group::Group;
@@ -84,14 +84,19 @@ fn watch(group: &Group, mut child: Child, told: [Option<Told>; 2], look: Look) {
         }
     }
     group.over(|kill| {
-        let status = early.and_then(|early| match early {
-            Some(status) => Ok(status),
-            None => {
+        let status = match early {
+            Ok(Some(status)) => Ok(status),
+            Ok(None) => {
                 // Whoever was missed; the zombie still has the number.
                 kill();
                 child.wait()
             }
-        })?;
+            // Nothing is known of the group. As long as somebody is in it the number is its own.
+            Err(error) => {
+                kill();
+                Err(not_waited(error))
+            }
+        }?;
         unread.map_or(Ok(status), Err)
     });
 }
@@ -110,7 +115,8 @@ fn wait_for_others(
         match look(leader, known) {
             Ok(None) => return Ok(None),
             Ok(found) => known = found,
-            Err(_) => break group.alone(|| child.wait())?,
+            Err(error) if is_short(&error) => {}
+            Err(_) => break group.reap_first(|| child.wait())?,
         }
         thread::sleep(pause);
         pause = (pause * 2).min(LOOK);
@@ -121,6 +127,22 @@ fn wait_for_others(
         pause = (pause * 2).min(LOOK);
     }
     Ok(Some(status))
+}
+
+/// Whether the system has too little of something at the moment: who is there is not known.
+fn is_short(error: &io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|number| short.contains(&number))
+}
+
+/// What is said where the leader could not be waited for.
+fn not_waited(error: io::Error) -> io::Error {
+    if error.raw_os_error() != Some(Errno::CHILD.raw_os_error()) {
+        return error;
+    }
+    let why = "the child's status is lost: SIGCHLD is ignored (it may be inherited from the parent), or \
+               somebody else waits for all children of this process";
+    io::Error::new(error.kind(), why)
 }
 
 /// A thread that reads one output.
@@ -155,7 +177,7 @@ impl Reader {
         loop {
             match self.panicked.recv_timeout(LATE) {
                 Ok(panicked) => return !panicked,
-                Err(RecvTimeoutError::Disconnected) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false, // it panicked itself
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let telling = telling.load(SeqCst);

@@ -22,9 +22,10 @@ const FIRST: i32 = 3;
 /// the new program takes them. So at the stop leave what is in the queue for that one, and never shut such
 /// a socket down. The server of `adjourn-hyper` is told so with `shared(true)`.
 ///
-/// Take them in the first lines of `fn main`, before `run`: a thread or a child that is started before
-/// may come to have the descriptors too. The variables stay set, since no thread may change them. A child
-/// sees by `LISTEN_PID` that they are not meant for it.
+/// Take them in the first lines of `fn main`, before `run` and before anything is opened: a thread or a
+/// child that is started before may come to have the descriptors too. The variables stay set, since no
+/// thread may change them. A child sees by `LISTEN_PID` that they are not meant for it; where it calls
+/// `take` itself that is an error, so remove the three variables from its environment.
 ///
 /// # Examples
 ///
@@ -51,15 +52,20 @@ impl Inherited {
     ///
     /// # Errors
     ///
-    /// - The variables do not add up, or a descriptor is not open.
+    /// - The variables do not add up or are no text, or a descriptor is not open or was opened by this
+    ///   process.
     /// - `LISTEN_PID` names another process: the sockets were meant for the parent, a shell most often.
     ///   Let it `exec` this program.
-    /// - They were taken before, or a program is running already.
+    /// - They were taken before, or the caller is part of a program that runs already.
     pub fn take() -> io::Result<Inherited> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
-        let var = |name| env::var(name).ok();
-        let names = var("LISTEN_FDNAMES");
-        let passed = Passed::read(var("LISTEN_FDS"), var("LISTEN_PID"), names, process::id())?;
+        let var = |name| match env::var(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(env::VarError::NotPresent) => Ok(None),
+            Err(error) => Err(wrong(format!("{name}: {error}"))),
+        };
+        let names = var("LISTEN_FDNAMES")?;
+        let passed = Passed::read(var("LISTEN_FDS")?, var("LISTEN_PID")?, names, process::id())?;
         if passed.names.is_empty() {
             return Ok(Inherited::default());
         }
