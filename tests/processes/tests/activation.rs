@@ -78,6 +78,22 @@ fn asks_again(connect: impl Fn() -> std::io::Result<UnixStream>) -> String {
 }
 
 #[test]
+fn what_the_program_has_opened_itself_is_not_taken() {
+    let ended = start(&[], &[("LISTEN_FDS", "1")], "opens").end();
+    ended.code(1).complained("descriptor 3 is open: this process has opened it itself");
+}
+
+#[test]
+fn variables_that_are_no_text_are_an_error() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let mut command = Command::new(PROGRAM);
+    command.env("LISTEN_FDS", OsStr::from_bytes(b"1\xff"));
+    let ended = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped())).end();
+    ended.code(1).complained("LISTEN_FDS");
+}
+
+#[test]
 fn each_kind_of_socket_is_served_by_its_name() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);

@@ -147,6 +147,17 @@ fn one_that_ignores_it_is_killed_at_the_limit(backend: &str) {
     panic!("it is killed too late each time");
 }
 
+fn a_lost_status_is_an_error_and_leaves_nobody(backend: &str) {
+    let children = Path::new(env!("CARGO_BIN_EXE_children"));
+    let ignored = "--ignore-signal=CHLD";
+    let process = Process::start(ignored, children, &[backend, "leaves"], &[(MARK, "no")]);
+    let (process, group) = next(process);
+    let ended = process.end();
+    let told = ended.lines.iter().any(|line| line.contains("SIGCHLD is ignored"));
+    assert!(told, "{:?} {}", ended.lines, ended.err);
+    is_gone(group);
+}
+
 fn a_group_is_waited_for_when_its_leader_is_over(backend: &str) {
     let (process, group) = next(start(backend, "leaves"));
     let process = process.until("out: up");
@@ -299,6 +310,7 @@ on_every_backend! {
     one_that_listens_is_waited_for
     one_that_ignores_it_is_killed_at_the_limit
     a_group_is_waited_for_when_its_leader_is_over
+    a_lost_status_is_an_error_and_leaves_nobody
     a_group_that_is_handed_on_is_not_taken_for_empty
     what_is_written_is_read
     an_input_that_nobody_has_is_at_its_end

@@ -1,8 +1,8 @@
 //! A program that answers on the sockets that it was started with: `activated [HOW]`. Each answer is the
 //! socket's name and what came.
 //!
-//! HOW is `late`: it takes them inside of `run`; `twice`: it takes them two times; or `child`: it says
-//! whether a child has the first of them too.
+//! HOW is `late`: it takes them inside of `run`; `twice`: it takes them two times; `opens`: it opens a file
+//! first; or `child`: it says whether a child has the first of them too.
 
 #[cfg(unix)]
 mod program {
@@ -23,6 +23,8 @@ mod program {
 
     pub(super) fn main() -> Exit {
         let how = std::env::args().nth(1).unwrap_or_default();
+        let file = std::env::current_exe().and_then(std::fs::File::open);
+        let _file = Some(file).filter(|_| how == "opens");
         let taken = match how.as_str() {
             "late" => Runner::new().run_value(async { Inherited::take() }).0.expect("it returns"),
             "twice" => Inherited::take().and_then(|_| Inherited::take()),
