@@ -365,6 +365,11 @@ impl Machine {
         true
     }
 
+    /// Returns the latest time that it was told.
+    pub(crate) fn now(&self) -> Duration {
+        self.now
+    }
+
     /// Whether time means anything to what comes next: there are limits, or there may be some.
     pub(crate) fn is_timed(&self) -> bool {
         !self.stops.is_empty() || self.ending.is_some()

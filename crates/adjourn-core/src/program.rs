@@ -276,6 +276,7 @@ impl Program {
     ) -> Arc<Node> {
         let now = self.event_time();
         let mut state = self.lock();
+        let now = now.max(state.machine.now()); // a stop may have begun just before the lock
         let node = state.open(now, parent, name, depends_on, &mut Vec::new());
         if state.machine.has_actions() {
             self.settle(state, now);
@@ -435,6 +436,7 @@ impl Program {
     pub(crate) fn sync(&self, node: &Arc<Node>) {
         let now = self.event_time();
         let mut state = self.lock();
+        let now = now.max(state.machine.now()); // a stop may have begun just before the lock
         let mut rest = Rest::default();
         if !state.retire(now, node, &mut rest) {
             state.tell_tasks(now, node);

@@ -397,6 +397,15 @@ pub(crate) fn stderr_width() -> Option<usize> {
     imp::stderr_width()
 }
 
+/// Whether the terminal that standard error is listens to this process: not to a background job, which must
+/// not write over what is typed there.
+pub(crate) fn is_in_foreground() -> bool {
+    #[cfg(unix)]
+    return sys::is_in_foreground(libc::STDERR_FILENO);
+    #[cfg(not(unix))]
+    true
+}
+
 /// Writes all of `bytes` to descriptor 2 without std's lock, and says whether it did.
 ///
 /// Gives up when nothing can be written until `within` is over. On Linux no other writer to the same

@@ -19,12 +19,13 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Returns standard error's, if it is one and is more than `TERM=dumb`. Its size is that of now.
+    /// Returns standard error's, if it is one, is more than `TERM=dumb`, and this is no background job. Its
+    /// size is that of now.
     pub(crate) fn of_stderr() -> Option<Terminal> {
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
         let dumb = set("TERM").is_some_and(|term| term == OsStr::new("dumb"));
         // `Stderr` is a handle without its lock.
-        if dumb || !std::io::stderr().is_terminal() {
+        if dumb || !std::io::stderr().is_terminal() || !signal::is_in_foreground() {
             return None;
         }
         let width = signal::stderr_width().filter(|width| *width > 0).unwrap_or(WIDTH);

@@ -76,6 +76,7 @@ impl Program {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| told(failure))) {
                 forget_payload(payload);
             }
+            drop_quietly(told); // the last one, where the program has let go of it meanwhile
         });
     }
 

@@ -6,14 +6,22 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::sys;
+use super::{Signal, sys};
 
 pub(super) fn write_stderr(bytes: &[u8], within: Duration) -> bool {
     /// At most what POSIX guarantees a ready pipe to take (_POSIX_PIPE_BUF).
     const CHUNK: usize = 512;
     let private = private_stderr();
     let fd = private.as_ref().map_or(libc::STDERR_FILENO, |file| file.as_raw_fd());
-    write_within(fd, bytes.chunks(CHUNK), Instant::now().checked_add(within))
+    // Under `stty tostop` the terminal stops a background job that writes, and the warden with it. Where
+    // the signal is blocked it writes (POSIX, General Terminal Interface, 11.1.4).
+    let stops = [Signal(libc::SIGTTOU)].into_iter();
+    let before = sys::block(true, stops.clone());
+    let written = write_within(fd, bytes.chunks(CHUNK), Instant::now().checked_add(within));
+    if before == 0 {
+        sys::block(false, stops);
+    }
+    written
 }
 
 fn write_within<'a>(

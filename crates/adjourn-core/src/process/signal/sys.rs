@@ -286,6 +286,13 @@ pub(super) fn block(block: bool, signals: impl Iterator<Item = Signal> + Clone) 
     }
 }
 
+/// Whether this process is in the terminal's foreground group, or that is not ours to ask.
+pub(super) fn is_in_foreground(fd: RawFd) -> bool {
+    // SAFETY: no precondition.
+    let (foreground, own) = unsafe { (libc::tcgetpgrp(fd), libc::getpgrp()) };
+    foreground == -1 || foreground == own
+}
+
 /// write(2), once.
 pub(super) fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the pointer and the length are those of a slice.
