@@ -115,6 +115,22 @@ fn with_every_worker_wedged_it_works_and_tears_no_report(backend: &str) {
     assert!(!lines.iter().any(|line| line.contains("Stopping")), "{lines:?}");
 }
 
+/// The terminal stops a background job that writes, where it is told to (`stty tostop`).
+fn a_background_job_goes_on_and_writes_over_nothing(backend: &str) {
+    let mut terminal = Terminal::new(120);
+    // The shell hands SIGTERM on, and ends with the job's code.
+    let shell = "stty tostop <&2; set -m; \"$@\" <&0 & trap \"kill -TERM $!\" TERM; \
+                 wait $!; wait $!; exit $?";
+    let program = program().to_str().expect("text");
+    let args = ["-c", shell, "sh", program, backend, "stop", "1500"];
+    let vars = [("TERM", "xterm")];
+    let dispositions = "--default-signal=INT,TERM,TTOU";
+    let process = Process::start_on(&terminal, dispositions, Path::new("sh"), &args, &vars);
+    process.until("ready").send(SIGTERM).end().code(124);
+    let sent = terminal.rest();
+    assert!(sent.contains("adjourn: exit code 124") && !sent.contains("\x1b["), "{sent:?}");
+}
+
 fn a_terminal_that_takes_nothing_holds_nobody_up(backend: &str) {
     let mut terminal = Terminal::new(120);
     let process = start_on(&terminal, &[backend, "stop"], &[]);
@@ -196,6 +212,7 @@ on! {
     after_sigterm_it_says_how_often_ctrl_c_is_to_be_pressed
     a_stop_that_is_over_soon_says_nothing
     with_every_worker_wedged_it_works_and_tears_no_report
+    a_background_job_goes_on_and_writes_over_nothing
     a_terminal_that_takes_nothing_holds_nobody_up
     elsewhere_there_is_a_line_at_half_of_the_time_and_each_quarter_after
     it_is_silent_where_it_is_asked_to_be
