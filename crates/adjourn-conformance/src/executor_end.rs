@@ -176,10 +176,10 @@ pub(crate) fn own_tasks_are_not_untracked(case: &Case) {
         }
         let begun = Gate::new();
         let begins = begun.clone();
-        drop(spawn_shielded(async move {
+        spawn_shielded(async move {
             begins.open();
             pending::<()>().await;
-        }));
+        });
         begun.wait().await;
         stopper.stop();
         pending::<()>().await;

@@ -37,6 +37,7 @@
 
 mod echo;
 mod last_words;
+mod rules;
 mod teller;
 mod warden;
 mod watch;
@@ -54,7 +55,8 @@ use crate::process::signal::{Listener, Signal};
 use crate::program::{Program, log};
 
 pub(crate) use self::last_words::LastWords;
-pub(crate) use self::watch::{Heard, Rules, Watch};
+pub(crate) use self::rules::{Heard, Rules};
+pub(crate) use self::watch::Watch;
 
 /// How long after the deadline, or after it was forced, `run` may take to return by itself.
 const GRACE: Duration = Duration::from_millis(75);

@@ -8,13 +8,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{GRACE, LastWords, MARGIN, near_deadline};
-use crate::contract::options::{Options, Reraise, SecondInterrupt};
+use super::{GRACE, Heard, LastWords, MARGIN, Rules, near_deadline};
+use crate::contract::options::SecondInterrupt;
 use crate::contract::report::Report;
 use crate::phase::Limits;
 use crate::process::signal::{self, Listener, Nudger, Signal};
 use crate::program::Program;
-use crate::program::narrate::{Mode, Narration};
+use crate::program::narrate::Narration;
 
 /// How long an interrupt may wait for its reaction before the next one forces the end.
 const UNANSWERED: Duration = Duration::from_millis(250);
@@ -25,62 +25,6 @@ const LET_GO: Duration = Duration::from_secs(1);
 /// So many turns from one kind of signal to another are kept for the teller. Past that their order
 /// goes, not their number.
 const TURNS: usize = 64;
-
-/// What the options say about signals.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    second_interrupt: SecondInterrupt,
-    debounce: Duration,
-    reraise: Reraise,
-    /// Signals are the user's handler's: they ask for nothing by themselves.
-    pub(crate) hands_over: bool,
-    /// SIGINT is heard: what the next one does can be said.
-    pub(crate) hears_interrupt: bool,
-    /// The set of those that print what is alive, and do nothing else.
-    pub(crate) dumps: u64,
-    /// What people are told.
-    pub(crate) mode: Mode,
-}
-
-impl Rules {
-    pub(crate) fn new(options: &Options, hands_over: bool) -> Rules {
-        Rules {
-            second_interrupt: options.second_interrupt,
-            debounce: options.debounce,
-            reraise: options.reraise,
-            hands_over,
-            hears_interrupt: false,
-            dumps: options.dump_on.iter().fold(0, |set, signal| set | signal.bit()),
-            mode: Mode::SILENT,
-        }
-    }
-
-    /// Which signal is raised again once the report is written, if `signal` was the first cause or
-    /// forced the end.
-    pub(crate) fn raises(&self, signal: Option<Signal>) -> Option<Signal> {
-        match self.reraise {
-            Reraise::Never => None,
-            Reraise::Interrupt => signal.filter(|signal| *signal == Signal::INTERRUPT),
-            Reraise::Always => signal,
-        }
-    }
-}
-
-/// A signal, and what it means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Heard {
-    pub(crate) signal: Signal,
-    /// How often it came.
-    pub(crate) count: u64,
-    /// How often it is no repetition.
-    pub(crate) fresh: u64,
-    /// It asks for the stop.
-    pub(crate) stops: bool,
-    /// It forces the end.
-    pub(crate) forces: bool,
-    /// When the system ends the process for it.
-    pub(crate) ends: Option<Instant>,
-}
 
 /// What the calling thread is at, for the warden's own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -668,6 +612,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::options::Options;
 
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
