@@ -117,7 +117,7 @@ fn with_every_worker_wedged_it_works_and_tears_no_report(backend: &str) {
 
 /// The terminal stops a background job that writes, where it is told to (`stty tostop`).
 fn a_background_job_goes_on_and_writes_over_nothing(backend: &str) {
-    let mut terminal = Terminal::new(120);
+    let terminal = Terminal::new(120);
     // The shell hands SIGTERM on, and ends with the job's code.
     let shell = "stty tostop <&2; set -m; \"$@\" <&0 & trap \"kill -TERM $!\" TERM; \
                  wait $!; wait $!; exit $?";
