@@ -87,7 +87,7 @@ use self::tree::{Node, ROOT, Tree};
 /// Names one scope of one machine.
 ///
 /// An index that is used again, and a serial number by which a stale id is told.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct ScopeId {
     index: u32,
     serial: u32,

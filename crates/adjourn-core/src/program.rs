@@ -63,15 +63,18 @@ pub(crate) struct Rest {
     /// To be dropped.
     nodes: Few<Arc<Node>>,
     hooks: Vec<Hook>,
+    /// In the report already; others are to be told.
+    failures: Vec<Failure>,
 }
 
 impl Rest {
-    pub(crate) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self, program: &Program) {
         // A subscriber may block: whoever has to go on is woken first.
         self.wakes.wake();
         self.entered.drain(..).for_each(|(phase, alive)| log::phase(phase, alive));
         self.nodes = Few::new();
         self.hooks.clear();
+        self.failures.drain(..).for_each(|failure| program.tell_failure(&failure));
     }
 }
 
@@ -238,7 +241,7 @@ impl Program {
         if begins {
             self.notify(notify::READY);
             if let Some(signal) = self.watch.look_for_others() {
-                log::taken_over(signal);
+                log::taken_over(signal, &self.watch);
             }
         }
     }
@@ -441,8 +444,9 @@ impl Program {
         if !state.retire(now, node, &mut rest) {
             state.tell_tasks(now, node);
         } else if !state.machine.has_actions() {
+            self.set_timed(&state);
             drop(state);
-            return rest.finish();
+            return rest.finish(self);
         }
         self.settle_with(state, now, rest);
     }
@@ -455,7 +459,7 @@ impl Program {
         let totals = node.lock().totals();
         state.close(node, &totals, &mut rest);
         drop(state);
-        rest.finish();
+        rest.finish(self);
     }
 
     /// Performs [`Action::Finish`](crate::phase::Action::Finish).

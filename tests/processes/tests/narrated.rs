@@ -68,6 +68,26 @@ fn on_a_narrow_terminal_names_are_left_out_first(backend: &str) {
     assert!(shown(&terminal.rest(), 64).is_empty());
 }
 
+fn other_lines_come_in_place_of_the_line_that_stands_there(backend: &str) {
+    let mut terminal = Terminal::new(120);
+    let process = start_on(&terminal, &[backend, "failing"], &[]);
+    terminal.press(CTRL_C);
+    terminal.until(AGAIN);
+    let process = process.send(SIGUSR1);
+    terminal.until("root/mailer  flush");
+    terminal.until(AGAIN); // the line is there again
+    let process = process.enter("fail");
+    terminal.until("it broke");
+    terminal.until(AGAIN);
+    process.enter("go").end();
+    let lines = shown(&terminal.rest(), 120);
+    assert!(lines[0].starts_with("adjourn: Draining, "), "{lines:?}");
+    let failure = lines.iter().find(|line| line.contains("it broke")).expect("it is told");
+    assert!(failure.starts_with("adjourn: error: shielded task \"breaks\" of root"), "{lines:?}");
+    let lines: Vec<_> = lines.iter().filter(|line| line.contains("Stopping")).collect();
+    assert!(lines.is_empty(), "{lines:?}");
+}
+
 fn a_second_ctrl_c_says_what_had_not_finished(backend: &str) {
     let mut terminal = Terminal::new(120);
     let process = start_on(&terminal, &[backend, "stop"], &[]);
@@ -208,6 +228,7 @@ macro_rules! on {
 on! {
     a_line_says_whom_the_stop_waits_for_and_is_gone_at_the_end
     on_a_narrow_terminal_names_are_left_out_first
+    other_lines_come_in_place_of_the_line_that_stands_there
     a_second_ctrl_c_says_what_had_not_finished
     after_sigterm_it_says_how_often_ctrl_c_is_to_be_pressed
     a_stop_that_is_over_soon_says_nothing

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adjourn::smol::Smol;
 use adjourn::{
@@ -89,6 +89,33 @@ type OnAsyncStd = adjourn::async_std::Runner;
 pub struct Program {
     config: Config,
     runner: Any,
+    told: Told,
+}
+
+/// The failures that a program told of.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Failure>>>);
+
+impl Told {
+    fn note(&self, failure: &Failure) {
+        self.0.lock().unwrap().push(failure.clone());
+    }
+
+    /// Checks that each failure in the report was told once. A thread that outlasts the program may be
+    /// about to tell it.
+    fn check(&self, exit: Exit) -> Exit {
+        for failure in &exit.report().failures {
+            let is_it = |other: &&Failure| *other == failure;
+            let listed = exit.report().failures.iter().filter(is_it).count();
+            let told = || self.0.lock().unwrap().iter().filter(is_it).count();
+            let end = Instant::now() + Duration::from_secs(10);
+            while told() < listed && Instant::now() < end {
+                std::thread::sleep(millis(1));
+            }
+            assert_eq!(told(), listed, "each is told once: {failure}");
+        }
+        exit
+    }
 }
 
 enum Any {
@@ -101,6 +128,7 @@ macro_rules! each {
     ($program:ident, $runner:ident => $change:expr) => {
         Program {
             config: $program.config,
+            told: $program.told,
             runner: match $program.runner {
                 Any::Tokio($runner) => Any::Tokio($change),
                 Any::Smol($runner) => Any::Smol($change),
@@ -123,9 +151,10 @@ impl Program {
             SmolAttached => Any::Smol(OnSmol::new()),
             AsyncStd => Any::AsyncStd(OnAsyncStd::new()),
         };
-        let program = Program { config, runner };
+        let program = Program { config, runner, told: Told::default() };
         // Other tests share the process: a machine too slow for a deadline fails the test, not all.
-        each!(program, runner => runner.signals([]).exit_when_stuck(false))
+        let program = each!(program, runner => runner.signals([]).exit_when_stuck(false));
+        program.on_failure(|_| ())
     }
 
     pub fn timeout(self, span: Duration) -> Program {
@@ -186,6 +215,11 @@ impl Program {
     }
 
     pub fn on_failure(self, told: impl Fn(&Failure) + Send + Sync + 'static) -> Program {
+        let all = self.told.clone();
+        let told = move |failure: &Failure| {
+            all.note(failure);
+            told(failure);
+        };
         each!(self, runner => runner.on_failure(told))
     }
 
@@ -218,7 +252,7 @@ impl Program {
         // Boxed, so that each configuration does not compile each `main`.
         let main: Pin<Box<dyn Future<Output = O> + '_>> = Box::pin(main);
         let _moves = MovesOnDrop;
-        match (self.config, self.runner) {
+        let exit = match (self.config, self.runner) {
             (TokioAttached, Any::Tokio(runner)) => on_runtime(|| runner.attach(main)),
             (SmolAttached, Any::Smol(runner)) => {
                 let executor = Arc::new(Executor::new());
@@ -228,14 +262,15 @@ impl Program {
             (_, Any::Tokio(runner)) => runner.run(main),
             (_, Any::Smol(runner)) => runner.run(main),
             (_, Any::AsyncStd(runner)) => runner.run(main),
-        }
+        };
+        self.told.check(exit)
     }
 
     /// Runs it for what `main` returns.
     pub fn run_value<T>(self, main: impl Future<Output = T>) -> (Option<T>, Exit) {
         let main: Pin<Box<dyn Future<Output = T> + '_>> = Box::pin(main);
         let _moves = MovesOnDrop;
-        match (self.config, self.runner) {
+        let (value, exit) = match (self.config, self.runner) {
             (TokioAttached, Any::Tokio(runner)) => {
                 let runtime = tokio_runtime();
                 let ended = runtime.block_on(runner.attach_value(main));
@@ -245,7 +280,8 @@ impl Program {
             (_, Any::Tokio(runner)) => runner.run_value(main),
             (_, Any::Smol(runner)) => runner.run_value(main),
             (_, Any::AsyncStd(runner)) => runner.run_value(main),
-        }
+        };
+        (value, self.told.check(exit))
     }
 
     /// Runs it with a `main` that never ends by itself.
@@ -261,7 +297,7 @@ impl Program {
         type Main<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
         let main = |stop| -> Main<'_> { Box::pin(main(stop)) };
         let _moves = MovesOnDrop;
-        match (self.config, self.runner) {
+        let exit = match (self.config, self.runner) {
             (TokioAttached, Any::Tokio(runner)) => on_runtime(|| runner.attach_graceful(main)),
             (SmolAttached, Any::Smol(runner)) => {
                 let executor = Arc::new(Executor::new());
@@ -271,7 +307,8 @@ impl Program {
             (_, Any::Tokio(runner)) => runner.run_graceful(main),
             (_, Any::Smol(runner)) => runner.run_graceful(main),
             (_, Any::AsyncStd(runner)) => runner.run_graceful(main),
-        }
+        };
+        self.told.check(exit)
     }
 }
 

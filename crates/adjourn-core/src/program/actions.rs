@@ -58,11 +58,11 @@ impl Program {
         if pending {
             self.watch.pending();
         }
-        rest.finish();
+        rest.finish(self);
     }
 
     /// Under the state's lock, whenever that has changed.
-    fn set_timed(&self, state: &State) {
+    pub(super) fn set_timed(&self, state: &State) {
         let timed = state.machine.is_timed();
         if self.timed.load(Relaxed) != timed {
             self.timed.store(timed, SeqCst);
@@ -106,15 +106,16 @@ impl Program {
                 if held == MOST_HELD {
                     held = 0;
                     drop(state);
-                    rest.finish();
+                    rest.finish(self);
                     now = self.now();
                     state = self.lock();
                 }
                 continue;
             }
+            state.course.note(now, &action);
             let node = action.scope().and_then(|scope| state.node(scope));
             drop(state);
-            rest.finish();
+            rest.finish(self);
             // What the user gave us is caught where it runs; should anything unwind all the same,
             // the actions that follow are performed.
             let acted = catch_unwind(AssertUnwindSafe(|| act(self, action, node)));
@@ -134,7 +135,7 @@ impl Program {
         self.set_timed(&state);
         let next = state.machine.next_limit();
         drop(state);
-        rest.finish();
+        rest.finish(self);
         next
     }
 }

@@ -9,13 +9,14 @@
 //!   looks at N, N/2, N/4 .. of them.
 //! - *Scopes.* The last hundred to end are those that end while no more than a hundred are there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::State;
 use crate::contract::error::Place;
 use crate::contract::report::{
-    HookReport, MOST_LISTED, Outcome, Report, ScopeReport, TaskReport, bound,
+    Failure, FailureKind, HookReport, MOST_LISTED, Outcome, Report, ScopeReport, TaskReport, bound,
 };
 use crate::phase::{Action, Phase, ScopeId};
 use crate::track::node::Node;
@@ -26,8 +27,10 @@ const MOST_LIVE: usize = 2 * MOST_LISTED;
 /// What is noted beside the report itself.
 #[derive(Default)]
 pub(super) struct Course {
-    /// Of each scope that was told, by its index.
+    /// Of the last scope that was told of those that had this index.
     moments: Vec<Moments>,
+    /// Of those that ended in the stop with tasks that are alive all the same.
+    left: BTreeMap<ScopeId, Moments>,
     /// Scopes that have not ended.
     open: usize,
     /// Of each task in the report: its scope, and whether it is alive.
@@ -39,11 +42,12 @@ pub(super) struct Course {
 }
 
 /// When the stop came to a scope.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Moments {
+    scope: Option<ScopeId>,
     told: Option<Duration>,
     cancelled: Option<Duration>,
-    /// Of its first turn: one that has become empty and takes work again may have another.
+    /// Of its turn, as they came to be: the end may have come nearer.
     limits: Option<[Duration; 2]>,
 }
 
@@ -54,19 +58,28 @@ impl Course {
 
     /// Notes when a scope is told, and when it is cancelled.
     pub(super) fn note(&mut self, now: Duration, action: &Action) {
-        let (Action::Fire(id) | Action::Cancel(id)) = action else { return };
+        let (Action::Fire(id) | Action::Cancel(id)) = *action else { return };
         if self.moments.len() <= id.index() {
             self.moments.resize(id.index() + 1, Moments::default());
         }
         let moments = &mut self.moments[id.index()];
+        if moments.scope != Some(id) {
+            *moments = Moments { scope: Some(id), ..Moments::default() };
+        }
         match action {
-            Action::Fire(_) => *moments = Moments { told: Some(now), ..Moments::default() },
+            Action::Fire(_) => moments.told = Some(now),
             _ => moments.cancelled = Some(now),
         }
     }
 
+    /// A scope ends, and tasks of it are alive.
+    pub(super) fn leave(&mut self, id: ScopeId) {
+        self.left.insert(id, self.of(id));
+    }
+
     fn of(&self, id: ScopeId) -> Moments {
-        self.moments.get(id.index()).copied().unwrap_or_default()
+        let last = self.moments.get(id.index()).filter(|moments| moments.scope == Some(id));
+        last.or_else(|| self.left.get(&id)).copied().unwrap_or_default()
     }
 }
 
@@ -147,8 +160,9 @@ impl State {
 
     /// The machine was told of a scope's tasks: its turn may have begun.
     pub(super) fn note_limits(&mut self, id: ScopeId) {
-        if let Some(moments) = self.course.moments.get_mut(id.index()) {
-            moments.limits = moments.limits.or_else(|| self.machine.own_limits(id));
+        let moments = self.course.moments.get_mut(id.index());
+        if let Some(moments) = moments.filter(|moments| moments.scope == Some(id)) {
+            moments.limits = self.machine.own_limits(id).or(moments.limits);
         }
     }
 
@@ -163,14 +177,11 @@ impl State {
                 self.report.scopes_omitted += 1;
             }
         }
-        if let Some(moments) = self.course.moments.get_mut(id.index()) {
-            *moments = Moments::default();
-        }
     }
 
     fn times_of(&self, id: ScopeId, node: &Node, ended: Option<Duration>) -> ScopeReport {
-        let Moments { told, cancelled, limits } = self.course.of(id);
-        let limits = limits.or_else(|| self.machine.own_limits(id)).unwrap_or([Duration::MAX; 2]);
+        let Moments { told, cancelled, limits, .. } = self.course.of(id);
+        let limits = self.machine.own_limits(id).or(limits).unwrap_or([Duration::MAX; 2]);
         let [drain_limit, limit] = limits.map(|at| Some(at).filter(|at| *at < Duration::MAX));
         let scope = bound::cut(&node.path(), bound::PATH).into_owned();
         ScopeReport { scope, told, cancelled, ended, drain_limit, limit }
@@ -223,9 +234,11 @@ pub(super) struct RunningHook {
 }
 
 impl RunningHook {
-    /// Which it is, for the report.
-    pub(super) fn origin(&self) -> String {
-        format!("{} of {}, registered at {}", self.hook, self.path, self.place)
+    /// It was cut off.
+    pub(super) fn cut_off(&self, at: Duration, fatal: bool) -> Failure {
+        let origin = format!("{} of {}, registered at {}", self.hook, self.path, self.place);
+        let messages = vec!["it was cut off before it was over".to_owned()];
+        Failure { at, kind: FailureKind::HookOverdue, origin, messages, fatal }.bounded()
     }
 
     fn times(&self, ended: Option<Duration>, outcome: Outcome) -> HookReport {
@@ -255,10 +268,12 @@ mod tests {
     use std::panic::Location;
 
     use super::*;
+    use crate::contract::hook::Hook;
+    use crate::contract::options::Options;
     use crate::contract::report::{Reason, TaskKind};
     use crate::program::Program;
     use crate::program::driver::perform;
-    use crate::tests::nowhere::program;
+    use crate::tests::nowhere::{program, program_with};
     use crate::track::node::Spawn;
     use crate::track::table::TaskRef;
 
@@ -376,6 +391,59 @@ mod tests {
         });
         assert_eq!((report.scopes.len(), report.scopes_omitted), (100, 151));
         assert!(report.scopes[1..].iter().all(|scope| scope.ended.is_none()));
+    }
+
+    #[test]
+    fn a_straggler_of_a_scope_that_has_ended_keeps_when_it_was_cancelled() {
+        // The cut-off comes at once, and the end is far.
+        let hour = Some(Duration::from_secs(3_600));
+        let options = Options { timeout: hour, closing_reserve: hour, ..Options::default() };
+        let program = program_with(options, false);
+        program.root().add_hook(Hook::new(|| (), Location::caller())); // nobody runs it
+        let node = program.open(&program.root(), "first".into(), &[]);
+        let straggler = node.register(Spawn::new(TaskKind::Plain, Location::caller())).unwrap();
+        program.stop(Reason::Requested(None));
+        program.drive(perform);
+        let cancelled = program.lock().course.of(node.id).cancelled;
+        assert!(cancelled.is_some() && program.lock().node(node.id).is_none(), "it has ended");
+        // A hook opens a scope that comes to have its index, and is told and cancelled later.
+        std::thread::sleep(Duration::from_millis(1));
+        let other = program.open(&program.root(), "other".into(), &[]);
+        program.drive(perform);
+        assert_eq!(other.id.index(), node.id.index());
+        let others = program.lock().course.of(other.id);
+        assert!(others.told > cancelled, "{others:?}");
+        let of = |report: &Report| report.tasks[0].cancelled;
+        assert_eq!(of(&program.peek().unwrap()), cancelled);
+        Node::deregister(straggler, Outcome::Cancelled);
+        assert_eq!(of(&program.conclude()), cancelled);
+        other.close_handle();
+        node.close_handle();
+    }
+
+    #[test]
+    fn the_limits_of_a_scope_are_those_that_came_to_apply() {
+        let program = program(false);
+        let node = program.open(&program.root(), "told".into(), &[]);
+        let task = spawn(&node, 0);
+        program.stop(Reason::Requested(None));
+        program.drive(perform);
+        let limits = || {
+            let report = program.peek().unwrap();
+            let told = report.scopes.iter().find(|scope| scope.scope == "root/told").unwrap();
+            (told.drain_limit.unwrap(), told.limit.unwrap())
+        };
+        let before = limits();
+        program.ends_within(Duration::from_secs(1));
+        program.drive(perform);
+        let after = limits();
+        assert!(after.0 < before.0 && after.1 < before.1, "{before:?} {after:?}");
+        Node::deregister(task, Outcome::Finished);
+        node.close_handle();
+        program.drive(perform);
+        let report = program.conclude();
+        let told = report.scopes.iter().find(|scope| scope.scope == "root/told").unwrap();
+        assert_eq!((told.drain_limit, told.limit), (Some(after.0), Some(after.1)), "{report}");
     }
 
     #[test]

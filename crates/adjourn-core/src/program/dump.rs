@@ -24,7 +24,10 @@ pub(super) fn start(program: &Program) {
     }
     let status = Inspected::status(program);
     let table = table(&status, &program.alive(MOST));
-    let writes = move || _ = signal::write_stderr(table.as_bytes(), WRITING);
+    let watch = program.watch.clone();
+    let writes = move || {
+        watch.narration.beside(table, |text| _ = signal::write_stderr(text.as_bytes(), WRITING));
+    };
     _ = std::thread::Builder::new().name("adjourn-dump".to_owned()).spawn(writes);
 }
 

@@ -4,6 +4,7 @@
 //! A subscriber is the user's code, which may block: call these with no lock held, after all else is
 //! done, and never on the thread that keeps the deadline.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::contract::options::Options;
 use crate::contract::report::{Failure, OverdueTask, Report, Straggler};
 use crate::phase::{Limits, Phase};
 use crate::process::signal::{self, Signal};
+use crate::program::supervise::Watch;
 
 /// Whether somebody listens to what a stop is at.
 pub(crate) fn is_heard() -> bool {
@@ -85,13 +87,13 @@ pub(crate) fn signal(signal: Signal, count: u64) {
 /// Tells of a failure: `tracing`, else standard error, as Rust's panic hook does. A panic is not told there:
 /// the hook has told it by then, or whoever replaced the hook has chosen to be silent. Nor is a program that
 /// is simulated: it fails on purpose, and often.
-pub(crate) fn failure(failure: &Failure, simulated: bool) {
+pub(crate) fn failure(failure: &Failure, simulated: bool, watch: &Arc<Watch>) {
     #[cfg(feature = "tracing")]
     if listens(|| tracing::enabled!(target: "adjourn", tracing::Level::ERROR)) {
         return quietly(|| tracing::error!(target: "adjourn", %failure, "failure"));
     }
     if !failure.kind.is_panic() && !simulated {
-        say(format!("adjourn: {}\n", columns::line(&failure.to_string())));
+        say(format!("adjourn: {}\n", columns::line(&failure.to_string())), watch);
     }
 }
 
@@ -111,7 +113,7 @@ pub(crate) fn overdue(overdue: &OverdueTask) {
 
 /// Somebody has taken over a signal after the start. Where nobody listens to `tracing`, it is said on
 /// standard error.
-pub(crate) fn taken_over(signal: Signal) {
+pub(crate) fn taken_over(signal: Signal, watch: &Arc<Watch>) {
     let text = format!(
         "adjourn: {signal} was taken over by somebody else since the start of `run`, and is not \
          heard any more unless it is passed on: install such a handler (`ctrlc`, signal(2)) before \
@@ -121,18 +123,22 @@ pub(crate) fn taken_over(signal: Signal) {
     if listens(|| tracing::enabled!(target: "adjourn", tracing::Level::WARN)) {
         return quietly(|| tracing::warn!(target: "adjourn", "{}", text.trim_end()));
     }
-    say(text);
+    say(text, watch);
 }
 
-/// Writes a line to standard error, past std's lock. Where nobody reads that, it waits a little once, and
-/// not at all from then on until somebody does. A supervising thread leaves it to another one.
-pub(crate) fn say(line: String) {
+/// Writes a line to standard error, past std's lock, in place of what the narrator shows there. Where nobody
+/// reads that, it waits a little once, and not at all from then on until somebody does. A supervising
+/// thread leaves it to another one.
+pub(crate) fn say(line: String, watch: &Arc<Watch>) {
     /// The last line was not taken.
     static STUCK: AtomicBool = AtomicBool::new(false);
     const PATIENCE: Duration = Duration::from_millis(20);
+    let watch = watch.clone();
     let write = move || {
-        let within = if STUCK.load(SeqCst) { Duration::ZERO } else { PATIENCE };
-        STUCK.store(!signal::write_stderr(line.as_bytes(), within), SeqCst);
+        watch.narration.beside(line, |text| {
+            let within = if STUCK.load(SeqCst) { Duration::ZERO } else { PATIENCE };
+            STUCK.store(!signal::write_stderr(text.as_bytes(), within), SeqCst);
+        });
     };
     if super::supervise::is_here() {
         // Without a thread to be had the report tells it in the end.

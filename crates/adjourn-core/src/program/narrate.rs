@@ -142,6 +142,19 @@ impl Narration {
         }
     }
 
+    /// Has `write` write whole lines to standard error. The line that stands there goes, and comes again
+    /// below them when it is renewed.
+    pub(crate) fn beside(&self, mut lines: String, write: impl FnOnce(&str)) {
+        let taken = self.line.take();
+        if let Taken::Shown(width) = taken {
+            lines.insert_str(0, &erases(width));
+        }
+        write(&lines);
+        if !matches!(taken, Taken::Not) {
+            self.line.give_back();
+        }
+    }
+
     /// What a person is told who has ended the program by a second Ctrl-C, as a line.
     pub(crate) fn last_line(&self, report: &Report) -> Option<String> {
         report.forced.filter(|signal| *signal == Signal::INTERRUPT)?;
@@ -162,7 +175,9 @@ impl Line {
     const NONE: u8 = 0;
     const SHOWN: u8 = 1;
     const WRITING: u8 = 2;
-    const CLOSED: u8 = 3;
+    /// Other lines, where none stood.
+    const OTHERS: u8 = 3;
+    const CLOSED: u8 = 4;
 
     /// Calls `write`, unless the end has come.
     fn write(&self, width: usize, write: impl FnOnce()) {
@@ -176,15 +191,50 @@ impl Line {
         }
     }
 
+    /// Takes the terminal for other lines. Waits a little for who writes there now.
+    fn take(&self) -> Taken {
+        let end = Instant::now() + PATIENCE;
+        let take = |from, to| self.state.compare_exchange(from, to, SeqCst, SeqCst).is_ok();
+        loop {
+            if take(Line::NONE, Line::OTHERS) {
+                return Taken::Empty;
+            }
+            if take(Line::SHOWN, Line::WRITING) {
+                return Taken::Shown(self.width.load(SeqCst));
+            }
+            if self.state.load(SeqCst) == Line::CLOSED || Instant::now() >= end {
+                return Taken::Not;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Nothing stands there.
+    fn give_back(&self) {
+        for from in [Line::OTHERS, Line::WRITING] {
+            _ = self.state.compare_exchange(from, Line::NONE, SeqCst, SeqCst);
+        }
+    }
+
     /// Nothing is written any more; returns the terminal's width where a line stands there.
     fn close(&self) -> Option<usize> {
         let end = Instant::now() + PATIENCE;
-        while self.state.load(SeqCst) == Line::WRITING && Instant::now() < end {
+        let busy = |state| matches!(state, Line::WRITING | Line::OTHERS);
+        while busy(self.state.load(SeqCst)) && Instant::now() < end {
             thread::sleep(Duration::from_millis(1));
         }
         let stands = matches!(self.state.swap(Line::CLOSED, SeqCst), Line::SHOWN | Line::WRITING);
         stands.then(|| self.width.load(SeqCst))
     }
+}
+
+/// The terminal, for other lines than the narrator's.
+enum Taken {
+    /// A line stands there, on a terminal so wide.
+    Shown(usize),
+    Empty,
+    /// The end has come, or somebody writes who does not come to an end.
+    Not,
 }
 
 /// The life of the narrator: from 300 ms after the stop request to the end.
@@ -203,7 +253,7 @@ fn keep(watch: &Arc<Watch>) {
             let waiting = Waiting::of(&program, since, left, watch.interrupt_hint());
             log::waiting(&waiting.names(), since, left);
             if terminal.is_none() && narration.mode.logs() {
-                log::say(waiting.log_line());
+                log::say(waiting.log_line(), watch);
             }
             told = parts;
         }
@@ -283,6 +333,40 @@ mod tests {
         // Whoever ends the program does not wait for a terminal that takes nothing.
         line.write(60, || assert_eq!(line.close(), Some(60), "something of it may be there"));
         assert_eq!(line.close(), None);
+    }
+
+    #[test]
+    fn other_lines_take_the_place_of_the_line_that_stands_there() {
+        let narration = Narration::new(Mode::SILENT);
+        let erased = format!("{}failure\n", erases(70));
+        narration.beside("early\n".to_owned(), |text| assert_eq!(text, "early\n"));
+        let ended = Narration::new(Mode::SILENT);
+        ended.beside("early\n".to_owned(), |_| {
+            assert_eq!(
+                ended.line.close(),
+                None,
+                "there is nothing to erase, and this may be a file"
+            );
+        });
+        narration.line.write(70, || ());
+        narration.beside("failure\n".to_owned(), |text| {
+            assert_eq!(text, erased);
+            narration.line.write(70, || panic!("somebody else writes"));
+            // Nobody waits for long.
+            narration.beside("other\n".to_owned(), |text| assert_eq!(text, "other\n"));
+        });
+        assert_eq!(narration.line.close(), None, "it is gone");
+        narration.beside("late\n".to_owned(), |text| assert_eq!(text, "late\n"));
+        narration.line.write(70, || panic!("it is closed"));
+    }
+
+    #[test]
+    fn a_line_that_comes_again_is_erased_again() {
+        let narration = Narration::new(Mode::SILENT);
+        narration.line.write(70, || ());
+        narration.beside("failure\n".to_owned(), |_| ());
+        narration.line.write(60, || ());
+        assert_eq!(narration.line.close(), Some(60));
     }
 
     #[test]

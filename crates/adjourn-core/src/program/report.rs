@@ -68,10 +68,12 @@ impl Program {
 
     /// Tells of a failure that is in the report already, once: `on_failure`, else `tracing` where somebody
     /// listens to it, else standard error. What is called may block.
-    pub(super) fn tell_failure(&self, failure: &Failure) {
+    pub(crate) fn tell_failure(&self, failure: &Failure) {
         self.as_part(|| {
             let told = self.failure_sink().clone();
-            let Some(told) = told else { return super::log::failure(failure, self.is_hosted()) };
+            let Some(told) = told else {
+                return super::log::failure(failure, self.is_hosted(), &self.watch);
+            };
             // A sink that panics is the user's.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| told(failure))) {
                 forget_payload(payload);
@@ -155,11 +157,15 @@ impl Program {
         state.actions.clear();
         self.set_waiting(false);
         report.totals.clone_from(&state.report.totals);
-        report.add_hooks(now, &mem::take(&mut state.hooks));
+        for failure in cut_off(&mem::take(&mut state.hooks), now) {
+            report.add_failure(failure.clone());
+            state.feed.tell(|| observe::Event::Failure(failure.clone()));
+            rest.failures.push(failure);
+        }
         report.paused = self.watch.paused();
         drop(state);
         self.forget_reactions();
-        rest.finish();
+        rest.finish(self);
         report
     }
 
@@ -185,7 +191,7 @@ impl Program {
         let now = self.host_now();
         let open: Vec<_> = state.nodes.iter().flatten().cloned().collect();
         state.finish_course(&mut report, now, &open);
-        report.add_hooks(now, &state.hooks);
+        cut_off(&state.hooks, now).for_each(|failure| report.add_failure(failure));
         let listed = !report.stragglers.is_empty();
         for node in state.nodes.iter().flatten().chain(state.lingering.values()) {
             let Some(tasks) = lock(node) else { continue };
@@ -215,21 +221,12 @@ impl Program {
     }
 }
 
+/// The hooks that are not over at the program's end, and that the report has not yet.
+fn cut_off(hooks: &Slab<RunningHook>, at: Duration) -> impl Iterator<Item = Failure> {
+    hooks.iter().filter(|(_, hook)| !hook.told).map(move |(_, hook)| hook.cut_off(at, true))
+}
+
 impl Report {
-    /// Adds hooks that are not over, and that it has not yet.
-    fn add_hooks(&mut self, at: Duration, hooks: &Slab<RunningHook>) {
-        for (_, hook) in hooks.iter().filter(|(_, hook)| !hook.told) {
-            self.add_hook(at, &hook.origin(), true);
-        }
-    }
-
-    /// Adds a hook that was cut off.
-    pub(super) fn add_hook(&mut self, at: Duration, origin: &str, fatal: bool) {
-        let messages = vec!["it was cut off before it was over".to_owned()];
-        let (kind, origin) = (FailureKind::HookOverdue, origin.to_owned());
-        self.add_failure(Failure { at, kind, origin, messages, fatal }.bounded());
-    }
-
     pub(super) fn add_failure(&mut self, failure: Failure) {
         if self.failures.len() < MOST_LISTED {
             self.failures.push(failure);

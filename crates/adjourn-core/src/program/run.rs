@@ -319,8 +319,9 @@ impl<E> Runner<E> {
     /// Is told of each failure when it is recorded, on the thread where it happened: it is in the
     /// report by then, and the stop that follows from it is asked for.
     ///
-    /// Each failure is told once. Without this, `tracing` is told, where that feature is on and somebody
-    /// listens at level ERROR for the target `adjourn`. Else it is a line on standard error, but for a panic:
+    /// Each failure of a program that has started is told once, those of its end too: a hook that is cut
+    /// off, an observer that is late, a panic of [`on_report`](Runner::on_report). Without this, `tracing` is
+    /// told, where that feature is on and somebody listens at level ERROR for the target `adjourn`. Else it is a line on standard error, but for a panic:
     /// Rust's panic hook has told that by then (one that was raised with `resume_unwind` is in the report
     /// alone). An attached program does the same; a simulated one writes nothing.
     pub fn on_failure(mut self, told: impl Fn(&Failure) + Send + Sync + 'static) -> Runner<E> {

@@ -117,7 +117,6 @@ impl State {
     pub(super) fn next_action(&mut self, now: Duration, rest: &mut Rest) -> Option<Action> {
         let action = self.machine.next_action()?;
         rest.entered.extend(self.note_phase(now, &action));
-        self.course.note(now, &action);
         Some(action)
     }
 
@@ -154,10 +153,13 @@ impl State {
             }
             _ => node.cancel_small(&mut rest.wakes),
         };
+        if let Small::TooLarge = done {
+            return false;
+        }
+        self.course.note(now, &action);
         match done {
-            Small::Done => tell_tasks(machine, now, node),
             Small::Cancelled => self.course.note(now, &Action::Cancel(id)),
-            Small::TooLarge => return false,
+            _ => tell_tasks(machine, now, node),
         }
         self.note_limits(id);
         true
@@ -194,11 +196,12 @@ impl State {
         self.machine.ended(id);
         let Some(node) = node else { return };
         if self.is_isolated() {
-            self.isolate_hooks(now, id);
+            self.isolate_hooks(now, id, rest);
         }
         let mut tasks = node.lock();
         let totals = tasks.shut();
         if totals.live > 0 {
+            self.course.leave(id);
             tasks.end_with_stragglers(&*node.above, &mut rest.wakes);
             drop(tasks);
             self.lingering.insert(node.uid, node);
@@ -216,10 +219,13 @@ impl State {
 
     /// Tells of the hooks without which a scope ends that was stopped alone. They go on beside it, and
     /// are told of no more.
-    fn isolate_hooks(&mut self, at: Duration, id: ScopeId) {
+    fn isolate_hooks(&mut self, at: Duration, id: ScopeId, rest: &mut Rest) {
         for (_, hook) in self.hooks.iter_mut().filter(|(_, hook)| hook.scope == id) {
             hook.told = true;
-            self.report.add_hook(at, &hook.origin(), false);
+            let failure = hook.cut_off(at, false);
+            self.report.add_failure(failure.clone());
+            self.feed.tell(|| observe::Event::Failure(failure.clone()));
+            rest.failures.push(failure);
         }
     }
 

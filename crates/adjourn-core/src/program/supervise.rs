@@ -124,7 +124,7 @@ impl Supervision {
     /// Tells who has ended the program by a second Ctrl-C what had not finished.
     pub(crate) fn say_last(&self, report: &Report) {
         if let Some(line) = self.watch.narration.last_line(report) {
-            log::say(line);
+            log::say(line, &self.watch);
         }
     }
 
@@ -157,7 +157,7 @@ impl Supervision {
             while program.take_heard().is_some() {}
         }
         if let Some(signal) = self.watch.look_for_others() {
-            log::taken_over(signal);
+            log::taken_over(signal, &self.watch);
         }
     }
 

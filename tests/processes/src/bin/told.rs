@@ -12,6 +12,7 @@
 //!
 //! And for a stop by SIGINT or SIGTERM, and the table that SIGUSR1 prints:
 //! - `stop`: two tasks go on until a line is given.
+//! - `failing`: the same, and a third fails when it is given the line `fail`.
 //! - `quick`: nothing does.
 //! - `wedged`: the same as `stop`, and no worker ever yields.
 //! - `attached`: as `stop`, on a runtime that is there already (Tokio alone).
@@ -63,7 +64,7 @@ fn main() -> Exit {
     let mut args = std::env::args().skip(1);
     let mut next = || args.next().expect("BACKEND HOW");
     let (backend, how) = (next(), next());
-    if ["stop", "quick", "wedged", "attached"].contains(&how.as_str()) {
+    if ["stop", "failing", "quick", "wedged", "attached"].contains(&how.as_str()) {
         let ms = args.next().map_or(60_000, |ms| ms.parse().expect("a number"));
         let narrate = match args.next().as_deref() {
             Some("never") => Narrate::Never,
@@ -176,9 +177,23 @@ impl Stop {
                 task.spawn_shielded(goes_on);
             }
         }
+        let fails = Arc::new(AtomicBool::new(false));
+        if self.how == "failing" {
+            let fails = fails.clone();
+            let breaks = async move {
+                while !fails.load(SeqCst) {
+                    Scope::current().sleep(Duration::from_millis(10)).await;
+                }
+                Err::<(), _>("it broke")
+            };
+            task("breaks").spawn_shielded(breaks.or_report());
+        }
         std::thread::spawn(move || {
             let mut line = String::new();
-            _ = std::io::stdin().read_line(&mut line);
+            while std::io::stdin().read_line(&mut line).is_ok() && line.trim() == "fail" {
+                fails.store(true, SeqCst);
+                line.clear();
+            }
             go.store(true, SeqCst);
         });
         say("ready");

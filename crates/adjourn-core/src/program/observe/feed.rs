@@ -147,7 +147,9 @@ impl Observing {
             drop(inner);
             let (kind, origin) = (FailureKind::Observer, queue.name.clone());
             let failure = Failure { at, kind, origin, messages: vec![why], fatal: false };
-            report.add_failure(failure.bounded());
+            let failure = failure.bounded();
+            report.add_failure(failure.clone());
+            program.tell_failure(&failure);
         }
     }
 }

@@ -124,7 +124,11 @@ pub(super) fn deliver(
             let at = report.phases.last().map(|span| span.entered).unwrap_or_default();
             let (kind, origin) = (FailureKind::HookPanic, "on_report".to_owned());
             let messages = vec![take_message(payload)];
-            report.failures.push(Failure { at, kind, origin, messages, fatal: true }.bounded());
+            let failure = Failure { at, kind, origin, messages, fatal: true }.bounded();
+            report.failures.push(failure.clone());
+            if let Some(ended) = &ended {
+                ended.program.tell_failure(&failure);
+            }
         }
     }
     if let (true, Some(supervision), Some(ended)) = (foreign, &supervision, &ended) {

@@ -148,7 +148,7 @@ fn perform_work(watch: &Arc<Watch>, program: &Arc<Program>, work: &Work) -> bool
             return taken;
         }
         Work::Narrate => Narration::start(watch),
-        Work::TakenOver(signal) => log::taken_over(*signal),
+        Work::TakenOver(signal) => log::taken_over(*signal, watch),
     }
     true
 }

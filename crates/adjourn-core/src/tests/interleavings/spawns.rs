@@ -97,7 +97,7 @@ fn a_spawn_that_races_its_scopes_end_is_refused_or_cut_off() {
         };
         let mut rest = Rest::default();
         program.lock().end(Duration::ZERO, node.id, &mut rest);
-        rest.finish();
+        rest.finish(&program);
         if let Some(raced) = spawner.join().unwrap() {
             assert!(raced.word().has(flag::FORCE), "accepted by a scope that had ended");
         }
