@@ -49,6 +49,8 @@ use adjourn_core::{Event, Inspector, Observer, Phase, Scope, task};
 pub use self::inherited::Inherited;
 pub use self::manager::Manager;
 
+/// So many tasks are asked for.
+const MOST: usize = 1_000;
 /// How often the manager is told during the stop.
 const PERIOD: Duration = Duration::from_secs(1);
 /// For how long the manager is asked to wait, each time.
@@ -85,7 +87,7 @@ impl Systemd {
     /// Tells what the program is at, and asks for time. Returns when to do so again.
     fn tell_of_the_stop(&self, program: &Inspector) -> Option<Duration> {
         let status = program.status()?;
-        let mut state = format!("STATUS={}", status::of_a_stop(&status, &program.alive(100)));
+        let mut state = format!("STATUS={}", status::of_a_stop(&status, &program.alive(MOST)));
         // Without a deadline the manager's own is the only one, and stays.
         if let Some(left) = status.time_left {
             let more = left.min(AHEAD).max(Duration::from_millis(1));

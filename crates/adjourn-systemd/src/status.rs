@@ -20,7 +20,14 @@ pub(crate) fn of_a_stop(status: &Status, alive: &[Straggler]) -> String {
     if status.totals.live == 0 {
         return text;
     }
-    text += &format!(": waiting for {}: ", status.totals.live);
+    let waited: Vec<_> = alive.iter().filter(|task| task.is_waited_for()).collect();
+    let listed = alive.len() as u64 == status.totals.live;
+    let (alive, count) = match waited.len() {
+        0 => (alive.iter().collect(), status.totals.live),
+        waiting if listed => (waited, waiting as u64),
+        _ => (waited, status.totals.live),
+    };
+    text += &format!(": waiting for {count}: ");
     // Many of one name are one; the oldest first.
     let mut names: BTreeMap<String, (u64, Option<Duration>)> = BTreeMap::new();
     for straggler in alive {

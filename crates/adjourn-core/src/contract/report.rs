@@ -315,6 +315,15 @@ pub struct Straggler {
     pub state: StragglerState,
 }
 
+impl Straggler {
+    /// Whether a stop waits for it: it may finish, or something holds it. A plain task that only waits is
+    /// cancelled once the others are gone.
+    pub fn is_waited_for(&self) -> bool {
+        let held = matches!(self.state, StragglerState::Shielded | StragglerState::Polling);
+        held || self.task.kind != TaskKind::Plain
+    }
+}
+
 /// What a task was doing at a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

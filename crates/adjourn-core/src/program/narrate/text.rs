@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::contract::columns;
 use crate::contract::inspect::Status;
-use crate::contract::report::{Report, Straggler, StragglerState, TaskKind, TaskLabel};
+use crate::contract::report::{Report, Straggler, TaskLabel};
 
 /// What the line begins with, which has a color.
 pub(super) const STOPPING: &str = "Stopping";
@@ -40,16 +40,11 @@ impl Waiting {
     ) -> Waiting {
         let listed = alive.len() as u64;
         let mut count = status.totals.live.max(listed);
-        // Plain tasks that only wait are cancelled once the others are gone: nobody waits for them.
-        let holds = |task: &Straggler| {
-            task.task.kind != TaskKind::Plain
-                || matches!(task.state, StragglerState::Shielded | StragglerState::Polling)
-        };
-        if alive.iter().any(holds) {
+        if alive.iter().any(Straggler::is_waited_for) {
+            alive.retain(Straggler::is_waited_for);
             if listed == count {
-                count = alive.iter().filter(|task| holds(task)).count() as u64;
+                count = alive.len() as u64;
             }
-            alive.retain(holds);
         }
         // A hook at the stop is a task too.
         let mut names = counted(alive.iter().map(|task| (name(&task.task), task.age)));
@@ -175,7 +170,7 @@ fn many(name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::report::{Outcome, Reason, Totals};
+    use crate::contract::report::{Outcome, Reason, StragglerState, TaskKind, Totals};
     use crate::phase::Phase;
     use crate::process::signal::Signal;
 
