@@ -46,7 +46,8 @@ pub use track::scope::{InScope, Scope, ScopeStop, scope};
 pub use track::shield::{OnCancel, Shield, on_cancel_with, shield};
 pub use track::stop::{Interruptible, Requested, StopToken};
 pub use track::task::{
-    JoinHandle, LocalJoinHandle, Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
+    Dispatch, JoinHandle, LocalJoinHandle, Task, spawn, spawn_blocking, spawn_graceful,
+    spawn_shielded, task,
 };
 #[cfg(feature = "stream")]
 pub use track::until_stop::StreamUntilStop;

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,15 +69,19 @@ impl fmt::Debug for Smol {
 /// Resolves to what a future spawned on [`Smol`] returns. Dropped, it detaches, where smol's own
 /// cancels.
 #[derive(Debug)]
-pub struct SmolHandle<T>(Option<FallibleTask<T>>);
+pub struct SmolHandle<T> {
+    task: Option<FallibleTask<T>>,
+    /// The task may have a waker of whoever awaits it.
+    awaited: bool,
+}
 
 impl<T> SmolHandle<T> {
     fn new(task: Task<T>) -> SmolHandle<T> {
-        SmolHandle(Some(task.fallible()))
+        SmolHandle { task: Some(task.fallible()), awaited: false }
     }
 
     fn gone() -> SmolHandle<T> {
-        SmolHandle(None)
+        SmolHandle { task: None, awaited: false }
     }
 }
 
@@ -85,18 +89,25 @@ impl<T> Future for SmolHandle<T> {
     type Output = Result<T, ExecutorGone>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(task) = self.0.as_mut() else { return Poll::Ready(Err(ExecutorGone)) };
+        self.awaited = true;
+        let Some(task) = self.task.as_mut() else { return Poll::Ready(Err(ExecutorGone)) };
         let output = std::task::ready!(Pin::new(task).poll(cx));
-        self.0 = None; // over: nothing to detach
+        self.task = None; // over: nothing to detach
         Poll::Ready(output.ok_or(ExecutorGone))
     }
 }
 
 impl<T> Drop for SmolHandle<T> {
     fn drop(&mut self) {
-        if let Some(task) = self.0.take() {
-            task.detach();
+        let Some(mut task) = self.task.take() else { return };
+        if self.awaited {
+            // Its last waker goes only for another one.
+            let mut cx = Context::from_waker(Waker::noop());
+            if Pin::new(&mut task).poll(&mut cx).is_ready() {
+                return;
+            }
         }
+        task.detach();
     }
 }
 

@@ -123,9 +123,12 @@ pub use adjourn_core::{
     Shutdown, Signal, SignalSource, Site, SpawnBlocking, SpawnLocal, Spawner, StartError, Status,
     StopError, StopRequested, StopToken, Stopper, Straggler, StragglerState, Task, TaskKind,
     TaskLabel, TaskReport, Timeline, Timer, Totals, Unsupported, Until, UntilStop, UntilStopAnd,
-    is_ready, on_cancel_with, ready, scope, shield, spawn, spawn_blocking, spawn_graceful,
-    spawn_shielded, task,
+    is_ready, on_cancel_with, ready, scope, shield, spawn_blocking, task,
 };
+
+mod free;
+
+pub use free::{spawn, spawn_graceful, spawn_shielded};
 
 #[cfg(feature = "stream")]
 pub use adjourn_core::StreamUntilStop;

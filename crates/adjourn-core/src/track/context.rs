@@ -298,6 +298,15 @@ pub(crate) fn own_place() -> Option<(&'static Mark, &'static Chunk)> {
     HOT.with(|hot| if hot.state.get().has(State::FURNISHED) { None } else { hot.place() })
 }
 
+/// Returns the number of the scope to which a spawn of the running task goes, and the chunk of it in which
+/// there is most likely room. `None` outside of tasks, and where `in_scope` gives another scope.
+#[inline]
+pub(crate) fn roomy() -> Option<(u64, &'static Chunk)> {
+    let (_, own) = own_place()?;
+    let scope = own.owner();
+    Some((scope, chunk_of(scope).unwrap_or(own)))
+}
+
 /// Whether there is a shield around what is polled.
 #[inline]
 pub(crate) fn is_shielded() -> bool {

@@ -143,6 +143,12 @@ impl Chunk {
         self.owner.load(Relaxed) == uid
     }
 
+    /// The number of its scope. Certain for a live task in it.
+    #[inline]
+    pub(crate) fn owner(&self) -> u64 {
+        self.owner.load(Relaxed)
+    }
+
     /// Certain for a live task of the scope, as [`belongs_to`](Chunk::belongs_to).
     pub(crate) fn is_hosted(&self) -> bool {
         self.hosted.load(Relaxed)
@@ -197,24 +203,27 @@ impl Chunk {
     /// has to hear of it: neither the first task of the chunk nor a graceful one.
     #[inline]
     pub(crate) fn insert_unnoted(&'static self, uid: u64, spawn: &mut Spawn) -> Option<TaskRef> {
-        let mut slots = self.slots.try_lock().ok()?;
-        let open = self.belongs_to(uid) && slots.gate == Gate::Open;
-        let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
-        if !open || noted || slots.free == 0 {
-            return None;
-        }
-        Some(slots.put(self, spawn))
+        Some(self.lock_unnoted(uid, spawn)?.put(self, spawn))
     }
 
-    /// The same for a task of the scope of a live task in this chunk. Returns the scope too.
-    pub(crate) fn insert_beside(&'static self, spawn: &mut Spawn) -> Option<(TaskRef, Arc<Node>)> {
-        let mut slots = self.slots.try_lock().ok()?;
-        let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
-        if slots.gate != Gate::Open || noted || slots.free == 0 {
-            return None;
-        }
+    /// The same for whoever has not got the scope. Returns that too.
+    #[inline]
+    pub(crate) fn insert_beside(
+        &'static self,
+        uid: u64,
+        spawn: &mut Spawn,
+    ) -> Option<(TaskRef, Arc<Node>)> {
+        let mut slots = self.lock_unnoted(uid, spawn)?;
         let node = slots.node.clone()?;
         Some((slots.put(self, spawn), node))
+    }
+
+    #[inline]
+    fn lock_unnoted(&'static self, uid: u64, spawn: &Spawn) -> Option<MutexGuard<'static, Slots>> {
+        let slots = self.slots.try_lock().ok()?;
+        let open = self.belongs_to(uid) && slots.gate == Gate::Open;
+        let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
+        (open && !noted && slots.free > 0).then_some(slots)
     }
 
     /// Registers a task of the scope `uid`, if there is room; the lock is held. `admitted`: the

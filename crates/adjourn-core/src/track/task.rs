@@ -24,7 +24,9 @@ use crate::track::wakes::WakerId;
 
 pub use self::handle::JoinHandle;
 pub use self::local::LocalJoinHandle;
-pub use self::spawn::{Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task};
+pub use self::spawn::{
+    Dispatch, Task, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
+};
 
 pin_project! {
     /// The user's future, tracked: what a backend is given to run.
@@ -242,6 +244,19 @@ where
         return JoinHandle::refused(node, JoinError::refused());
     };
     JoinHandle::of(node, task, backend.spawn(Tracked::new(task, future)))
+}
+
+/// The same on a node's own backend, however that is spawned on.
+fn start_by<D, F>(node: &Arc<Node>, spawn: Spawn, future: F) -> JoinHandle<F::Output>
+where
+    D: Dispatch + ?Sized,
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let Some(task) = node.register(spawn) else {
+        return JoinHandle::refused(node, JoinError::refused());
+    };
+    JoinHandle::of(node, task, D::spawn_on(&node.backend, Tracked::new(task, future)))
 }
 
 pub(crate) fn start_blocking<B, F, T>(

@@ -21,7 +21,7 @@ pub use self::remote::{AnyHandle, Remote};
 /// A spawn costs one allocation more than on the typed backend, so that generics need not spread.
 #[derive(Clone)]
 pub struct AnyBackend {
-    backend: Arc<dyn Erased>,
+    backend: Arc<dyn AnyOf>,
 }
 
 /// A sleep of an [`AnyBackend`].
@@ -33,7 +33,7 @@ pub struct AnySleep {
     yields: bool,
 }
 
-trait Erased: Send + Sync {
+trait AnyOf: Send + Sync {
     fn name(&self) -> &'static str;
     fn backend(&self) -> &dyn Any;
     fn spawn(&self, remote: Remote);
@@ -176,7 +176,7 @@ macro_rules! erased_common {
     };
 }
 
-impl<B: Spawner + Timer> Erased for Plain<B> {
+impl<B: Spawner + Timer> AnyOf for Plain<B> {
     erased_common!();
 
     fn can_block(&self) -> Result<(), Unsupported> {
@@ -186,7 +186,7 @@ impl<B: Spawner + Timer> Erased for Plain<B> {
     fn spawn_blocking(&self, _: Box<dyn FnOnce() + Send>) {}
 }
 
-impl<B: SpawnBlocking + Timer> Erased for WithBlocking<B> {
+impl<B: SpawnBlocking + Timer> AnyOf for WithBlocking<B> {
     erased_common!();
 
     fn can_block(&self) -> Result<(), Unsupported> {

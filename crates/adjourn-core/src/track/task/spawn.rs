@@ -5,10 +5,10 @@ use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::{JoinHandle, Tracked, start, start_blocking};
+use super::{JoinHandle, Tracked, start, start_blocking, start_by};
 use crate::contract::error::NoScope;
 use crate::contract::report::TaskKind;
-use crate::contract::rt::{AnyBackend, SpawnBlocking, Spawner};
+use crate::contract::rt::{AnyBackend, AnyHandle, SpawnBlocking, Spawner};
 use crate::track::context;
 use crate::track::node::{Node, Spawn};
 use crate::track::scope::Scope;
@@ -103,6 +103,114 @@ fn current() -> Arc<Node> {
     }
 }
 
+/// The free functions that spawn, where it is known which backends a program may run on: on one of those
+/// they cost no more than on its own type. For a crate that chooses backends by features, as the facade
+/// `adjourn` does for its functions.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::Dispatch;
+/// use adjourn_core::rt::{AnyBackend, AnyHandle, Spawner};
+/// # use adjourn_core::rt::Remote;
+/// # #[derive(Clone)]
+/// # struct Mine;
+/// # impl Spawner for Mine {
+/// #     type Handle<T: Send + 'static> = AnyHandle<T>;
+/// #     fn spawn<F>(&self, future: F) -> AnyHandle<F::Output>
+/// #     where
+/// #         F: Future + Send + 'static,
+/// #         F::Output: Send + 'static,
+/// #     {
+/// #         Remote::new(future).1
+/// #     }
+/// # }
+///
+/// /// On the executor of the backend `Mine`, mostly.
+/// enum OnMine {}
+///
+/// impl Dispatch for OnMine {
+///     fn spawn_on<F>(any: &AnyBackend, future: F) -> AnyHandle<F::Output>
+///     where
+///         F: Future + Send + 'static,
+///         F::Output: Send + 'static,
+///     {
+///         match any.downcast_ref::<Mine>() {
+///             Some(mine) => AnyHandle::own(mine.spawn(future)),
+///             None => any.spawn(future),
+///         }
+///     }
+/// }
+///
+/// async fn work() {
+///     OnMine::spawn(async { /* what `adjourn_core::spawn` does */ });
+/// }
+/// ```
+pub trait Dispatch {
+    /// Spawns `future` on this backend, by its own type if that is one of those.
+    fn spawn_on<F>(any: &AnyBackend, future: F) -> AnyHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static;
+
+    /// [`spawn`].
+    #[inline]
+    #[track_caller]
+    fn spawn<F>(future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let mut spawn = Spawn::new(TaskKind::Plain, Location::caller());
+        // Where the running task's scope has mostly room.
+        let placed =
+            context::roomy().and_then(|(scope, chunk)| chunk.insert_beside(scope, &mut spawn));
+        if let Some((task, node)) = placed {
+            let handle = Self::spawn_on(&node.backend, Tracked::new(task, future));
+            return JoinHandle::of(&node, task, handle);
+        }
+        start_by::<Self, F>(&current(), spawn, future)
+    }
+
+    /// [`spawn_graceful`].
+    #[track_caller]
+    fn spawn_graceful<F, Fut>(task: F) -> JoinHandle<Fut::Output>
+    where
+        F: FnOnce(StopToken) -> Fut,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        let node = current();
+        let spawn = Spawn::new(TaskKind::Graceful, Location::caller());
+        let future = task(StopToken::for_graceful(node.clone()));
+        start_by::<Self, Fut>(&node, spawn, future)
+    }
+
+    /// [`spawn_shielded`].
+    #[track_caller]
+    fn spawn_shielded<F>(future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let spawn = Spawn::new(TaskKind::Shielded, Location::caller());
+        start_by::<Self, F>(&current(), spawn, future)
+    }
+}
+
+/// No backend is known.
+enum Erased {}
+
+impl Dispatch for Erased {
+    fn spawn_on<F>(any: &AnyBackend, future: F) -> AnyHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        any.spawn(future)
+    }
+}
+
 /// Spawns a plain task into the current scope: dropped at its next yield once the scope is
 /// cancelling. From its first ask about the stop on it is graceful:
 /// [who asks](StopToken#who-asks-is-graceful).
@@ -119,15 +227,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let mut spawn = Spawn::new(TaskKind::Plain, Location::caller());
-    // Beside the task that spawns it there is mostly room.
-    if let Some((task, node)) =
-        context::own_place().and_then(|(_, own)| own.insert_beside(&mut spawn))
-    {
-        return JoinHandle::of(&node, task, node.backend.spawn(Tracked::new(task, future)));
-    }
-    let node = current();
-    start(&node, &node.backend, spawn, future)
+    Erased::spawn(future)
 }
 
 /// Spawns a graceful task into the current scope: told at draining through its token, cancelled at
@@ -146,9 +246,7 @@ where
     Fut: Future + Send + 'static,
     Fut::Output: Send + 'static,
 {
-    let node = current();
-    let spawn = Spawn::new(TaskKind::Graceful, Location::caller());
-    start(&node, &node.backend, spawn, task(StopToken::for_graceful(node.clone())))
+    Erased::spawn_graceful(task)
 }
 
 /// Spawns a shielded task into the current scope: eager, independent of its caller, never
@@ -163,9 +261,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let node = current();
-    let spawn = Spawn::new(TaskKind::Shielded, Location::caller());
-    start(&node, &node.backend, spawn, future)
+    Erased::spawn_shielded(future)
 }
 
 /// Runs `job` on the blocking pool, tracked by the current scope: waited for until the cut-off,

@@ -19,16 +19,46 @@ use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
+use smallbox::space::S2;
+use smallbox::{SmallBox, smallbox};
 
 use crate::contract::error::{ExecutorGone, drop_quietly};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Resolves to the output of a future spawned on [`AnyBackend`](crate::AnyBackend). Dropped, it
 /// detaches.
-pub struct AnyHandle<T> {
+pub struct AnyHandle<T>(From<T>);
+
+/// Where the output comes from.
+enum From<T> {
+    /// A [`Remote`]. None once it is over.
+    Slot(Receiver<T>),
+    /// A handle of the executor's own. Those of two words are kept in place.
+    Own(SmallBox<dyn Own<T>, S2>),
+}
+
+trait Own<T>: Future<Output = Result<T, ExecutorGone>> + Send + Sync + Unpin {}
+
+impl<T, H: Future<Output = Result<T, ExecutorGone>> + Send + Sync + Unpin> Own<T> for H {}
+
+/// The handle's half of a slot.
+struct Receiver<T> {
     /// None once it is over.
     slot: Option<&'static Slot>,
     output: PhantomData<fn() -> T>,
+}
+
+impl<T: 'static> AnyHandle<T> {
+    /// A handle of an executor's own, as one of any executor's. It must do what a
+    /// [`Spawner::Handle`](crate::rt::Spawner::Handle) does.
+    ///
+    /// One of the size of two pointers costs no allocation.
+    pub fn own<H>(handle: H) -> AnyHandle<T>
+    where
+        H: Future<Output = Result<T, ExecutorGone>> + Send + Sync + Unpin + 'static,
+    {
+        AnyHandle(From::Own(smallbox!(handle)))
+    }
 }
 
 /// What an executor runs for a spawn: a future that brings its output to a handle.
@@ -199,7 +229,7 @@ impl Remote {
         F::Output: Send + 'static,
     {
         let slot = Some(free::take());
-        let handle = AnyHandle { slot, output: PhantomData }; // first: it is the slot's other owner
+        let handle = AnyHandle::of(slot); // first: it is the slot's other owner
         let parcel: Pin<Box<dyn Parcel>> = Box::pin(Packed { future: Some(future), output: None });
         (Remote { parcel: Some(parcel), slot }, handle)
     }
@@ -217,7 +247,7 @@ impl Remote {
     /// Without a future: somebody else makes the output.
     fn empty<T>() -> (Remote, AnyHandle<T>) {
         let slot = Some(free::take());
-        (Remote { parcel: None, slot }, AnyHandle { slot, output: PhantomData })
+        (Remote { parcel: None, slot }, AnyHandle::of(slot))
     }
 
     /// Delivers an output that somebody else has made.
@@ -295,11 +325,33 @@ where
     }
 }
 
+impl<T> AnyHandle<T> {
+    fn of(slot: Option<&'static Slot>) -> AnyHandle<T> {
+        AnyHandle(From::Slot(Receiver { slot, output: PhantomData }))
+    }
+}
+
 impl<T: Send + 'static> Future for AnyHandle<T> {
     type Output = Result<T, ExecutorGone>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Fused: once it is over it stays pending.
+        match &mut self.0 {
+            From::Slot(receiver) => receiver.poll(cx),
+            From::Own(handle) => {
+                let polled = Pin::new(&mut **handle).poll(cx);
+                if polled.is_ready() {
+                    *self = AnyHandle::of(None);
+                }
+                polled
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> Receiver<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, ExecutorGone>> {
         let Some(slot) = self.slot else { return Poll::Pending };
         let mut waker; // outlives the lock: its clone and drop are the executor's code
         let mut state = slot.lock();
@@ -328,7 +380,7 @@ impl<T: Send + 'static> Future for AnyHandle<T> {
     }
 }
 
-impl<T> Drop for AnyHandle<T> {
+impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
         let mut state = slot.lock();
