@@ -128,7 +128,8 @@ pub(crate) enum Event {
     /// The scope shall stop, and whatever depends on it; the root is the program. Asking again
     /// changes nothing.
     Stop(ScopeId),
-    /// What is alive in the scope. Told after [`Action::Fire`] and, from then on, at each change.
+    /// What is alive in the scope. Told after [`Action::Fire`] and, from then on, at each change; in a
+    /// scope that is opened into a stop, at each change from its opening on.
     Tasks(ScopeId, Alive),
     /// The `on_stopped` hooks of the scope are over: the answer to [`Action::Close`].
     Closed(ScopeId),
@@ -270,8 +271,10 @@ impl Machine {
     ///
     /// A scope that is opened into a stop joins it. If its parent has fired, it fires at once; if
     /// its parent is Cancelling or Closing, so is it cancelled at once. It also joins the stop of a
-    /// scope that it depends on and that waits to fire. While it is empty it is open, as any scope
-    /// with a handle: it takes work, and holds up nobody.
+    /// scope that it depends on and that waits to fire. The driver has to have it told, or cancelled,
+    /// before anybody sees it, and tells each change of what is alive in it from then on: that nothing
+    /// is alive is known. While it is empty it is open, as any scope with a handle: it takes work, and
+    /// holds up nobody.
     ///
     /// A parent that is still Draining keeps its limits and is not cancelled before a new scope with
     /// a task in it has ended or is overdue.
@@ -305,8 +308,12 @@ impl Machine {
         if let Some(stop) = earliest {
             self.join(index, stop);
         }
-        if phase >= Phase::Cancelling {
+        if phase >= Phase::Draining || self.may_fire(index) {
             self.fire(index);
+            let node = &mut self.tree[index];
+            (node.graceful, node.live) = (Some(false), Some(false));
+        }
+        if phase >= Phase::Cancelling {
             self.cancel(index);
         }
         self.work.push_back(index);

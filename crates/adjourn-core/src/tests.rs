@@ -9,6 +9,8 @@ mod kept;
 #[cfg(not(loom))]
 mod leaves;
 pub(crate) mod nowhere;
+#[cfg(not(loom))]
+mod opened;
 // Not in `phase.rs`: the fuzz target compiles that file too, and would have its tests.
 #[cfg(not(loom))]
 mod phase;

@@ -49,7 +49,8 @@ impl Program {
     }
 
     /// Notes the graceful work that is about to be cancelled at the drain limit of a scope, if there is
-    /// any, and for what it was waiting. What is cut off before its drain limit is a straggler instead.
+    /// any, and for what it was waiting. Nothing is whose limit has not come: what is cut off before its
+    /// drain limit is a straggler instead.
     /// Others are yet to be told of what it returns: what they do may block.
     ///
     /// The program's lock is held all the while: work that ends by itself meanwhile takes back what the
@@ -63,10 +64,9 @@ impl Program {
         // Of a scope that the machine has cut off and ended by now, the whole program's is known.
         let whole = || Some(state.machine.stop_time()?.saturating_add(state.machine.spans().drain));
         let limit = state.machine.drain_limit(node.id).or_else(whole);
-        let cut = state.machine.is_cut_off(node.id);
         // Late as we may be, past the cut-off too: what was past its drain limit may be dropped before
         // the cut-off is performed, and would be in neither list.
-        let Some(limit) = limit.filter(|limit| !cut || *limit <= now) else {
+        let Some(limit) = limit.filter(|limit| *limit <= now) else {
             return Default::default();
         };
         let alone = state.is_isolated();
@@ -277,13 +277,26 @@ mod tests {
     use crate::phase::{Action, Event};
     use crate::program::Answer;
     use crate::program::driver::perform;
-    use crate::tests::nowhere::{program, program_with};
+    use crate::tests::nowhere::program_with;
     use crate::track::node::Spawn;
     use crate::track::table::TaskRef;
 
-    /// Graceful tasks of two lines, and one plain task beside them, told to stop.
+    /// Does what the machine decides, but for what a limit does.
+    fn perform_but_cancel(
+        program: &Arc<Program>,
+        action: Action,
+        node: Option<Arc<Node>>,
+    ) -> Answer {
+        if matches!(action, Action::Cancel(_)) {
+            return Answer::Nothing;
+        }
+        perform(program, action, node)
+    }
+
+    /// Graceful tasks of two lines, and one plain task beside them, told to stop; the limit has come.
     fn told(alone: bool) -> (Arc<Program>, Arc<Node>, [Vec<TaskRef>; 2], TaskRef) {
-        let program = program(false);
+        let limit = Some(Duration::from_nanos(1));
+        let program = program_with(Options { drain_limit: limit, ..Options::default() }, false);
         let node = program.open(&program.root(), "scope".into(), &[]);
         let spawn = |kind, place| node.register(Spawn::new(kind, place)).unwrap();
         let [one, other] = [Location::caller(), line_of_the_other()];
@@ -295,7 +308,7 @@ mod tests {
         } else {
             program.stop(Reason::Requested(None));
         }
-        program.drive(perform);
+        program.drive(perform_but_cancel);
         (program, node, [first, second], plain)
     }
 

@@ -18,7 +18,6 @@ use crate::phase::{Action, Alive, Event, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
 use crate::track::node::{Counts, Node, Small};
 use crate::track::table::TaskKey;
-use crate::track::wakes::Wakes;
 
 /// What a [`Program`](super::Program)'s lock guards.
 pub(crate) struct State {
@@ -99,12 +98,13 @@ impl State {
         let (above, backend) = (parent.above.clone(), parent.backend.clone());
         let id = opened.unwrap_or(parent.id);
         let node = Node::new(above, backend, id, name, Some(parent.clone()), 1);
-        match opened {
-            Some(_) => {
-                hooks.drain(..).for_each(|hook| node.add_hook(hook));
-                self.put(node.clone());
-            }
-            None => _ = node.lock().close(&mut Wakes::default()), // nobody has had it yet
+        // Nobody has had it yet. What it says is what the machine has decided of it, not what somebody
+        // comes to perform later: else it would be chance what it takes, and what its token says.
+        let phase = if opened.is_some() { self.machine.phase(id) } else { Phase::Stopped };
+        node.begin(phase);
+        if opened.is_some() {
+            hooks.drain(..).for_each(|hook| node.add_hook(hook));
+            self.put(node.clone());
         }
         node
     }

@@ -1233,8 +1233,9 @@ fn what_comes_deep_below_empty_scopes_is_waited_for_at_once() {
     assert_eq!(tell(&mut m, 2, graceful(root, false)), [], "it is waited for");
     let opened = m.open(ms(3), above, &[]).unwrap();
     assert_eq!(actions(&mut m), [Action::Fire(opened)]);
+    assert_eq!(told(&mut m, 4, opened, true, true), []);
+    assert_eq!(told(&mut m, 4, below, false, false), [], "the new one is waited for");
     let all = [root, above, below].map(Action::Cancel);
-    assert_eq!(told(&mut m, 4, below, false, false), [], "one has not told yet");
     assert_eq!(told(&mut m, 5, opened, false, false)[..3], all);
 }
 
@@ -1270,12 +1271,11 @@ fn an_empty_scope_opened_into_a_cancelling_one_does_not_hold_that_up() {
 #[test]
 fn an_empty_scope_waits_for_the_tasks_below_it() {
     let (mut m, root) = machine();
-    tell(&mut m, 0, Event::Stop(root));
-    told(&mut m, 0, root, true, true);
     let empty = open(&mut m, root, &[]);
     let full = open(&mut m, empty, &[]);
     let within = open(&mut m, full, &[]);
-    actions(&mut m);
+    tell(&mut m, 0, Event::Stop(root));
+    told(&mut m, 0, root, true, true);
     told(&mut m, 0, empty, false, false);
     assert_eq!(told(&mut m, 0, within, false, false), []);
     assert_eq!(told(&mut m, 0, full, false, true), [full, within].map(Action::Cancel));
@@ -1286,6 +1286,26 @@ fn an_empty_scope_waits_for_the_tasks_below_it() {
     tell(&mut m, 0, Event::Closed(full));
     assert_eq!(m.phase(root), Phase::Cancelling);
     assert_eq!(m.phase(empty), Phase::Cancelling, "it goes along");
+}
+
+#[test]
+fn what_is_opened_into_a_stop_is_empty_and_open_from_its_first_instant() {
+    let (mut m, root) = machine();
+    tell(&mut m, 0, Event::Stop(root));
+    told(&mut m, 0, root, true, true);
+    let new = m.open(ms(1), root, &[]).unwrap();
+    // Before its `Fire` is performed: a plain task is its parent's, a graceful one is waited for.
+    m.handle(ms(1), live(new, true));
+    assert_eq!((m.phase(new), actions(&mut m)), (Phase::Draining, vec![Action::Fire(new)]));
+    assert_eq!(told(&mut m, 2, new, true, true), []);
+    assert_eq!(tell(&mut m, 3, graceful(root, false)), [], "it is waited for");
+    assert_eq!(told(&mut m, 4, new, false, true), [root, new].map(Action::Cancel));
+    // In a parent that is cancelling it is cancelled, and open all the same.
+    let late = m.open(ms(5), root, &[]).unwrap();
+    assert_eq!((m.phase(late), m.phase(new)), (Phase::Cancelling, Phase::Cancelling));
+    assert_eq!(actions(&mut m), [Action::Fire(late), Action::Cancel(late)]);
+    tell(&mut m, 6, live(new, false));
+    assert_eq!(tell(&mut m, 6, live(root, false)), [], "what is open closes first");
 }
 
 #[test]
@@ -1345,12 +1365,14 @@ fn a_limit_that_would_change_nothing_is_no_limit() {
     tell(&mut m, 0, Event::Stop(root));
     tell(&mut m, 0, graceful(root, true));
     let child = m.open(ms(1_000), root, &[]).unwrap();
-    tell(&mut m, 1_000, live(child, true));
-    tell(&mut m, 1_000, graceful(child, false));
-    assert_eq!(m.phase(child), Phase::Cancelling);
-    // Not the root's drain limit, 12 s: it waits for its child until that is overdue.
-    assert_eq!(m.next_limit(), Some(ms(12_500)));
-    assert_eq!(tell(&mut m, 12_500, Event::Tick), [Action::Cancel(root)]);
+    told(&mut m, 1_000, child, true, true);
+    assert_eq!(m.next_limit(), Some(ms(12_000)));
+    assert_eq!(tell(&mut m, 12_000, Event::Tick), [Action::Cancel(child)]);
+    // Not the root's drain limit, which has come too: it waits for its child.
+    assert_eq!(m.next_limit(), Some(ms(24_000)));
+    tell(&mut m, 13_000, live(child, false));
+    let ended = tell(&mut m, 13_000, Event::Closed(child));
+    assert_eq!(ended, [Action::End(child), Action::Cancel(root)]);
 }
 
 #[test]
@@ -1378,6 +1400,10 @@ fn a_scope_of_two_stops_has_the_earlier_limits() {
     tell(&mut m, 0, Event::Stop(db));
     tell(&mut m, 3_000, Event::Stop(root));
     let late = m.open(ms(3_000), root, &[db]).unwrap();
+    assert_eq!(m.phase(late), Phase::Draining, "it does not stop before what waits for it");
+    // Empty, it has no limits of its own.
+    assert_eq!(m.level_limit(late), None);
+    tell(&mut m, 3_000, graceful(late, true));
     // Three levels of what is left to the cut-off of the first stop, 24 s.
     assert_eq!(m.level_limit(late), Some(ms(10_000)));
 }

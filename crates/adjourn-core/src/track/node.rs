@@ -27,7 +27,7 @@ use crate::contract::hook::Hook;
 use crate::contract::report::TaskKind;
 use crate::contract::rt::AnyBackend;
 use crate::few::Few;
-use crate::phase::ScopeId;
+use crate::phase::{Phase, ScopeId};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Mutex, MutexGuard, StaticU64, read_in_order};
 use crate::track::above::Above;
@@ -173,6 +173,20 @@ impl Node {
         }
         names.reverse();
         names.join("/")
+    }
+
+    /// Has a scope that nobody has seen yet begin in this phase.
+    pub(crate) fn begin(&self, phase: Phase) {
+        // One below a scope that has ended has been told if that was.
+        let above = || self.parent.as_ref().is_some_and(|parent| parent.is_fired());
+        if phase >= Phase::Draining && (phase < Phase::Stopped || above()) {
+            self.set_fired();
+        }
+        match phase {
+            Phase::Running | Phase::LameDuck | Phase::Draining => {}
+            Phase::Cancelling | Phase::Closing => self.lock().narrow(Gate::Shielded),
+            Phase::Stopped | Phase::Forced => self.lock().narrow(Gate::Closed),
+        }
     }
 
     // What the driver does.

@@ -177,6 +177,17 @@ impl Sim {
         let above = &self.scopes[parent];
         let late = above.cancel.is_some() || above.close.is_some();
         self.scopes[index].late = late;
+        if self.machine.phase(id) >= Phase::Draining {
+            let scope = &mut self.scopes[index];
+            scope.was_open = true;
+            if self.machine.phase(id) > Phase::Cancelling {
+                (scope.graceful, scope.live) = (false, false); // it closes before anything comes
+            }
+            // What comes into it comes before it is told by the driver, or after.
+            if index % 2 == 0 {
+                self.say_tasks(index);
+            }
+        }
         self.act();
         Some(index)
     }
@@ -268,7 +279,7 @@ impl Sim {
             for (before, now) in [(scope.drain_limit, drain), (scope.level_limit, level)] {
                 // One that was open has its parent's.
                 let less = before.is_none() || now.is_none() || now <= before;
-                assert!(less || scope.load.kept, "more time: {scope:?}");
+                assert!(less || scope.load.kept || scope.was_open, "more time: {scope:?}");
             }
             scope.drain_limit = drain.or(scope.drain_limit);
             scope.level_limit = level.or(scope.level_limit);
@@ -307,7 +318,7 @@ impl Sim {
     fn is_open(&self, scope: &Seen) -> bool {
         let index = self.by_id[&scope.id];
         let mut inside = self.scopes.iter().filter(|other| other.parent == Some(index));
-        let kept = scope.load.kept && !scope.left && scope.fire.is_some();
+        let kept = (scope.load.kept || scope.live) && !scope.left && scope.fire.is_some();
         let idle = !scope.live || scope.was_open && !scope.graceful && scope.cancel.is_none();
         kept && idle && inside.all(|inner| self.went(inner) || self.is_open(inner))
     }
