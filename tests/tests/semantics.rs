@@ -27,6 +27,8 @@ mod joining;
 mod local;
 #[path = "semantics/observing.rs"]
 mod observing;
+#[path = "semantics/opening.rs"]
+mod opening;
 #[path = "semantics/order.rs"]
 mod order;
 #[path = "semantics/overdue.rs"]

@@ -3,12 +3,14 @@
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
+use crate::contract::options::Options;
 use crate::contract::report::{Outcome, Reason, TaskKind};
 use crate::phase::{Event, Phase};
 use crate::program::Program;
 use crate::program::driver::perform;
-use crate::tests::nowhere::{Nowhere, program};
+use crate::tests::nowhere::{Nowhere, program, program_with};
 use crate::track::context;
 use crate::track::node::{Node, Spawn};
 use crate::track::scope::Scope;
@@ -189,4 +191,22 @@ fn nothing_is_overdue_whose_limit_has_not_come() {
     let (overdue, failures) = program.note_overdue(&root);
     assert!(overdue.is_empty() && failures.is_empty());
     ends_clean(&program, [deaf]);
+}
+
+#[test]
+fn one_that_is_opened_in_the_lame_duck_phase_is_not_told_yet() {
+    let options = Options { lame_duck: Duration::from_secs(3), ..Options::default() };
+    let program = program_with(options, false);
+    program.stop(Reason::Requested(None));
+    program.drive(perform);
+    let root = program.root();
+    assert_eq!(program.lock().machine.phase(root.id), Phase::LameDuck);
+    let new = open(&program, &root);
+    assert!(!new.is_fired());
+    let graceful = spawn(&new, TaskKind::Graceful).unwrap();
+    program.event(Event::Idle); // ends that phase
+    program.drive(perform);
+    assert!(new.is_fired() && !graceful.word().has(flag::CANCEL));
+    new.close_handle();
+    ends_clean(&program, [graceful]);
 }
