@@ -70,9 +70,8 @@ impl Program {
             return Default::default();
         };
         let alone = state.is_isolated();
-        let Some(Late { graceful, plain }) = node.late(now, alone) else {
-            return Default::default();
-        };
+        let late = node.late(now, alone).filter(|late| !late.graceful.listed.is_empty());
+        let Some(Late { graceful, plain }) = late else { return Default::default() };
         let awaited = state.awaited_by(&graceful.listed);
         let Alive { listed, omitted, sites } = graceful;
         let keys = listed.iter().map(|(.., key)| *key).collect();

@@ -16,7 +16,7 @@ use crate::contract::rt::{AnySleep, Timer};
 use crate::program::Program;
 use crate::program::driver::perform;
 use crate::track::context;
-use crate::track::node::Spawn;
+use crate::track::node::{Node, Spawn};
 use crate::track::stop::StopToken;
 use crate::track::table::flag;
 use crate::track::task::Tracked;
@@ -26,6 +26,8 @@ pin_project! {
     pub(super) struct Root<F: Future> {
         #[pin]
         main: Option<Tracked<F>>,
+        // The root, where `main` is plain and its first poll is not over.
+        unpolled: Option<Arc<Node>>,
         program: Arc<Program>,
         // The executor goes on: what was cut off is waited for, since no end of it drops that.
         stays: bool,
@@ -54,6 +56,11 @@ impl Root<std::future::Ready<MainEnd>> {
         if let Some(task) = &task {
             program.set_main(task);
         }
+        // A stop that is asked for before the first poll finds it there, and tells it, if it asks.
+        let unpolled = task.filter(|_| kind == TaskKind::Plain).map(|task| {
+            node.begins(&task);
+            node.clone()
+        });
         let token = StopToken::new(node);
         let main = task.map(|task| {
             Tracked::new(task, async move {
@@ -69,7 +76,7 @@ impl Root<std::future::Ready<MainEnd>> {
                 end
             })
         });
-        Root { main, program: program.clone(), stays, patience: None }
+        Root { main, unpolled, program: program.clone(), stays, patience: None }
     }
 }
 
@@ -83,7 +90,11 @@ impl<F: Future<Output = MainEnd>> Future for Root<F> {
             this.program.drive(perform);
         }
         if let Some(main) = this.main.as_mut().as_pin_mut() {
-            if let Poll::Ready(end) = main.poll(cx) {
+            let polled = main.poll(cx);
+            if let Some(root) = this.unpolled.take() {
+                root.has_begun();
+            }
+            if let Poll::Ready(end) = polled {
                 this.main.set(None);
                 main_ended(this.program, end.take());
             }

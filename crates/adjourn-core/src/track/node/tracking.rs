@@ -173,6 +173,21 @@ impl Node {
         node.wake_returning(task);
     }
 
+    /// Keeps the scope draining as a graceful task does, until [`has_begun`](Node::has_begun): this task is
+    /// plain, and is polled once before it is decided what becomes of it, so that it can ask.
+    pub(crate) fn begins(&self, task: &TaskRef) {
+        self.graceful.fetch_add(1, SeqCst);
+        task.set(flag::UNTOLD);
+    }
+
+    /// The first poll of that task is over.
+    pub(crate) fn has_begun(self: &Arc<Node>) {
+        // As where a graceful task ends: whoever tells the scope reads the count after that.
+        if self.graceful.fetch_sub(1, SeqCst) == 1 && self.is_fired() {
+            self.above.sync(self);
+        }
+    }
+
     /// Whether the code of this task that is running now does not come back from an await whose
     /// result the stop has taken away: the task is to be cancelled, or has been told and is plain.
     /// `held` is how many of its holds are cleanups around that code, which end with it.
