@@ -13,6 +13,8 @@ mod harness;
 mod accepting;
 #[path = "semantics/asking.rs"]
 mod asking;
+#[path = "semantics/beginning.rs"]
+mod beginning;
 #[path = "semantics/blocking.rs"]
 mod blocking;
 #[path = "semantics/cleanup.rs"]

@@ -70,6 +70,8 @@ struct Lab {
     /// The root's token.
     root: Arc<Mutex<Option<StopToken>>>,
     probes: Arc<AtomicUsize>,
+    /// `main` has been polled.
+    begun: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
 }
 
@@ -197,6 +199,7 @@ where
         scopes: Arc::default(),
         root: Arc::default(),
         probes: Arc::default(),
+        begun: Arc::default(),
         over: Arc::default(),
     };
     for scope in &spec.scopes {
@@ -216,6 +219,9 @@ where
     let mut problems = lab.problems.lock().unwrap().clone();
     let report = exit.report();
     if report.forced.is_none() && report.stragglers.is_empty() {
+        if !lab.begun.load(SeqCst) {
+            problems.push("main was cancelled before it was polled".to_owned());
+        }
         problems.append(&mut lab.untold.lock().unwrap());
     }
     let mut ran = Ran { exit, problems, joined, events };
@@ -293,6 +299,7 @@ fn check_order(spec: &Spec, ran: &mut Ran) {
 }
 
 async fn main(lab: Lab) -> Result<(), String> {
+    lab.begun.store(true, SeqCst);
     let probe = lab.probe(0);
     let (here, arrived) = async_channel::unbounded();
     let mut scopes = vec![Scope::current()];

@@ -20,13 +20,14 @@ use crate::contract::options::{
 use crate::contract::report::{Exit, Failure, Report, TaskKind};
 use crate::contract::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
 use crate::process::signal::{Listener, Signal};
-use crate::program::driver::Driver;
+use crate::program::driver::{Driver, perform};
 use crate::program::narrate::Mode;
 use crate::program::observe::{Observer, Observing};
 use crate::program::signals::SignalHandler;
 use crate::program::stopper::Stopper;
 use crate::program::supervise::{Rules, Supervision};
 use crate::program::{FailureSink, Program, log};
+use crate::track::above::Above;
 use crate::track::context;
 use crate::track::node::Node;
 use crate::track::stop::StopToken;
@@ -475,7 +476,9 @@ impl<E: Executor> Runner<E> {
         let main = Root::new(&live.program, kind, place, !E::ENDS, main);
         supervision.open();
         let ran = catch_unwind(AssertUnwindSafe(|| {
+            let program = &live.program;
             executor.block_on(async move {
+                begin_stop(program);
                 drop(backend.spawn(driver));
                 main.await;
             });
@@ -632,6 +635,7 @@ impl<E> Runner<E> {
         if let Some(supervision) = &supervision {
             supervision.open();
         }
+        begin_stop(&live.program);
         drop(backend.spawn(driver));
         root.await;
         live.program.cut_off_forced();
@@ -691,6 +695,14 @@ impl<E> Runner<E> {
             program.stop(reason);
         }
         Ok((Live::new(program, self.observing), driver))
+    }
+}
+
+/// A stop that was asked for before the start has begun before anything is polled: that its token says so
+/// to `main` is no matter of who comes first.
+fn begin_stop(program: &Arc<Program>) {
+    if program.is_waiting() {
+        program.drive(perform);
     }
 }
 
