@@ -136,6 +136,26 @@ fn every_link_leads_somewhere() {
     assert!(seen > 50, "{seen} links are seen");
 }
 
+/// The book is made of what docs/SUMMARY.md names: `ci/book.sh` builds it.
+#[test]
+fn the_book_has_every_page_once() {
+    let docs = root().join("docs");
+    let pages =
+        fs::read_dir(&docs).expect("it is a folder").map(|entry| entry.expect("a file").path());
+    let kept = |page: &PathBuf| {
+        page.extension().is_some_and(|kind| kind == "md") && !page.ends_with("SUMMARY.md")
+    };
+    let mut pages = pages.filter(kept).collect::<Vec<_>>();
+    let beside = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
+    pages.extend(beside.map(|page| root().join(page)));
+    pages.sort();
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).expect("it is text");
+    let named = prose(&summary).flat_map(links).map(|target| normal(&docs.join(target)));
+    let mut named = named.collect::<Vec<_>>();
+    named.sort();
+    assert_eq!(named, pages);
+}
+
 #[test]
 fn a_link_that_leads_nowhere_is_seen() {
     let page = root().join("README.md");
