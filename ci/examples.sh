@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The README's main command, on each backend alone: Ctrl-C ends it, with the exit code 0. And the plain files
-# to copy, in crates/adjourn/examples/: each is there to be run, so each needs a line here.
+# The README's main command, on each backend alone: Ctrl-C ends it, with the exit code 0. Then the plain files to
+# copy, in crates/adjourn/examples/, and the template of a library: each is run, so each needs a line here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for backend in tokio smol async-std; do
@@ -21,6 +21,7 @@ for backend in tokio smol async-std; do
 done
 
 cargo build -p adjourn --examples
+cargo build -p adjourn-library-example --examples
 untried=$(basename -a -s .rs crates/adjourn/examples/*.rs)
 plain() { # example, a line to wait for, a signal, the exit code, a line that has to come
     local log program code=0
@@ -46,6 +47,6 @@ plain hello "tick 1" INT 0 "cleaned up"
 plain consumer "begins job 3" TERM 0 "left in the queue"
 plain cli "wrote line 2" INT 130 "removed what was half written: true"
 plain axum_server "listening on" TERM 0 "all requests are answered"
-plain for_a_library "count: " INT 0 "last count"
 plain test_your_shutdown "4 and 1" INT 0 "3 and 2"
+plain library "wrote 1" INT 0 "all lines are written"
 [ -z "$untried" ] || { echo "nobody has run: $untried" >&2; exit 1; }

@@ -238,6 +238,7 @@ struct Deployment;
 #[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../../../docs/aiorun.md")]
+#[doc = include_str!("../../../docs/library.md")]
 struct Aiorun;
 
 #[cfg(doctest)]

@@ -165,14 +165,6 @@ fn ordered(backend: &str) {
     }
 }
 
-fn library(_: &str) {
-    let ended = start("tokio", "library", &[]).end();
-    ended.code(0);
-    for backend in ["tokio", "smol", "async-std"] {
-        ended.said(&format!("{backend}: [1, 4, 9, 16, 25]"));
-    }
-}
-
 fn attach(backend: &str) {
     for signal in [SIGINT, SIGTERM] {
         let ended = start(backend, "attach", &[]).until("tick 2").send(signal).end();
@@ -236,5 +228,5 @@ macro_rules! on_every_backend {
 }
 
 on_every_backend! {
-    quickstart echo_server http_server shield stop_on_error ordered library attach tempfiles timeline
+    quickstart echo_server http_server shield stop_on_error ordered attach tempfiles timeline
 }
