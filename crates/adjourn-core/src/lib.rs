@@ -1,7 +1,49 @@
-//! The executor-independent core of Adjourn: scopes, shields, phases and one deadline.
+//! The core of Adjourn, with no executor in it: scopes and tasks, shields, phases, one deadline.
 //!
-//! Applications use the facade crate `adjourn`. A library depends on this crate alone and takes a
-//! [`Scope`] or a [`Spawner`]; an adapter implements the traits of [`rt`].
+//! - **An application** uses the facade crate `adjourn`, which has `run` for Tokio, smol and async-std.
+//! - **A library** depends on this crate alone and takes a [`Scope`]:
+//!   [a worked one](https://github.com/adjourn-rs/adjourn/blob/main/docs/library.md).
+//! - **An adapter** for another executor implements the traits of [`rt`].
+//!
+//! # A library
+//!
+//! It spawns on the scope that it is given. So its tasks belong to its user's program: a stop tells them,
+//! waits for them, and the report names them.
+//!
+//! ```
+//! use adjourn_core::{FutureExt, Scope};
+//! use std::time::Duration;
+//!
+//! /// Refreshes every ten seconds, until `scope` stops. A refresh that has begun is finished.
+//! pub fn keep_fresh<F>(scope: &Scope, refresh: impl Fn() -> F + Send + 'static)
+//! where
+//!     F: Future<Output = ()> + Send + 'static,
+//! {
+//!     let mut ticks = scope.interval(Duration::from_secs(10));
+//!     scope.task("refresher").background().spawn(async move {
+//!         while ticks.tick().until_stop().await.is_ok() {
+//!             refresh().await;
+//!         }
+//!     });
+//! }
+//! ```
+//!
+//! # Where to go
+//!
+//! | to | see |
+//! |---|---|
+//! | spawn | [`Scope`], or [`spawn`], [`spawn_graceful`], [`spawn_shielded`], [`spawn_blocking`], which use the running task's scope |
+//! | name a task, keep a program from living for it | [`task`], [`Task`] |
+//! | be told of the stop | [`StopToken`], [`until_stop`](FutureExt::until_stop) |
+//! | look at the stop in a task that is not yours | [`StopToken::peek`] |
+//! | sleep, limit a time, do something each period | [`Scope::sleep`], [`Scope::timeout`], [`Scope::interval`] |
+//! | keep a section from being cancelled, clean up after it | [`shield`], [`on_cancel`](FutureExt::on_cancel), [`on_cancel_with`] |
+//! | act when all tasks are gone | [`Scope::on_stopped`] |
+//! | report a failure, let it stop the program | [`or_report`](ResultFutureExt::or_report), [`or_stop`](ResultFutureExt::or_stop) |
+//! | start a program on an executor | [`Runner`] |
+//! | read how it ended | [`Exit`], [`Report`] |
+//! | look on | [`Observer`], [`Inspector`] |
+//! | hear signals without a program | [`signal`] |
 
 #![deny(unsafe_code)] // `signal` alone is allowed it, with a proof at each site
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -1,57 +1,61 @@
-//! One `run()` for async programs: start an executor, run the program, end it in order.
-//!
-//! A program is a tree of [scopes](Scope) with tasks in them. It is asked to stop by a signal, a
-//! [`Stopper`], an error, or because it is idle. A task that
-//! [asks about the stop](StopToken#who-asks-is-graceful) is then told, and waited for; all others are
-//! cancelled at their next yield. Shielded work and blocking jobs are waited for, and hooks run. One
-//! deadline bounds all of it. What comes out is an [`Exit`]: a [`Report`] and the exit code that
-//! follows from it.
+//! One `run()` for async programs: it starts an executor, runs your program on it, and ends both in order.
 //!
 //! ```no_run
-//! use adjourn::{Exit, FutureExt, Scope, run, task};
+//! use adjourn::{Exit, FutureExt, run, spawn};
 //! use std::time::Duration;
 //!
-//! async fn work() {
+//! async fn tick() {
 //!     loop {
-//!         Scope::current().sleep(Duration::from_secs(1)).await;
+//!         println!("tick");
+//!         tokio::time::sleep(Duration::from_secs(1)).await;
 //!     }
 //! }
 //!
 //! fn main() -> Exit {
 //!     run(async {
-//!         let worker = work().on_cancel(async { println!("cleaned up") });
-//!         task("worker").spawn(worker); // its handle is not kept: it runs by itself
+//!         spawn(tick().on_cancel(async { println!("cleaned up") }));
 //!     })
 //! }
 //! ```
 //!
-//! # Process-wide effects
+//! Ctrl-C or SIGTERM drops `tick` where it waits, runs the cleanup, and ends the process with exit code 0.
+//! It is the same on Tokio, on smol (`smol::run`) and on async-std.
 //!
-//! While a program runs, `run` has handlers for its signals (SIGINT and SIGTERM) and gives them
-//! back at its end; it has two threads that supervise. When the thread that called it is stuck past
-//! the deadline, it ends the process. [`Runner`] has an option for each, and
-//! [`attach`](adjourn_core::Runner::attach) does none of it unless asked.
+//! # What a stop does
 //!
-//! # Features
+//! A signal, a [`Stopper`], an error of `main`, or that nothing is left to do: each of them asks the program
+//! to stop. Then:
 //!
-//! | feature | gives |
-//! |---|---|
-//! | `tokio` (default) | the module `tokio`; [`run`], [`run_graceful`] and [`Runner`] at the root |
-//! | `smol` | the module `smol` |
-//! | `async-std` | the module `async_std`; legacy, since async-std is discontinued |
-//! | `hyper` | the module `hyper`: an HTTP server that stops and restarts without losing a request |
-//! | `serde` | `Serialize` for [`Report`] and what it holds |
-//! | `tracing` | an event for the start, each phase, signal, failure and straggler, what a long stop waits for, the end |
-//! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
-//! | `process` | the module `process`: child processes that end with the program (Unix) |
-//! | `supervise` | the module `supervise`: tasks that are started again when they end or fail |
-//! | `health` | the module `health`: `/livez`, `/readyz` and `/statusz`, also while the executor is stuck |
-//! | `systemd` | the module `systemd`: status, more time while it stops, the watchdog, reloads, passed sockets |
-//! | `triggers` | the module `triggers`: a file, a socket, a port or the end of standard input stops the program |
-//! | `signal-sources` | `tokio::signal` and `async-signal` as a [`SignalSource`], for programs that attach |
+//! 1. Tasks that have asked about the stop are told, and may end by themselves.
+//! 2. All other tasks are cancelled at their next yield.
+//! 3. Shielded work and blocking jobs are waited for.
+//! 4. Hooks run, and the executor ends.
 //!
-//! A feature that a dependency turns on changes no program's executor: `run` at the root is Tokio's,
-//! `smol::run` is smol's.
+//! One deadline bounds all of it: 25 s. What comes out is an [`Exit`]: a [`Report`], and the exit code that
+//! follows from it.
+//!
+//! # Who may finish
+//!
+//! A task that never asks about the stop is cancelled. A task that
+//! [asks](StopToken#who-asks-is-graceful) has until the drain limit, 20 s. To ask is to wait for the stop or to
+//! look at it, so this server answers the requests it has:
+//!
+//! ```no_run
+//! use adjourn::{Exit, StopToken, run};
+//! use axum::{Router, routing::get};
+//!
+//! fn main() -> Exit {
+//!     run(async {
+//!         let app = Router::new().route("/", get(|| async { "hello" }));
+//!         let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//!         let server = axum::serve(listener, app);
+//!         server.with_graceful_shutdown(StopToken::current().requested()).await
+//!     })
+//! }
+//! ```
+//!
+//! The [guide](https://github.com/adjourn-rs/adjourn/blob/main/docs/guide.md) has recipes for servers, workers,
+//! tools, tests and child processes.
 //!
 //! # Where to go
 //!
@@ -73,7 +77,39 @@
 //! | look on from outside, be told of each phase | [`Inspector`], [`Observer`] |
 //! | adapt another executor | [`rt`] |
 //!
-//! Libraries depend on `adjourn-core` alone.
+//! A library depends on `adjourn-core` alone: [how to write
+//! one](https://github.com/adjourn-rs/adjourn/blob/main/docs/library.md).
+//!
+//! # Features
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `tokio` (default) | the module `tokio`; [`run`], [`run_graceful`] and [`Runner`] at the root |
+//! | `smol` | the module `smol` |
+//! | `async-std` | the module `async_std`; legacy, since async-std is discontinued |
+//! | `hyper` | the module `hyper`: an HTTP server that stops and restarts without losing a request |
+//! | `serde` | `Serialize` for [`Report`] and what it holds |
+//! | `tracing` | an event for the start, each phase, signal, failure and straggler, what a long stop waits for, the end |
+//! | `stream` | `until_stop` on streams (`StreamUntilStop`); an [`Interval`](rt::Interval) is one |
+//! | `process` | the module `process`: child processes that end with the program (Unix) |
+//! | `supervise` | the module `supervise`: tasks that are started again when they end or fail |
+//! | `health` | the module `health`: `/livez`, `/readyz` and `/statusz`, also while the executor is stuck |
+//! | `systemd` | the module `systemd`: status, more time while it stops, the watchdog, reloads, passed sockets |
+//! | `triggers` | the module `triggers`: a file, a socket, a port or the end of standard input stops the program |
+//! | `signal-sources` | `tokio::signal` and `async-signal` as a [`SignalSource`], for programs that attach |
+//!
+//! If a dependency turns a feature on, that changes no program's executor: `run` at the root is Tokio's,
+//! `smol::run` is smol's.
+//!
+//! # Process-wide effects
+//!
+//! While a program runs, `run` has handlers for its signals (SIGINT and SIGTERM), and gives them back at its
+//! end. It has a thread that supervises, and a second one from the first signal or stop on. A stop that takes
+//! longer than 300 ms says on standard error whom it waits for. A failure that nobody else is told of is a line
+//! there. If the thread that called `run` is stuck past the deadline, the process is ended.
+//!
+//! [`Runner`](adjourn_core::Runner) has an option for each, and [`attach`](adjourn_core::Runner::attach) does
+//! none of it unless asked.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -86,7 +122,21 @@ macro_rules! backend {
 
         use adjourn_core::{Exit, MainOutput, StopToken};
 
-        #[doc = concat!("A program on ", $name, " before its start.")]
+        #[doc = concat!("A program on ", $name, " before its start: its options, its hooks, and how to stop it.")]
+        ///
+        /// | to | methods |
+        /// |---|---|
+        /// | make one | [`new`](adjourn_core::Runner::new), [`cli`](adjourn_core::Runner::cli), [`aiorun`](adjourn_core::Runner::aiorun) |
+        /// | start it | [`run`](adjourn_core::Runner::run), [`run_graceful`](adjourn_core::Runner::run_graceful), [`run_value`](adjourn_core::Runner::run_value), [`run_forever`](adjourn_core::Runner::run_forever) |
+        /// | run it inside an executor that is there already | [`attach`](adjourn_core::Runner::attach), [`attach_graceful`](adjourn_core::Runner::attach_graceful), [`attach_value`](adjourn_core::Runner::attach_value), [`attach_to`](adjourn_core::Runner::attach_to), [`attach_to_graceful`](adjourn_core::Runner::attach_to_graceful) |
+        /// | stop it | [`stopper`](adjourn_core::Runner::stopper) |
+        /// | say when it ends by itself | [`until`](adjourn_core::Runner::until) |
+        /// | limit the stop | [`timeout`](adjourn_core::Runner::timeout), [`drain_limit`](adjourn_core::Runner::drain_limit), [`closing_reserve`](adjourn_core::Runner::closing_reserve), [`lame_duck`](adjourn_core::Runner::lame_duck), [`limits_from_env`](adjourn_core::Runner::limits_from_env), [`overdue`](adjourn_core::Runner::overdue), [`exit_when_stuck`](adjourn_core::Runner::exit_when_stuck) |
+        /// | hear signals | [`signals`](adjourn_core::Runner::signals), [`on_signal`](adjourn_core::Runner::on_signal), [`signal_source`](adjourn_core::Runner::signal_source), [`second_interrupt`](adjourn_core::Runner::second_interrupt), [`debounce`](adjourn_core::Runner::debounce), [`reraise`](adjourn_core::Runner::reraise), [`dump_on`](adjourn_core::Runner::dump_on) |
+        /// | run something at the end | [`on_stop`](adjourn_core::Runner::on_stop), [`on_stopped`](adjourn_core::Runner::on_stopped), [`on_report`](adjourn_core::Runner::on_report) |
+        /// | handle failures | [`on_failure`](adjourn_core::Runner::on_failure), [`stop_on_panic`](adjourn_core::Runner::stop_on_panic) |
+        /// | look on | [`observe`](adjourn_core::Runner::observe), [`inspector`](adjourn_core::Runner::inspector), [`narrate`](adjourn_core::Runner::narrate) |
+        /// | set up the executor | [`worker_threads`](adjourn_core::Runner::worker_threads), [`current_thread`](adjourn_core::Runner::current_thread), [`blocking_threads`](adjourn_core::Runner::blocking_threads), [`build_with`](adjourn_core::Runner::build_with) |
         pub type Runner = adjourn_core::Runner<$executor>;
 
         #[doc = concat!("Runs `main` on ", $name, " with the default options: [`Runner::run`].")]
@@ -133,24 +183,24 @@ pub use free::{spawn, spawn_graceful, spawn_shielded};
 #[cfg(feature = "stream")]
 pub use adjourn_core::StreamUntilStop;
 
-/// Answers health checks: `/livez`, `/readyz`, `/statusz`.
 #[cfg(feature = "health")]
+#[doc(inline)]
 pub use adjourn_health as health;
 
-/// Child processes that end with the program.
 #[cfg(all(feature = "process", unix))]
+#[doc(inline)]
 pub use adjourn_process as process;
 
-/// Starts tasks again that end or fail.
 #[cfg(feature = "supervise")]
+#[doc(inline)]
 pub use adjourn_supervise as supervise;
 
-/// Tells systemd more than that a program is ready and stops, and takes the sockets that it passes.
 #[cfg(feature = "systemd")]
+#[doc(inline)]
 pub use adjourn_systemd as systemd;
 
-/// What stops a program where no signal comes.
 #[cfg(feature = "triggers")]
+#[doc(inline)]
 pub use adjourn_triggers as triggers;
 
 /// Adjourn on Tokio.
@@ -195,6 +245,7 @@ pub mod hyper {
 }
 
 #[cfg(feature = "tokio")]
+#[doc(inline)]
 pub use crate::tokio::{Runner, run, run_graceful};
 
 // The programs of these pages compile, and run unless they say otherwise. They are no part of the package.

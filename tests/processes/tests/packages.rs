@@ -139,6 +139,21 @@ fn each_dependency_is_argued() {
     }
 }
 
+/// A page of an alias shows the methods of its type by JavaScript alone, so each has a link in its docs.
+#[test]
+fn the_page_of_runner_names_each_method() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("it is there");
+    let source = read("crates/adjourn-core/src/program/run.rs");
+    let named = read("crates/adjourn/src/lib.rs");
+    let methods = source.lines().filter_map(|line| line.strip_prefix("    pub fn "));
+    let methods = methods.filter_map(|rest| rest.split(['(', '<']).next()).collect::<Vec<_>>();
+    assert!(methods.len() > 30, "{methods:?}");
+    for method in methods {
+        let link = format!("(adjourn_core::Runner::{method})");
+        assert!(named.contains(&link), "the alias `Runner` in crates/adjourn names no {method}");
+    }
+}
+
 /// The scripts in `ci/` take what is in `crates/` for what is published.
 #[test]
 fn what_is_published_is_in_one_folder() {
