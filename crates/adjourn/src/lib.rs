@@ -117,7 +117,7 @@
 /// What each backend's module has: its `Runner`, `run` and `run_graceful`.
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std"))]
 macro_rules! backend {
-    ($executor:ident, $name:literal) => {
+    ($executor:ident, $name:literal, $module:literal) => {
         use std::future::Future;
 
         use adjourn_core::{Exit, MainOutput, StopToken};
@@ -137,6 +137,19 @@ macro_rules! backend {
         /// | handle failures | [`on_failure`](adjourn_core::Runner::on_failure), [`stop_on_panic`](adjourn_core::Runner::stop_on_panic) |
         /// | look on | [`observe`](adjourn_core::Runner::observe), [`inspector`](adjourn_core::Runner::inspector), [`narrate`](adjourn_core::Runner::narrate) |
         /// | set up the executor | [`worker_threads`](adjourn_core::Runner::worker_threads), [`current_thread`](adjourn_core::Runner::current_thread), [`blocking_threads`](adjourn_core::Runner::blocking_threads), [`build_with`](adjourn_core::Runner::build_with) |
+        ///
+        /// # Examples
+        ///
+        /// ```
+        #[doc = concat!("use adjourn::", $module, "::Runner;")]
+        /// use std::time::Duration;
+        ///
+        /// let exit = Runner::new()
+        ///     .timeout(Duration::from_secs(10))
+        ///     .on_stopped(|| println!("all tasks are gone"))
+        ///     .run(async { println!("it runs") });
+        /// assert_eq!(exit.exit_code(), 0);
+        /// ```
         pub type Runner = adjourn_core::Runner<$executor>;
 
         #[doc = concat!("Runs `main` on ", $name, " with the default options: [`Runner::run`].")]
@@ -208,7 +221,7 @@ pub use adjourn_triggers as triggers;
 pub mod tokio {
     pub use adjourn_tokio::*;
 
-    backend!(TokioExecutor, "Tokio");
+    backend!(TokioExecutor, "Tokio", "tokio");
 
     /// Adjourn on Tokio with a `LocalSet`, for tasks that are not `Send`:
     /// [`Scope::spawn_local`](adjourn_core::Scope::spawn_local) on
@@ -216,7 +229,7 @@ pub mod tokio {
     pub mod local {
         use adjourn_tokio::TokioLocalExecutor;
 
-        backend!(TokioLocalExecutor, "Tokio with a `LocalSet`");
+        backend!(TokioLocalExecutor, "Tokio with a `LocalSet`", "tokio::local");
     }
 }
 
@@ -225,7 +238,7 @@ pub mod tokio {
 pub mod smol {
     pub use adjourn_smol::*;
 
-    backend!(SmolExecutor, "smol");
+    backend!(SmolExecutor, "smol", "smol");
 }
 
 /// Adjourn on async-std. Legacy: async-std is discontinued; use `adjourn::smol`.
@@ -233,7 +246,7 @@ pub mod smol {
 pub mod async_std {
     pub use adjourn_async_std::*;
 
-    backend!(AsyncStdExecutor, "async-std");
+    backend!(AsyncStdExecutor, "async-std", "async_std");
 }
 
 /// HTTP/1 and HTTP/2: [`Server`](hyper::Server), which stops and restarts without losing a request.

@@ -32,6 +32,22 @@ pub(crate) use self::feed::{Feed, Observing};
 ///
 /// On a simulated executor ([`Host`](crate::rt::Host)) there are no threads: an observer is called by
 /// the program's driver, and no time that it asks for passes.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::{Event, Executor, Exit, Inspector, Runner};
+///
+/// /// Writes each phase, with how many tasks are alive.
+/// fn start<E: Executor>() -> Exit {
+///     let look = |event: &Event, program: &Inspector| {
+///         if let (Event::Phase(phase), Some(status)) = (event, program.status()) {
+///             println!("{}: {} tasks alive", phase.phase, status.totals.live);
+///         }
+///     };
+///     Runner::<E>::new().observe(look).run(async {})
+/// }
+/// ```
 pub trait Observer: Send + 'static {
     /// What a report calls it. Default: its type's name.
     fn name(&self) -> String {

@@ -11,6 +11,23 @@ use crate::contract::report::{MOST_LISTED, Reason};
 ///
 /// From [`Runner::stopper`](crate::Runner::stopper). Asking twice is the same as once and never
 /// escalates.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::{Executor, Exit, Runner};
+///
+/// /// Ends the program when the window is closed: on a plain thread, which no executor knows.
+/// fn start<E: Executor>(wait_until_closed: impl FnOnce() + Send + 'static) -> Exit {
+///     let runner = Runner::<E>::new();
+///     let stopper = runner.stopper();
+///     std::thread::spawn(move || {
+///         wait_until_closed();
+///         stopper.stop_because("the window was closed");
+///     });
+///     runner.run_forever()
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Stopper {
     link: Arc<Mutex<Link>>,

@@ -72,6 +72,22 @@ pub trait FutureExt: Future + Sized {
     /// # Cancel safety
     ///
     /// That of the future itself: it is dropped wherever it is pending.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use adjourn_core::FutureExt;
+    ///
+    /// # struct Queue;
+    /// # impl Queue { async fn recv(&self) -> Option<u32> { None } }
+    /// # async fn work(_: u32) {}
+    /// async fn worker(queue: Queue) {
+    ///     // The stop ends the wait for a job, and never a job.
+    ///     while let Ok(Some(job)) = queue.recv().until_stop().await {
+    ///         work(job).await;
+    ///     }
+    /// }
+    /// ```
     fn until_stop(self) -> UntilStop<Self> {
         UntilStop::new(self)
     }
@@ -120,6 +136,25 @@ pub trait FutureExt: Future + Sized {
     /// and is cancelled at its next yield at a stop.
     ///
     /// For work that may be cut at any time, but has code in it that looks at a token.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use adjourn_core::{FutureExt, StopToken};
+    ///
+    /// # async fn load() {}
+    /// async fn refresh() {
+    ///     if !StopToken::current().is_requested() { // this asks
+    ///         load().await;
+    ///     }
+    /// }
+    ///
+    /// async fn keep_fresh() {
+    ///     loop {
+    ///         refresh().interruptible().await; // and here it does not count
+    ///     }
+    /// }
+    /// ```
     fn interruptible(self) -> Interruptible<Self> {
         Interruptible::new(self)
     }
@@ -127,6 +162,20 @@ pub trait FutureExt: Future + Sized {
     /// Gives this a scope, though something else spawns it: a framework's handler, say.
     ///
     /// The free functions called in it use `scope`. It is not itself tracked by the scope.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use adjourn_core::{FutureExt, Scope, spawn};
+    ///
+    /// # fn framework_spawns(future: impl Future<Output = ()>) { drop(future) }
+    /// fn start(uploads: &Scope) {
+    ///     let handler = async {
+    ///         spawn(async { /* a task of `uploads` */ });
+    ///     };
+    ///     framework_spawns(handler.in_scope(uploads));
+    /// }
+    /// ```
     fn in_scope<B>(self, scope: &Scope<B>) -> InScope<Self> {
         InScope::new(self, scope)
     }
@@ -143,6 +192,17 @@ where
     /// stops the program.
     ///
     /// An `Err` with [`StopRequested`](crate::StopRequested) among its causes does neither.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use adjourn_core::{ResultFutureExt, spawn};
+    ///
+    /// # async fn listen() -> std::io::Result<()> { Ok(()) }
+    /// fn start() {
+    ///     spawn(listen().or_stop()); // without a listener the program is of no use
+    /// }
+    /// ```
     #[track_caller]
     fn or_stop(self) -> OrReport<Self> {
         OrReport { future: self, stop: true, place: Location::caller() }
@@ -150,6 +210,17 @@ where
 
     /// Makes an `Err` one that marks the task failed and is kept in the report with its causes;
     /// the program goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use adjourn_core::{ResultFutureExt, spawn};
+    ///
+    /// # async fn send_statistics() -> std::io::Result<()> { Ok(()) }
+    /// fn start() {
+    ///     spawn(send_statistics().or_report()); // the error is told, and all else goes on
+    /// }
+    /// ```
     #[track_caller]
     fn or_report(self) -> OrReport<Self> {
         OrReport { future: self, stop: false, place: Location::caller() }

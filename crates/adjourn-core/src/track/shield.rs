@@ -386,6 +386,23 @@ impl<F, C> fmt::Debug for OnCancel<F, C> {
 ///
 /// Dropped by the future around it rather than by the task's cancellation, neither goes on; the
 /// report has the line.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::on_cancel_with;
+///
+/// # struct Connection;
+/// # impl Connection {
+/// #     async fn query(&mut self) -> u64 { 7 }
+/// #     async fn reset(&mut self) {}
+/// # }
+/// async fn ask(connection: &mut Connection) -> u64 {
+///     let query = async |connection: &mut Connection| connection.query().await;
+///     let reset = async |connection: &mut Connection| connection.reset().await;
+///     on_cancel_with(connection, query, reset).await
+/// }
+/// ```
 #[track_caller]
 pub fn on_cancel_with<R, T>(
     resource: &mut R,

@@ -221,6 +221,18 @@ impl Dispatch for Erased {
 /// # Panics
 ///
 /// Outside of a program; [`Scope::try_current`] asks first.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::{JoinError, spawn};
+///
+/// async fn both() -> Result<u32, JoinError> {
+///     let six = spawn(async { 6 });
+///     spawn(async { println!("its handle is not kept: it runs by itself") });
+///     Ok(six.await? * 7)
+/// }
+/// ```
 #[track_caller]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
@@ -239,6 +251,26 @@ where
 /// # Panics
 ///
 /// Outside of a program; [`Scope::try_current`] asks first.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::spawn_graceful;
+///
+/// # struct Connection;
+/// # impl Connection {
+/// #     async fn answer(&mut self) {}
+/// #     async fn say_goodbye(&mut self) {}
+/// # }
+/// fn accepted(mut connection: Connection) {
+///     // What was accepted before the stop is answered, though the stop comes at once.
+///     spawn_graceful(|stop| async move {
+///         connection.answer().await;
+///         stop.requested().await;
+///         connection.say_goodbye().await;
+///     });
+/// }
+/// ```
 #[track_caller]
 pub fn spawn_graceful<F, Fut>(task: F) -> JoinHandle<Fut::Output>
 where
@@ -255,6 +287,18 @@ where
 /// # Panics
 ///
 /// Outside of a program; [`Scope::try_current`] asks first.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::{JoinError, spawn_shielded};
+///
+/// # async fn charge() -> u32 { 0 }
+/// /// The payment is made as a whole, also when the client hangs up and this is dropped.
+/// async fn pay() -> Result<u32, JoinError> {
+///     spawn_shielded(charge()).await
+/// }
+/// ```
 #[track_caller]
 pub fn spawn_shielded<F>(future: F) -> JoinHandle<F::Output>
 where
@@ -274,6 +318,17 @@ where
 /// # Panics
 ///
 /// Outside of a program; [`Scope::try_current`] asks first.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::{IteratorUntilStop, JoinError, spawn_blocking};
+///
+/// /// Adds up until it is done or the program stops.
+/// async fn sum(numbers: Vec<u64>) -> Result<u64, JoinError> {
+///     spawn_blocking(move || numbers.into_iter().until_stop().sum()).await
+/// }
+/// ```
 #[track_caller]
 pub fn spawn_blocking<F, T>(job: F) -> JoinHandle<T>
 where
@@ -290,6 +345,18 @@ where
 /// # Panics
 ///
 /// Outside of a program; [`Scope::try_current`] asks first.
+///
+/// # Examples
+///
+/// ```
+/// use adjourn_core::task;
+///
+/// # async fn refresh() {}
+/// fn start() {
+///     // Named in the report, and the program does not stay alive for it.
+///     task("refresher").background().spawn(refresh());
+/// }
+/// ```
 #[track_caller]
 pub fn task(name: impl Into<Cow<'static, str>>) -> Task {
     Scope::current().task(name)
