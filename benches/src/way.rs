@@ -6,6 +6,7 @@ mod elegant;
 mod joinset;
 mod ours;
 mod subsystems;
+mod swansong;
 mod tokio_graceful;
 mod tracker;
 
@@ -17,8 +18,9 @@ pub use async_shutdown::AsyncShutdown;
 pub use bare::Bare;
 pub use elegant::Elegant;
 pub use joinset::InJoinSet;
-pub use ours::Ours;
+pub use ours::{Free, Ours};
 pub use subsystems::Subsystems;
+pub use swansong::Swansong;
 pub use tokio_graceful::Graceful;
 pub use tracker::Tracker;
 

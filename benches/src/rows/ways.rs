@@ -7,7 +7,8 @@ use adjourn::Scope;
 use super::turns::Ways;
 use crate::host::{Host, OnTokio};
 use crate::way::{
-    AsyncShutdown, Bare, Elegant, Graceful, InJoinSet, Ours, Subsystems, Tracker, Way,
+    AsyncShutdown, Bare, Elegant, Free, Graceful, InJoinSet, Ours, Subsystems, Swansong, Tracker,
+    Way,
 };
 
 /// Runs `$body`, a future, in a task of a configuration's executor, as most of a program runs; with
@@ -72,10 +73,12 @@ pub fn tokio_ways(host: &OnTokio, scope: &Scope) -> Ways {
 pub fn general_ways<H: Host>(host: &H, scope: &Scope) -> Ways {
     vec![
         Box::new(Bare(host.clone())),
+        Box::new(Free),
         Box::new(Ours::typed(scope, host.backend())),
         Box::new(Ours::erased(scope)),
         Box::new(AsyncShutdown(host.clone())),
         Box::new(Elegant(host.clone())),
+        Box::new(Swansong(host.clone())),
     ]
 }
 

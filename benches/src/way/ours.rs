@@ -1,9 +1,9 @@
-//! Adjourn, on a typed or an erased backend.
+//! Adjourn: by its free functions, and by a scope on a typed or an erased backend.
 
 use std::future::Future;
 
 use adjourn::rt::{AnyBackend, Spawner};
-use adjourn::{FutureExt, Scope};
+use adjourn::{FutureExt, Scope, spawn};
 
 use super::{Boxed, Group, Size, TURNS, batches};
 use crate::body::{asked, parked, until_parked, yield_now};
@@ -11,6 +11,27 @@ use crate::body::{asked, parked, until_parked, yield_now};
 /// Tasks of a scope; they need no code for the stop.
 #[derive(Debug)]
 pub struct Ours<B, const ERASED: bool>(pub Scope<B>);
+
+/// Tasks by the free functions, which name no scope and no backend.
+#[derive(Debug)]
+pub struct Free;
+
+impl Group for Free {
+    const NAME: &'static str = "Adjourn, free functions";
+
+    async fn finish<F>(&self, size: Size, work: impl Fn() -> F + Send + Sync)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        batches(|| spawn(work()), size).await;
+    }
+
+    async fn cancel<'a>(&'a self, _: usize, _: Boxed<'a>) {
+        unreachable!("a scope is stopped, by its handle");
+    }
+
+    const MOST: usize = 0;
+}
 
 impl Ours<AnyBackend, true> {
     /// Spawns with one allocation more.
