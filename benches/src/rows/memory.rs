@@ -65,7 +65,11 @@ fn table(config: Config, stepped: bool, sizes: &[usize], ended: usize) -> (Strin
             line.push(format!("{bytes:.0}"));
             points.push((size as f64, bytes));
         }
-        let bytes = points.last().map_or(f64::NAN, |point: &(f64, f64)| point.1);
+        let Some(&(_, bytes)) = points.last() else {
+            line.push("–".to_owned());
+            lines.push(line);
+            continue;
+        };
         let more = bytes - *bare_bytes.get_or_insert(bytes);
         let verdict = match way {
             "Adjourn" if stepped => "", // what is added is not to be seen in steps of 128

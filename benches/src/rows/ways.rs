@@ -1,7 +1,5 @@
 //! The ways that a row measures on one configuration, inside a task of its executor.
 
-use std::sync::{Arc, Mutex};
-
 use adjourn::Scope;
 
 use super::turns::Ways;
@@ -24,7 +22,7 @@ macro_rules! with_ways {
                 host::run(tokio::Runner::new().current_thread(), async |scope| {
                     let $host = OnTokio::current();
                     let $ways = tokio_ways(&$host, &scope);
-                    inside($host.clone(), $body).await
+                    inside(&scope, $body).await
                 })
             }
             Config::TokioMultiThread => {
@@ -32,17 +30,17 @@ macro_rules! with_ways {
                 host::run(tokio::Runner::new().worker_threads(threads), async |scope| {
                     let $host = OnTokio::current();
                     let $ways = tokio_ways(&$host, &scope);
-                    inside($host.clone(), $body).await
+                    inside(&scope, $body).await
                 })
             }
             Config::Smol => OnSmol::run(async |$host, scope| {
                 let $ways = general_ways(&$host, &scope);
-                inside($host.clone(), $body).await
+                inside(&scope, $body).await
             }),
             Config::AsyncStd => host::run(async_std::Runner::new(), async |scope| {
                 let $host = OnAsyncStd;
                 let $ways = general_ways(&$host, &scope);
-                inside($host, $body).await
+                inside(&scope, $body).await
             }),
         }
     }};
@@ -82,18 +80,10 @@ pub fn general_ways<H: Host>(host: &H, scope: &Scope) -> Ways {
     ]
 }
 
-/// Returns what `measure` returns when it is a task of the executor.
-pub async fn inside<H: Host, R: Send + 'static>(
-    host: H,
+/// Returns what `measure` returns when it is a task of the program, of which the free functions spawn too.
+pub async fn inside<R: Send + 'static>(
+    scope: &Scope,
     measure: impl Future<Output = R> + Send + 'static,
 ) -> R {
-    let measured = Arc::new(Mutex::new(None));
-    let result = measured.clone();
-    let task = host.spawn(async move {
-        let all = measure.await;
-        *result.lock().expect("not poisoned") = Some(all);
-    });
-    task.await;
-    let result = measured.lock().expect("not poisoned").take();
-    result.expect("it was measured")
+    scope.spawn(measure).await.expect("it was measured")
 }

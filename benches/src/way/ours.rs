@@ -30,7 +30,18 @@ impl Group for Free {
         unreachable!("a scope is stopped, by its handle");
     }
 
+    fn watch(&self, size: Size) -> Option<Boxed<'_>> {
+        Some(Box::pin(self.finish(size, watching)))
+    }
+
     const MOST: usize = 0;
+}
+
+async fn watching() {
+    let mut turns = 0;
+    while turns < TURNS && yield_now().until_stop().await.is_ok() {
+        turns += 1;
+    }
 }
 
 impl Ours<AnyBackend, true> {
@@ -69,12 +80,6 @@ impl<B: Spawner, const ERASED: bool> Group for Ours<B, ERASED> {
     }
 
     fn watch(&self, size: Size) -> Option<Boxed<'_>> {
-        let watching = || async {
-            let mut turns = 0;
-            while turns < TURNS && yield_now().until_stop().await.is_ok() {
-                turns += 1;
-            }
-        };
         Some(Box::pin(self.finish(size, watching)))
     }
 }
