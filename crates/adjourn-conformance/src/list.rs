@@ -155,6 +155,9 @@ macro_rules! __scenarios {
                 who_asks_is_told:
                     "a plain task that waits for the stop is told, and has until the drain limit \
                      (StopToken, Who asks is graceful)";
+                main_may_ask_though_the_stop_came_first:
+                    "main is polled once, and may ask, before a stop that was requested before the \
+                     start decides about it (guide, Who asks is graceful)";
                 asked_past_adjourn_counts_for_main:
                     "what the executor polls outside of every task asks about the stop for main \
                      (StopToken::requested)";

@@ -210,6 +210,7 @@ faults! {
 
     /// As above, of main: it is not polled any more.
     forgets_a_main_that_yields fails [
+        "stop::main_may_ask_though_the_stop_came_first",
         "stop::asked_past_adjourn_counts_for_main",
     ], among ["stop"]
 

@@ -31,6 +31,21 @@ pub(crate) fn who_asks_is_told(case: &Case) {
     assert_eq!(exit.report().total().finished, 1, "the task that asked:\n{}", exit.report());
 }
 
+pub(crate) fn main_may_ask_though_the_stop_came_first(case: &Case) {
+    let acted = Gate::new();
+    let acts = acted.clone();
+    let exit = run(case, Setup::new(), |stopper| {
+        stopper.stop(); // main is made before the program starts
+        async move {
+            assert!(StopToken::current().is_requested(), "the stop was asked for before");
+            yields(20).await;
+            acts.open();
+        }
+    });
+    clean(&exit);
+    assert!(acted.is_open(), "main was cancelled, though it has asked:\n{}", exit.report());
+}
+
 pub(crate) fn asked_past_adjourn_counts_for_main(case: &Case) {
     let acted = Gate::new();
     let acts = acted.clone();
