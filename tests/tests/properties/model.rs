@@ -114,8 +114,10 @@ fn fate(task: Task) -> (Outcome, Joined, Option<(FailureKind, &'static str, bool
         Task::Leaves(_)
         | Task::LeavesSpawning
         | Task::LeavesJoining
+        | Task::LeavesOpening
         | Task::AsksAndLeaves(_)
-        | Task::Lingers => (Finished, Joined::Value, None),
+        | Task::Lingers
+        | Task::LingersOpening => (Finished, Joined::Value, None),
         Task::LeavesFailing => (Failed, Joined::Value, Some((TaskError, "task", true))),
         Task::LeavesByUntilStop => (Cancelled, Joined::Value, None),
         Task::LeavesPanicking => (Panicked, Joined::Panicked, Some((TaskPanic, "task", true))),
@@ -141,7 +143,7 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
     for (index, scope) in spec.scopes.iter().enumerate() {
         let name = if index == 0 { "root".to_owned() } else { format!("s{index}") };
         let sums = totals.entry(name).or_default();
-        let mut below = [0; 7];
+        let (mut below, mut late) = ([0; 7], [0; 7]);
         let count = |sums: &mut [u64; 7], outcome: &Outcome| {
             sums[0] += 1;
             sums[match outcome {
@@ -184,7 +186,12 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
                     count(sums, &Outcome::Finished);
                 }
                 Task::LeavesJoining => count(sums, &Outcome::Finished),
-                Task::AsksAndJoins | Task::Lingers | Task::StaysJoining => {
+                Task::LeavesOpening => count(&mut late, &Outcome::Finished),
+                Task::AsksAndJoins | Task::Lingers | Task::LingersOpening | Task::StaysJoining => {
+                    if task == Task::LingersOpening {
+                        count(&mut late, &Outcome::Finished);
+                        late[6] += 1;
+                    }
                     let mut scope = path(index);
                     if task == Task::StaysJoining {
                         scope += "/inner";
@@ -208,9 +215,9 @@ pub fn predict(spec: &Spec) -> (Normal, Vec<Vec<Option<Joined>>>) {
         }
         let refused = scope.tasks.iter().filter(|task| **task == Task::StaysCleanupSpawns).count();
         sums[6] += refused as u64;
-        let inner = totals.entry("inner".to_owned()).or_default();
-        for (sum, more) in inner.iter_mut().zip(below) {
-            *sum += more;
+        for (name, more) in [("inner", below), ("late", late)] {
+            let sums = totals.entry(name.to_owned()).or_default();
+            sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         }
         joined.push(handles);
     }

@@ -641,9 +641,25 @@ async fn graceful(
                 lab.wrong(format!("{joined:?} before it is cancelled"));
             }
         }
+        Task::LeavesOpening => {
+            let joined = open_late(&lab).spawn(yields(3)).await;
+            if joined.is_err() && Scope::current().phase() < adjourn::Phase::Cancelling {
+                let what = format!("{joined:?} before its parent is cancelled");
+                lab.untold.lock().unwrap().push(what);
+            }
+        }
         _ => pending().await,
     }
     drop(probe);
+}
+
+/// Opens a scope below one that has been told.
+fn open_late(lab: &Lab) -> Scope {
+    let late = Scope::current().scope("late");
+    if !late.stop_token().peek() {
+        lab.wrong("a scope that was opened into a stop was not told");
+    }
+    late
 }
 
 async fn shielded(
@@ -656,7 +672,7 @@ async fn shielded(
     if task.is_early() {
         return early(task).await;
     }
-    if task == Task::Lingers {
+    if matches!(task, Task::Lingers | Task::LingersOpening) {
         // Until plain tasks are cancelled. To look again and again would take a poll each time.
         let (kept, gone) = async_channel::bounded::<()>(1);
         spawn_child(&lab, &Scope::current(), number, async move {
@@ -665,6 +681,14 @@ async fn shielded(
         });
         _ = here.try_send(());
         _ = gone.recv().await;
+        if task == Task::LingersOpening {
+            let late = open_late(&lab);
+            let graceful = late.spawn_graceful(|_| pending::<()>()).await;
+            if !graceful.as_ref().is_err_and(adjourn::JoinError::is_refused) {
+                lab.wrong(format!("{graceful:?} of what was spawned while all is cancelled"));
+            }
+            _ = late.spawn_shielded(yield_now()).await;
+        }
     } else {
         _ = here.try_send(());
         pending().await

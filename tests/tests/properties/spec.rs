@@ -137,6 +137,8 @@ pub enum Task {
     LeavesSpawning,
     /// Told of the stop, it spawns a plain task that asks, and waits for it.
     LeavesJoining,
+    /// Told of the stop, it opens a scope, and waits for a plain task there.
+    LeavesOpening,
     Ignores,
     // Plain tasks that ask about the stop.
     AsksAndLeaves(Ask),
@@ -149,6 +151,8 @@ pub enum Task {
     StaysJoining,
     // Shielded tasks.
     Lingers,
+    /// As `Lingers`; then it opens a scope, which takes what its own takes.
+    LingersOpening,
     Hangs,
 }
 
@@ -166,8 +170,8 @@ impl Task {
         match self {
             Returns(kind) | Fails(kind) | Panics(kind) => kind,
             Leaves(_) | LeavesFailing | LeavesByUntilStop | LeavesPanicking | LeavesSpawning
-            | LeavesJoining | Ignores => Kind::Graceful,
-            Lingers | Hangs => Kind::Shielded,
+            | LeavesJoining | LeavesOpening | Ignores => Kind::Graceful,
+            Lingers | LingersOpening | Hangs => Kind::Shielded,
             _ => Kind::Plain,
         }
     }
@@ -265,12 +269,14 @@ fn task(slow: bool) -> impl Strategy<Value = Task> {
         1 => Just(Task::LeavesPanicking),
         1 => Just(Task::LeavesSpawning),
         1 => Just(Task::LeavesJoining),
+        1 => Just(Task::LeavesOpening),
         3 => ask().prop_map(Task::AsksAndLeaves),
         3 => quiet().prop_map(Task::StaysQuiet),
         1 => Just(Task::StaysJoining),
         1 => ask().prop_map(Task::AsksAndStays),
         1 => Just(Task::AsksAndJoins),
         2 => Just(Task::Lingers),
+        1 => Just(Task::LingersOpening),
         2 => Just(Task::Ignores),
         1 => Just(Task::Hangs),
     ];
