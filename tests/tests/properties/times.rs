@@ -361,7 +361,8 @@ fn limits_cut_short_what_takes_too_long_and_nothing_else() {
         for (number, &task) in tasks.iter().enumerate() {
             let end = end_of(task, 0, cancel);
             let end = if matches!(task, Task::Lingers(_)) { end.min(drain) } else { end };
-            let straggles = end >= cut_off;
+            prop_assume!(end != cut_off); // either may be first: a cleanup that begins at the drain limit
+            let straggles = end > cut_off;
             stragglers += usize::from(straggles);
             let dropped = match task {
                 Task::Lingers(millis) => millis > drain,
@@ -425,7 +426,7 @@ fn limits_cut_short_what_takes_too_long_and_nothing_else() {
         prop::collection::vec(task(), 0..6),
         prop::collection::vec(0..2_500_u64, 0..3),
         0..3_500_u64,
-        0..1_500_u64,
+        1..1_500_u64, // without a reserve nothing closes what is stuck
         any::<u64>(),
         any::<bool>(),
     );
