@@ -121,6 +121,66 @@ fn an_ask_that_races_its_scopes_stop_is_heard_or_too_late() {
     });
 }
 
+#[test]
+fn a_graceful_spawn_into_a_new_scope_beside_a_stop_is_refused_or_waited_for() {
+    model(|| {
+        let program = program();
+        let outer = scope(&program);
+        let last = spawn(&outer, TaskKind::Graceful).unwrap();
+        stop(&program, &outer);
+        let opener = {
+            let (program, outer) = (program.clone(), outer.clone());
+            thread::spawn(move || {
+                let new = program.open(&outer, "new".into(), &[]);
+                let task = spawn(&new, TaskKind::Graceful);
+                (new, task)
+            })
+        };
+        // Its parent comes to be cancelled.
+        Node::deregister(last, Outcome::Finished);
+        program.drive(perform);
+        let (new, raced) = opener.join().unwrap();
+        program.drive(perform);
+        assert!(new.is_fired(), "its parent was told before it was there");
+        match raced {
+            Some(task) => is_waited_for(&program, &new, &task),
+            None => assert!(phase(&program, &new) >= Phase::Cancelling),
+        }
+        end(&program);
+    });
+}
+
+#[test]
+fn what_comes_of_a_first_poll_beside_a_stop_is_heard() {
+    for asks in [false, true] {
+        model(move || {
+            let program = program();
+            let node = scope(&program);
+            let task = spawn(&node, TaskKind::Plain).unwrap();
+            node.begins(&task);
+            let polls = {
+                let node = node.clone();
+                thread::spawn(move || {
+                    if asks {
+                        Node::asked(&task);
+                    }
+                    node.has_begun();
+                })
+            };
+            stop(&program, &node);
+            polls.join().unwrap();
+            program.drive(perform);
+            if asks {
+                is_waited_for(&program, &node, &task);
+            } else {
+                assert_eq!(phase(&program, &node), Phase::Cancelling);
+                assert!(task.word().has(flag::CANCEL) && !task.word().is_doomed());
+            }
+            end(&program);
+        });
+    }
+}
+
 #[track_caller]
 fn heard_or_too_late(program: &Arc<Program>, node: &Arc<Node>, task: &TaskRef) {
     if task.word().has(flag::ASKED) {

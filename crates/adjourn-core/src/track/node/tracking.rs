@@ -182,8 +182,11 @@ impl Node {
 
     /// The first poll of that task is over.
     pub(crate) fn has_begun(self: &Arc<Node>) {
-        // As where a graceful task ends: whoever tells the scope reads the count after that.
-        if self.graceful.fetch_sub(1, SeqCst) == 1 && self.is_fired() {
+        // Under the lock that whoever fires the token takes after that, and to read the count then.
+        let tasks = self.lock();
+        let tell = self.graceful.fetch_sub(1, SeqCst) == 1 && self.is_fired();
+        drop(tasks);
+        if tell {
             self.above.sync(self);
         }
     }
