@@ -373,6 +373,9 @@ impl<E: Executor> Runner<E> {
     /// told and may end by itself, so this serves servers too. A `main` that never asks is dropped at
     /// its next yield once the program is cancelling. It need be neither `Send` nor `'static`.
     ///
+    /// `main` is polled at least once, and until that poll is over it is not decided whether it has asked:
+    /// also where the stop was requested before the start. Its token says so from that poll on.
+    ///
     /// Errors are in the [`Exit`]: options that make no sense, a forbidden signal, a call inside a
     /// running executor, an executor that cannot be built or panics as it is. `main` is never polled
     /// then.

@@ -280,6 +280,8 @@ impl<B> Scope<B> {
 
 impl<B: Clone> Scope<B> {
     /// Opens a scope below this one. It is always a new one, also under a name used before.
+    ///
+    /// Where this scope has been told to stop, so has the new one: it takes what this one takes.
     pub fn scope(&self, name: impl Into<Cow<'static, str>>) -> Scope<B> {
         let node = self.node.above.open(&self.node, name.into());
         Scope::first(node, self.backend.clone())

@@ -34,7 +34,7 @@ use crate::track::table::{Chunk, Mark, TaskRef, flag};
 /// [`until_stop`](crate::FutureExt::until_stop)) or to look ([`is_requested`](StopToken::is_requested),
 /// [`wait_timeout`](StopToken::wait_timeout)), at a token of the task's own scope, of one above, or of
 /// the scope that [`in_scope`](crate::FutureExt::in_scope) or a nursery gives. `main` is a task like
-/// any other.
+/// any other, but that it is always polled once before it is cancelled, and may ask in that poll.
 ///
 /// It is not asking to take, clone, hand on or print a token, to [`peek`](StopToken::peek), or to read
 /// the [`reason`](StopToken::reason). Nothing changes by what is asked inside a shield, a cleanup, a
