@@ -509,6 +509,7 @@ async fn stay_quiet(quiet: Quiet, here: async_channel::Sender<()>) {
     match quiet {
         Quiet::Takes => {
             _ = (format!("{:?}", token.clone()), token.reason(), Scope::current().phase());
+            _ = token.time_left();
             drop(token.requested());
         }
         Quiet::Peeks => _ = token.peek(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use adjourn::rt::Spawner;
 use adjourn::{
     Exit, FutureExt, Outcome, Phase, Scope, StopToken, Stopper, TaskKind, scope, shield, spawn,
-    spawn_graceful, spawn_shielded, task,
+    spawn_blocking, spawn_graceful, spawn_shielded, task,
 };
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
@@ -149,7 +149,7 @@ fn quiet() -> Vec<Way> {
         (
             "to read what else there is",
             Box::pin(async {
-                _ = StopToken::current().reason();
+                _ = (StopToken::current().reason(), StopToken::current().time_left());
                 _ = (Scope::current().phase(), adjourn::is_ready());
             }),
         ),
@@ -186,6 +186,13 @@ fn quiet() -> Vec<Way> {
             Box::pin(async {
                 spawn_shielded(async { StopToken::current().requested().await });
                 yields(3).await;
+            }),
+        ),
+        (
+            "by a blocking job",
+            Box::pin(async {
+                let job = spawn_blocking(|| StopToken::current().is_requested());
+                assert!(!job.await.unwrap());
             }),
         ),
     ]

@@ -37,7 +37,7 @@ use crate::track::table::{Chunk, Mark, TaskRef, flag};
 /// any other, but that it is always polled once before it is cancelled, and may ask in that poll.
 ///
 /// It is not asking to take, clone, hand on or print a token, to [`peek`](StopToken::peek), or to read
-/// the [`reason`](StopToken::reason). Nothing changes by what is asked inside a shield, a cleanup, a
+/// the [`reason`](StopToken::reason) or the [`time_left`](StopToken::time_left). Nothing changes by what is asked inside a shield, a cleanup, a
 /// hook or an [`interruptible`](crate::FutureExt::interruptible) future, by shielded
 /// tasks and blocking jobs, or once it is decided that the task is cancelled: the answer is true, and
 /// there is no more time.
