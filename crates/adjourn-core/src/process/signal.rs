@@ -378,6 +378,13 @@ pub fn raise_default(signal: Signal) {
     imp::raise_default(signal);
 }
 
+/// Gives a signal its default disposition back, past everybody who hears it: as by signal(2).
+#[cfg(all(test, unix))]
+pub(crate) fn take_over(signal: Signal) {
+    let ours = sys::current(signal).expect("it is a signal");
+    sys::put_back(signal, &ours.defaulted()).expect("it can be set");
+}
+
 /// How long the process has once it has heard this signal, where the system then ends it: 4 s of the 5
 /// that Windows gives after SIGHUP and SIGTERM ([On Windows](self#on-windows)). `None` for all else, and
 /// on Unix, where no signal says such a thing.

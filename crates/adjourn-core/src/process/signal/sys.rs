@@ -128,7 +128,7 @@ impl Action {
         self
     }
 
-    fn defaulted(mut self) -> Action {
+    pub(super) fn defaulted(mut self) -> Action {
         self.0.sa_sigaction = libc::SIG_DFL;
         self.0.sa_flags = 0;
         self

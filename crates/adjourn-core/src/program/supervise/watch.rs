@@ -507,15 +507,9 @@ impl Inner {
     /// Hears what came since the last time: the warden, which parks.
     pub(super) fn take_signals(&mut self, watch: &Watch) {
         let Some(mut listener) = self.listener.take() else { return };
-        let mut any = false;
-        listener.take(|signal, count| {
-            self.receive(watch, signal, count);
-            any = true;
-        });
+        listener.take(|signal, count| self.receive(watch, signal, count));
         self.listener = Some(listener);
-        if any {
-            self.look_for_others();
-        }
+        self.look_for_others_once_heard();
     }
 
     /// The same by another thread. The warden is not to miss a nudge for that: it may not know of the
@@ -524,6 +518,7 @@ impl Inner {
         let Some(mut listener) = self.listener.take() else { return };
         listener.look(|signal, count| self.receive(watch, signal, count));
         self.listener = Some(listener);
+        self.look_for_others_once_heard();
     }
 
     fn receive(&mut self, watch: &Watch, signal: Signal, count: u64) {
@@ -547,6 +542,14 @@ impl Inner {
                 last.ends = last.ends.or(heard.ends);
             }
             None => self.heard.push(heard),
+        }
+    }
+
+    /// Whoever hears a signal looks: the stop may be over, and the signals given back, before another
+    /// thread comes to it.
+    fn look_for_others_once_heard(&mut self) {
+        if !self.heard.is_empty() {
+            self.look_for_others();
         }
     }
 
@@ -661,6 +664,24 @@ mod tests {
         watch.give_back();
         let mut listener = watch.lock().listener.take().expect("it is there");
         assert!(listener.take(|_, _| ()), "the warden has yet to hear of the deadline");
+    }
+
+    /// The warden does not come to run before the signals are given back.
+    #[cfg(unix)]
+    #[test]
+    fn a_signal_that_was_taken_over_is_seen_by_whoever_hears_another() {
+        let [heard, taken] = [50, 51].map(|number| Signal::from_raw(number).unwrap());
+        let rules = Rules::new(&Options::default(), false);
+        let watch = Watch::kept(limits(), rules, Listener::new(&[heard, taken]).unwrap(), false);
+        signal::take_over(taken);
+        let kill = format!("kill -{} {}", heard.as_raw(), std::process::id());
+        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        while watch.lock().heard.is_empty() {
+            watch.look_for_signals();
+        }
+        watch.give_back();
+        assert_eq!(watch.look_for_others(), Some(taken));
+        assert_eq!(watch.look_for_others(), None, "it is said once");
     }
 
     #[test]
