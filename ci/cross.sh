@@ -61,7 +61,7 @@ build() {
     local command=$1 log=$into/build.log
     shift
     # No debug information, which is half of the time, and most of the space.
-    if ! RUSTC=$rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$into CARGO_INCREMENTAL=0 RUSTFLAGS='' \
+    if ! RUSTC=$rustc RUSTDOC=${rustc%c}doc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$into CARGO_INCREMENTAL=0 RUSTFLAGS='' \
         CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 \
         CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc \
         "$cargo" "$command" -Zbuild-std=std,panic_abort --target "$target" "$@" 2>"$log" ||

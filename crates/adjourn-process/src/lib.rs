@@ -13,7 +13,7 @@
 //! # }
 //! ```
 //!
-//! A [`Child`] is a process group of its own, so a Ctrl-C at the terminal goes to the program alone. At the
+//! A `Child` is a process group of its own, so a Ctrl-C at the terminal goes to the program alone. At the
 //! stop the whole group is sent SIGTERM, waited for, and killed at a limit. Whatever ends the task that
 //! runs it, the group is killed.
 //!

@@ -18,7 +18,7 @@ const SECRET: usize = 64;
 /// `echo "$(cat /run/app/secret) stop" | nc 127.0.0.1 7777`.
 ///
 /// For systems without Unix sockets, and across a port that is forwarded. The commands and their limits
-/// are those of a [`Socket`](crate::Socket), with the secret and a space before each. A wrong secret is
+/// are those of `Socket`, with the secret and a space before each. A wrong secret is
 /// answered `refused`.
 ///
 /// The secret is 32 random bytes in hexadecimal. Where the file is not there it is made, with mode 0600.
