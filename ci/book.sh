@@ -33,10 +33,10 @@ sed -i -E 's#\]\((\.\./)?README\.md#](\1index.md#g' "$book"/src/*.md "$book"/src
 sed -i 's#index\.md#README.md#' "$book/src/SUMMARY.md"
 MDBOOK_LOG=warn mdbook build --dest-dir "$book/html" "$book"
 
-# Every link of the book, to its page and heading.
+# Every link of the book, to its page and heading, and every picture.
 wrong=0 links=0
 while IFS=: read -r page link; do
-    link=${link#href=\"} link=${link%\"}
+    link=${link#*=\"} link=${link%\"}
     file=${link%%#*} anchor=
     [[ $link == *#* ]] && anchor=${link#*#}
     to=$page
@@ -46,7 +46,7 @@ while IFS=: read -r page link; do
         echo "${page#"$book/html/"}: $link leads nowhere" >&2
         wrong=$((wrong + 1))
     fi
-done < <(grep -roE 'href="[^"]*"' "$book/html" --include='*.html' | grep -vE 'href="(https?:|mailto:|")' |
+done < <(grep -roE '(href|src)="[^"]*"' "$book/html" --include='*.html' | grep -vE '="(https?:|mailto:|")' |
     grep -vE '/(print|404|toc)\.html:' | sort -u)
 [ "$links" -gt 100 ] || { echo "$links links are seen" >&2; exit 1; }
 [ "$wrong" = 0 ] || exit 1
