@@ -21,6 +21,8 @@ if [ "${2:-}" = field ]; then
     fi
     "$target/release/restarts" --restarts "$restarts" --field "$@"
 else
-    cargo build --quiet -p adjourn-http-tests --bins
+    . ci/tools.sh
+    others
+    cargo test --quiet --no-run "${others[@]}" --test restart # and so the programs that it starts
     "$target/debug/restarts" --restarts "$restarts"
 fi

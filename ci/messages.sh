@@ -3,4 +3,6 @@
 # tests/processes/messages/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo test --quiet -p adjourn-processes --test messages -- --ignored --nocapture
+. ci/tools.sh
+others
+cargo test --quiet "${others[@]}" --test messages -- --ignored --nocapture

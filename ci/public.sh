@@ -6,4 +6,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "${1:-}" = --renew ] && export ADJOURN_RENEW=1
-cargo test --quiet -p adjourn-processes --test public -- --ignored --nocapture
+. ci/tools.sh
+others
+cargo test --quiet "${others[@]}" --test public -- --ignored --nocapture

@@ -78,6 +78,9 @@ for sanitizer in $sanitizers; do
     fi
     export RUSTFLAGS="$flags" CARGO_TARGET_DIR="$into/$sanitizer"
     export CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_PROFILE_TEST_DEBUG=line-tables-only
+    # Each test is much slower there, and busy: no more at once than there are processors.
+    RUST_TEST_THREADS=$(nproc)
+    export RUST_TEST_THREADS
     # Backtraces and captured output are the library's too, which is not compiled with it.
     export RUST_BACKTRACE=0 RUST_TEST_NOCAPTURE=1
     export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1"

@@ -12,4 +12,6 @@ if [ ${#wanted[@]} != 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null
     export DEBIAN_FRONTEND=noninteractive
     { apt-get update && apt-get install -y --no-install-recommends "${wanted[@]}"; } >/dev/null 2>&1 || true
 fi
-cargo test --quiet -p adjourn-processes --test supervisors --test activation --test deploy -- --nocapture
+. ci/tools.sh
+others
+cargo test --quiet "${others[@]}" --test supervisors --test activation --test deploy -- --nocapture
