@@ -110,7 +110,7 @@ impl Told {
             let told = || self.0.lock().unwrap().iter().filter(is_it).count();
             let end = Instant::now() + Duration::from_secs(10);
             while told() < listed && Instant::now() < end {
-                std::thread::sleep(millis(1));
+                thread::sleep(millis(1));
             }
             assert_eq!(told(), listed, "each is told once: {failure}");
         }
