@@ -47,7 +47,8 @@ struct Moments {
     scope: Option<ScopeId>,
     told: Option<Duration>,
     cancelled: Option<Duration>,
-    /// Of its turn, as they came to be: the end may have come nearer.
+    /// Of its first turn, since one that has become empty and takes work again may have another; nearer
+    /// where the end has come nearer.
     limits: Option<[Duration; 2]>,
 }
 
@@ -162,7 +163,7 @@ impl State {
     pub(super) fn note_limits(&mut self, id: ScopeId) {
         let moments = self.course.moments.get_mut(id.index());
         if let Some(moments) = moments.filter(|moments| moments.scope == Some(id)) {
-            moments.limits = self.machine.own_limits(id).or(moments.limits);
+            moments.limits = nearer(moments.limits, self.machine.own_limits(id));
         }
     }
 
@@ -181,7 +182,7 @@ impl State {
 
     fn times_of(&self, id: ScopeId, node: &Node, ended: Option<Duration>) -> ScopeReport {
         let Moments { told, cancelled, limits, .. } = self.course.of(id);
-        let limits = self.machine.own_limits(id).or(limits).unwrap_or([Duration::MAX; 2]);
+        let limits = nearer(limits, self.machine.own_limits(id)).unwrap_or([Duration::MAX; 2]);
         let [drain_limit, limit] = limits.map(|at| Some(at).filter(|at| *at < Duration::MAX));
         let scope = bound::cut(&node.path(), bound::PATH).into_owned();
         ScopeReport { scope, told, cancelled, ended, drain_limit, limit }
@@ -211,6 +212,14 @@ impl State {
             report.add_hook_time(hook.times(None, Outcome::Abandoned));
         }
         report.bound_course();
+    }
+}
+
+/// The nearer of each.
+fn nearer(noted: Option<[Duration; 2]>, now: Option<[Duration; 2]>) -> Option<[Duration; 2]> {
+    match (noted, now) {
+        (Some([drain, level]), Some(now)) => Some([drain.min(now[0]), level.min(now[1])]),
+        _ => noted.or(now),
     }
 }
 
