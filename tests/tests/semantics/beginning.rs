@@ -95,19 +95,15 @@ fn a_main_whose_first_poll_outlasts_its_limit_is_not_overdue(config: Config) {
     let program = Program::new(config).drain_limit(millis(1));
     let stopper = program.stopper();
     let exit = program.run(async move {
-        let there = Gate::new();
-        let begins = there.clone();
         let dropped = Gate::new();
-        let drops = dropped.clone();
+        let drops = OpensOnDrop(dropped.clone());
         task("beside").spawn(async move {
-            let _drops = OpensOnDrop(drops);
-            begins.open();
+            let _drops = drops;
             pending::<()>().await;
         });
         stopper.stop();
-        // Plain work is cancelled at the limit, whatever `main` does.
+        // Plain work is cancelled at the limit, before its first poll or after, whatever `main` does.
         if !config.is_single_threaded() {
-            there.wait_blocking();
             dropped.wait_blocking();
         }
         pending::<()>().await;
