@@ -102,7 +102,7 @@ fn a_main_whose_first_poll_outlasts_its_limit_is_not_overdue(config: Config) {
             pending::<()>().await;
         });
         stopper.stop();
-        // Plain work is cancelled at the limit, before its first poll or after, whatever `main` does.
+        // Plain work is cancelled at the limit, polled or not, whatever `main` does.
         if !config.is_single_threaded() {
             dropped.wait_blocking();
         }
