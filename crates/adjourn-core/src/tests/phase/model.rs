@@ -177,18 +177,26 @@ impl Sim {
         let above = &self.scopes[parent];
         let late = above.cancel.is_some() || above.close.is_some();
         self.scopes[index].late = late;
-        if self.machine.phase(id) >= Phase::Draining {
-            let scope = &mut self.scopes[index];
-            scope.was_open = true;
-            if self.machine.phase(id) > Phase::Cancelling {
-                (scope.graceful, scope.live) = (false, false); // it closes before anything comes
-            }
-            // What comes into it comes before it is told by the driver, or after.
-            if index % 2 == 0 {
-                self.say_tasks(index);
-            }
+        if self.machine.phase(id) < Phase::Draining {
+            self.act();
+            return Some(index);
+        }
+        let scope = &mut self.scopes[index];
+        scope.was_open = true;
+        if self.machine.phase(id) > Phase::Cancelling {
+            (scope.graceful, scope.live) = (false, false); // it closes before anything comes
+        }
+        scope.load.kept = true; // by whoever opens it, as yet
+        // What comes into it comes before it is told by the driver, or after.
+        if index % 2 == 0 {
+            self.say_tasks(index);
         }
         self.act();
+        self.scopes[index].load.kept = load.kept;
+        if !load.kept {
+            self.say_tasks(index);
+            self.act();
+        }
         Some(index)
     }
 
