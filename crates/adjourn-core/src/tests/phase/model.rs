@@ -590,6 +590,11 @@ impl Sim {
 
     pub fn step(&mut self, step: &Step) {
         let count = self.scopes.len();
+        // Some have come to be open by the time alone: what was below them is overdue.
+        for index in 0..count {
+            let open = !self.scopes[index].live && self.is_open(&self.scopes[index]);
+            self.scopes[index].was_open |= open;
+        }
         match step {
             Step::Wait(millis) => self.advance(self.now.saturating_add(ms(*millis))),
             Step::Stop(at) => self.stop(at % count),
