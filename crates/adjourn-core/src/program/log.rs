@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::contract::columns;
@@ -142,10 +143,41 @@ pub(crate) fn say(line: String, watch: &Arc<Watch>) {
     };
     if super::supervise::is_here() {
         // Without a thread to be had the report tells it in the end.
+        let saying = Saying::new();
+        let write = move || {
+            write();
+            drop(saying);
+        };
         _ = std::thread::Builder::new().name("adjourn-says".to_owned()).spawn(write);
     } else {
         write();
     }
+}
+
+/// How many lines are still being said by threads of their own.
+static SAYING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// Counts until it is dropped.
+struct Saying;
+
+impl Saying {
+    fn new() -> Saying {
+        *SAYING.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Saying
+    }
+}
+
+impl Drop for Saying {
+    fn drop(&mut self) {
+        *SAYING.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        SAYING.1.notify_all();
+    }
+}
+
+/// Waits for the lines that are being said: the process may end with `run`, and they would be lost.
+pub(crate) fn finish_saying(within: Duration) {
+    let saying = SAYING.0.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(SAYING.1.wait_timeout_while(saying, within, |saying| *saying > 0));
 }
 
 /// Whether somebody listens: a subscriber that panics does not.

@@ -13,8 +13,8 @@ use crate::contract::options::SecondInterrupt;
 use crate::contract::report::Report;
 use crate::phase::Limits;
 use crate::process::signal::{self, Listener, Nudger, Signal};
-use crate::program::Program;
 use crate::program::narrate::Narration;
+use crate::program::{Program, log};
 
 /// How long an interrupt may wait for its reaction before the next one forces the end.
 const UNANSWERED: Duration = Duration::from_millis(250);
@@ -419,6 +419,7 @@ impl Watch {
             Ok((inner, _)) => inner,
             Err(poison) => poison.into_inner().0,
         });
+        log::finish_saying(MARGIN);
         self.nudge();
         drop((listener, words));
         stays
