@@ -19,6 +19,10 @@ impl Dispatch for Backends {
         if let Some(tokio) = any.downcast_ref::<adjourn_tokio::Tokio>() {
             return AnyHandle::own(tokio.spawn(future));
         }
+        #[cfg(feature = "tokio")]
+        if let Some(local) = any.downcast_ref::<adjourn_tokio::TokioLocal>() {
+            return AnyHandle::own(local.spawn(future));
+        }
         #[cfg(feature = "smol")]
         if let Some(smol) = any.downcast_ref::<adjourn_smol::Smol>() {
             return AnyHandle::own(smol.spawn(future));
@@ -34,7 +38,8 @@ impl Dispatch for Backends {
 /// The output, an `Err` too, is the handle's; [`or_stop`](crate::ResultFutureExt::or_stop) makes a
 /// failure stop the program.
 ///
-/// On Tokio and smol it costs no allocation beside the executor's own.
+/// On Tokio and smol it costs no allocation beside the executor's own. One of a
+/// [`task`](crate::task) with a name does.
 ///
 /// # Panics
 ///

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use adjourn::rt::{Executor, Spawner};
-use adjourn::{Exit, Scope, Signal, spawn};
+use adjourn::{Exit, Scope, Signal, spawn, spawn_graceful, spawn_shielded};
 
 struct Counting;
 
@@ -62,17 +62,27 @@ async fn compare<B: Spawner>(backend: B) -> [u64; 4] {
     let cold = count_at_once(|| erased.spawn(work())).await;
     assert!(cold <= bare + TASKS + TASKS / 5, "erased and cold {cold}, bare {bare}");
     let free = || spawn(work());
-    count_at_once(free).await;
+    // Each of the three, a third of them.
+    let mut turn = 0;
+    let mut free_of_three = || {
+        turn += 1;
+        match turn % 3 {
+            0 => free(),
+            1 => spawn_shielded(work()),
+            _ => spawn_graceful(|_| work()),
+        }
+    };
+    count_at_once(&mut free_of_three).await;
     // Once before, so that tables and queues have their size.
     for _ in 0..2 {
         count(|| backend.spawn(work())).await;
         count(|| typed.spawn(work())).await;
         count(|| erased.spawn(work())).await;
-        count(free).await;
+        count(&mut free_of_three).await;
     }
     let bare = count(|| backend.spawn(work())).await;
     let typed = count(|| typed.spawn(work())).await;
-    [bare, typed, count(|| erased.spawn(work())).await, count(free).await]
+    [bare, typed, count(|| erased.spawn(work())).await, count(free_of_three).await]
 }
 
 fn on<E: Executor>(

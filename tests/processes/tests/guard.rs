@@ -76,6 +76,12 @@ fn a_stop_during_the_start_is_not_lost(backend: &str) {
     assert_eq!(ended.err, "", "it ends in order");
 }
 
+fn a_stop_during_the_start_has_begun_when_main_is_polled(backend: &str) {
+    let building = start(backend, "building-slowly-peek", &["100000"]).until("building");
+    let ended = building.send(SIGTERM).pause(Duration::from_millis(20)).enter("go").end();
+    in_time(&ended).code(0).said("requested true");
+}
+
 fn a_signal_during_the_start_is_the_reactions_once_there_is_one(backend: &str) {
     let building = start(backend, "building-slowly-reaction", &["3000"]).until("building");
     let serving = building.send(SIGTERM).pause(Duration::from_millis(100)).enter("go");
@@ -147,6 +153,13 @@ fn a_failure_sink_that_blocks_ends_by_the_deadline(backend: &str) {
     // Between the cut-off and the deadline a busy machine has to come to rendering the report.
     let ended = start(backend, "failure-blocks", &["4000"]).end();
     in_time(&ended).code(124).complained("it broke");
+}
+
+fn a_failure_sink_that_blocks_at_the_end_is_left_to_itself(backend: &str) {
+    let ended = start(backend, "late-failure-blocks", &[]).end();
+    in_time(&ended).code(124).said("told").said("reported").said("returned");
+    ended.complained("it was cut off before it was over");
+    assert!(!ended.err.contains("stuck"), "{}", ended.err);
 }
 
 fn a_subscriber_that_blocks_ends_by_the_deadline(backend: &str) {
@@ -413,6 +426,7 @@ adjourn_processes::on_every_backend! {
     a_start_that_blocks_ends_by_the_deadline
     a_start_that_blocks_is_forced_by_a_second_sigint
     a_stop_during_the_start_is_not_lost
+    a_stop_during_the_start_has_begun_when_main_is_polled
     a_signal_during_the_start_is_the_reactions_once_there_is_one
     a_start_that_panics_is_an_error_with_the_cause
     a_signal_that_the_parent_blocked_is_heard
@@ -423,6 +437,7 @@ adjourn_processes::on_every_backend! {
     callbacks_find_the_program
     a_signal_while_an_observer_is_told_of_the_end_is_heard
     a_failure_sink_that_blocks_ends_by_the_deadline
+    a_failure_sink_that_blocks_at_the_end_is_left_to_itself
     a_subscriber_that_blocks_ends_by_the_deadline
     a_report_sink_that_blocks_ends_by_the_deadline
     a_second_sigint_ends_a_report_sink_that_blocks

@@ -26,7 +26,9 @@ pub(super) fn start(program: &Program) {
     let table = table(&status, &program.alive(MOST));
     let watch = program.watch.clone();
     let writes = move || {
-        watch.narration.beside(table, |text| _ = signal::write_stderr(text.as_bytes(), WRITING));
+        watch
+            .narration
+            .beside(table, true, |text| _ = signal::write_stderr(text.as_bytes(), WRITING));
     };
     _ = std::thread::Builder::new().name("adjourn-dump".to_owned()).spawn(writes);
 }

@@ -136,7 +136,7 @@ pub(crate) fn say(line: String, watch: &Arc<Watch>) {
     const PATIENCE: Duration = Duration::from_millis(20);
     let watch = watch.clone();
     let write = move || {
-        watch.narration.beside(line, |text| {
+        watch.narration.beside(line, !STUCK.load(SeqCst), |text| {
             let within = if STUCK.load(SeqCst) { Duration::ZERO } else { PATIENCE };
             STUCK.store(!signal::write_stderr(text.as_bytes(), within), SeqCst);
         });

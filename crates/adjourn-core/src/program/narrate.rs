@@ -144,8 +144,9 @@ impl Narration {
 
     /// Has `write` write whole lines to standard error. The line that stands there goes, and comes again
     /// below them when it is renewed.
-    pub(crate) fn beside(&self, mut lines: String, write: impl FnOnce(&str)) {
-        let taken = self.line.take();
+    /// `patient`: it waits a little for the narrator, which may be writing.
+    pub(crate) fn beside(&self, mut lines: String, patient: bool, write: impl FnOnce(&str)) {
+        let taken = self.line.take(patient);
         if let Taken::Shown(width) = taken {
             lines.insert_str(0, &erases(width));
         }
@@ -175,7 +176,7 @@ impl Line {
     const NONE: u8 = 0;
     const SHOWN: u8 = 1;
     const WRITING: u8 = 2;
-    /// Other lines, where none stood.
+    /// Other lines are written.
     const OTHERS: u8 = 3;
     const CLOSED: u8 = 4;
 
@@ -191,18 +192,20 @@ impl Line {
         }
     }
 
-    /// Takes the terminal for other lines. Waits a little for who writes there now.
-    fn take(&self) -> Taken {
-        let end = Instant::now() + PATIENCE;
+    /// Takes the terminal for other lines. Nobody waits for others that are written: those are whole lines
+    /// too, and whoever reads them may be slow.
+    fn take(&self, patient: bool) -> Taken {
+        let end = Instant::now() + if patient { PATIENCE } else { Duration::ZERO };
         let take = |from, to| self.state.compare_exchange(from, to, SeqCst, SeqCst).is_ok();
         loop {
             if take(Line::NONE, Line::OTHERS) {
                 return Taken::Empty;
             }
-            if take(Line::SHOWN, Line::WRITING) {
+            if take(Line::SHOWN, Line::OTHERS) {
                 return Taken::Shown(self.width.load(SeqCst));
             }
-            if self.state.load(SeqCst) == Line::CLOSED || Instant::now() >= end {
+            let state = self.state.load(SeqCst);
+            if matches!(state, Line::CLOSED | Line::OTHERS) || Instant::now() >= end {
                 return Taken::Not;
             }
             thread::sleep(Duration::from_millis(1));
@@ -211,16 +214,13 @@ impl Line {
 
     /// Nothing stands there.
     fn give_back(&self) {
-        for from in [Line::OTHERS, Line::WRITING] {
-            _ = self.state.compare_exchange(from, Line::NONE, SeqCst, SeqCst);
-        }
+        _ = self.state.compare_exchange(Line::OTHERS, Line::NONE, SeqCst, SeqCst);
     }
 
     /// Nothing is written any more; returns the terminal's width where a line stands there.
     fn close(&self) -> Option<usize> {
         let end = Instant::now() + PATIENCE;
-        let busy = |state| matches!(state, Line::WRITING | Line::OTHERS);
-        while busy(self.state.load(SeqCst)) && Instant::now() < end {
+        while self.state.load(SeqCst) == Line::WRITING && Instant::now() < end {
             thread::sleep(Duration::from_millis(1));
         }
         let stands = matches!(self.state.swap(Line::CLOSED, SeqCst), Line::SHOWN | Line::WRITING);
@@ -233,7 +233,7 @@ enum Taken {
     /// A line stands there, on a terminal so wide.
     Shown(usize),
     Empty,
-    /// The end has come, or somebody writes who does not come to an end.
+    /// The end has come, others write lines, or the narrator does not come to an end.
     Not,
 }
 
@@ -339,9 +339,9 @@ mod tests {
     fn other_lines_take_the_place_of_the_line_that_stands_there() {
         let narration = Narration::new(Mode::SILENT);
         let erased = format!("{}failure\n", erases(70));
-        narration.beside("early\n".to_owned(), |text| assert_eq!(text, "early\n"));
+        narration.beside("early\n".to_owned(), true, |text| assert_eq!(text, "early\n"));
         let ended = Narration::new(Mode::SILENT);
-        ended.beside("early\n".to_owned(), |_| {
+        ended.beside("early\n".to_owned(), true, |_| {
             assert_eq!(
                 ended.line.close(),
                 None,
@@ -349,14 +349,14 @@ mod tests {
             );
         });
         narration.line.write(70, || ());
-        narration.beside("failure\n".to_owned(), |text| {
+        narration.beside("failure\n".to_owned(), true, |text| {
             assert_eq!(text, erased);
             narration.line.write(70, || panic!("somebody else writes"));
             // Nobody waits for long.
-            narration.beside("other\n".to_owned(), |text| assert_eq!(text, "other\n"));
+            narration.beside("other\n".to_owned(), true, |text| assert_eq!(text, "other\n"));
         });
         assert_eq!(narration.line.close(), None, "it is gone");
-        narration.beside("late\n".to_owned(), |text| assert_eq!(text, "late\n"));
+        narration.beside("late\n".to_owned(), true, |text| assert_eq!(text, "late\n"));
         narration.line.write(70, || panic!("it is closed"));
     }
 
@@ -364,7 +364,7 @@ mod tests {
     fn a_line_that_comes_again_is_erased_again() {
         let narration = Narration::new(Mode::SILENT);
         narration.line.write(70, || ());
-        narration.beside("failure\n".to_owned(), |_| ());
+        narration.beside("failure\n".to_owned(), true, |_| ());
         narration.line.write(60, || ());
         assert_eq!(narration.line.close(), Some(60));
     }

@@ -16,7 +16,7 @@ use crate::contract::report::{Failure, PhaseSpan, Reason, Report};
 use crate::process::signal::Signal;
 use crate::program::stopper::Stopper;
 
-pub(crate) use self::feed::{Feed, Observing};
+pub(crate) use self::feed::{Feed, Observing, patience};
 
 /// Looks on while a program runs, and reacts to what happens to it: tells a service manager, answers
 /// health checks, narrates, waits for a trigger. Given to [`Runner::observe`](crate::Runner::observe).

@@ -2,7 +2,9 @@
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::PoisonError;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use slab::Slab;
@@ -80,6 +82,44 @@ impl Program {
             }
             drop_quietly(told); // the last one, where the program has let go of it meanwhile
         });
+    }
+
+    /// Adds a failure of the end to the report; it is told by [`tell_late`](Program::tell_late).
+    pub(crate) fn fail_late(&self, report: &mut Report, failure: Failure) {
+        let failure = failure.bounded();
+        report.add_failure(failure.clone());
+        self.lock().late.push(failure);
+    }
+
+    /// Tells of the failures of the end, on a thread of its own: what is called may block, and there may be
+    /// no time left. It is waited for, for a while; without a thread to be had the report alone has them.
+    pub(crate) fn tell_late(self: &Arc<Program>, within: Option<Duration>) {
+        let late = mem::take(&mut self.lock().late);
+        if late.is_empty() {
+            return;
+        }
+        let program = self.clone();
+        let tells = move || {
+            late.iter().for_each(|failure| program.tell_failure(failure));
+            drop(program); // before whoever waits goes on
+        };
+        if self.is_hosted() {
+            return tells();
+        }
+        let (done, is_done) = channel();
+        let tells = move || {
+            tells();
+            _ = done.send(());
+        };
+        let started = thread::Builder::new().name("adjourn-failures".to_owned()).spawn(tells);
+        if started.is_ok() {
+            _ = is_done.recv_timeout(observe::patience(within));
+        }
+    }
+
+    /// Whether the user's code is called for a failure.
+    pub(crate) fn has_failure_sink(&self) -> bool {
+        self.failure_sink().is_some()
     }
 
     fn failure_sink(&self) -> MutexGuard<'_, Option<FailureSink>> {
@@ -160,7 +200,8 @@ impl Program {
         for failure in cut_off(&mem::take(&mut state.hooks), now) {
             report.add_failure(failure.clone());
             state.feed.tell(|| observe::Event::Failure(failure.clone()));
-            rest.failures.push(failure);
+            state.report.add_failure(failure.clone()); // for the warden
+            state.late.push(failure);
         }
         report.paused = self.watch.paused();
         drop(state);

@@ -320,9 +320,12 @@ impl<E> Runner<E> {
     /// Is told of each failure when it is recorded, on the thread where it happened: it is in the
     /// report by then, and the stop that follows from it is asked for.
     ///
-    /// Each failure of a program that has started is told once, those of its end too: a hook that is cut
-    /// off, an observer that is late, a panic of [`on_report`](Runner::on_report). Without this, `tracing` is
-    /// told, where that feature is on and somebody listens at level ERROR for the target `adjourn`. Else it is a line on standard error, but for a panic:
+    /// Each failure of a program that has started is told once. Those of its end (a hook that is cut off,
+    /// an observer that is late, a panic of [`on_report`](Runner::on_report)) are told on a thread of their
+    /// own, which the end waits for as it does for an [`Observer`].
+    ///
+    /// Without this, `tracing` is told, where that feature is on and somebody listens at level ERROR for
+    /// the target `adjourn`. Else it is a line on standard error, but for a panic:
     /// Rust's panic hook has told that by then (one that was raised with `resume_unwind` is in the report
     /// alone). An attached program does the same; a simulated one writes nothing.
     pub fn on_failure(mut self, told: impl Fn(&Failure) + Send + Sync + 'static) -> Runner<E> {
@@ -701,8 +704,8 @@ impl<E> Runner<E> {
     }
 }
 
-/// A stop that was asked for before the start has begun before anything is polled: that its token says so
-/// to `main` is no matter of who comes first.
+/// A stop that was asked for before the start, by a stopper or a signal, has begun before anything is
+/// polled: that its token says so to `main` is no matter of who comes first.
 fn begin_stop(program: &Arc<Program>) {
     if program.is_waiting() {
         program.drive(perform);

@@ -13,7 +13,7 @@ use super::course::{Course, RunningHook};
 use super::log;
 use super::observe::{self, Feed};
 use crate::contract::hook::Hook;
-use crate::contract::report::{PhaseSpan, Report, Totals};
+use crate::contract::report::{Failure, PhaseSpan, Report, Totals};
 use crate::phase::{Action, Alive, Event, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
 use crate::track::node::{Counts, Node, Small};
@@ -45,6 +45,8 @@ pub(crate) struct State {
     /// Which failures of the report are overdue work of a scope that was stopped alone, and what they
     /// say.
     pub(super) isolated: Vec<(TaskKey, String)>,
+    /// Failures of the end, which nobody was told of yet.
+    pub(super) late: Vec<Failure>,
     /// Signals for the user's own handler, and how often each came in a row.
     pub(super) handed_over: VecDeque<(Signal, u64)>,
     pub(super) armed: bool,
@@ -70,6 +72,7 @@ impl State {
             feed: Feed::default(),
             overdue: Vec::new(),
             isolated: Vec::new(),
+            late: Vec::new(),
             handed_over: VecDeque::new(),
             armed: false,
             hurried: false,
@@ -201,7 +204,9 @@ impl State {
         let mut tasks = node.lock();
         let totals = tasks.shut();
         if totals.live > 0 {
-            self.course.leave(id);
+            if self.machine.is_stopping() {
+                self.course.leave(id); // no task of an earlier one is in the report
+            }
             tasks.end_with_stragglers(&*node.above, &mut rest.wakes);
             drop(tasks);
             self.lingering.insert(node.uid, node);

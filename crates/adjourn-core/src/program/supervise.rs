@@ -112,6 +112,12 @@ impl Supervision {
     /// The program can be told: its `main` is registered.
     pub(crate) fn open(&self) {
         if let Some(program) = self.program.as_ref().filter(|_| self.warden.is_some()) {
+            // What was heard until now is told by this thread, before others may: it is no matter of who
+            // comes first whether a stop from before the start has begun when `main` is first polled.
+            self.watch.look_for_signals();
+            while let Some(heard) = program.take_heard() {
+                program.tell(heard);
+            }
             self.watch.open(program);
         }
     }

@@ -90,6 +90,11 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
         "building-slowly" => {
             runner.build_with(|threads: &Threads| builds_when_told(threads)).run(serve())
         }
+        "building-slowly-peek" => {
+            let main =
+                async { say(&format!("requested {}", adjourn::StopToken::current().peek())) };
+            runner.build_with(|threads: &Threads| builds_when_told(threads)).run(main)
+        }
         "building-slowly-reaction" => {
             let react = |signal: Signal, stopper: &Stopper| {
                 say(&format!("heard {signal}"));
@@ -138,6 +143,18 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
         "contexts" => contexts(runner),
         // Sinks and subscribers.
         "failure-blocks" => runner.on_failure(|_| block()).run(async { Err::<(), _>("it broke") }),
+        "late-failure-blocks" => {
+            let exit = runner
+                .on_stopped(std::future::pending::<()>())
+                .on_failure(|_| {
+                    say("told");
+                    block()
+                })
+                .on_report(|_| say("reported"))
+                .run(async {});
+            say("returned");
+            exit
+        }
         "subscriber-signal" => {
             subscribe("signal received");
             runner.run(serve())

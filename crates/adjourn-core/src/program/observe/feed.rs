@@ -22,6 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// past it. With nothing, the quickest would be named as late, and leave its socket's file behind.
 const LEAST: Duration = Duration::from_millis(25);
 
+/// How long the user's code is waited for at the program's end, of which so much is left.
+pub(crate) fn patience(within: Option<Duration>) -> Duration {
+    within.map_or(PATIENCE, |within| within.clamp(LEAST, PATIENCE))
+}
+
 /// Where the program puts its events: under its lock, so in their order. Nothing waits here.
 #[derive(Clone, Default)]
 pub(crate) struct Feed {
@@ -132,7 +137,7 @@ impl Observing {
     pub(crate) fn end(self, program: &Arc<Program>, report: &mut Report, within: Option<Duration>) {
         self.feed.tell(|| Event::Ended(Arc::new(report.clone())));
         self.feed.tell_here(program);
-        let end = Instant::now() + within.map_or(PATIENCE, |within| within.clamp(LEAST, PATIENCE));
+        let end = Instant::now() + patience(within);
         let at = program.now();
         for queue in &self.feed.queues {
             let left = end.saturating_duration_since(Instant::now());
@@ -147,9 +152,7 @@ impl Observing {
             drop(inner);
             let (kind, origin) = (FailureKind::Observer, queue.name.clone());
             let failure = Failure { at, kind, origin, messages: vec![why], fatal: false };
-            let failure = failure.bounded();
-            report.add_failure(failure.clone());
-            program.tell_failure(&failure);
+            program.fail_late(report, failure);
         }
     }
 }

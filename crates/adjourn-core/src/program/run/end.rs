@@ -67,6 +67,7 @@ impl Drop for Live {
             self.program.stop(Reason::Dropped);
             self.abandon();
             _ = self.program.conclude();
+            self.program.tell_late(Some(Duration::ZERO));
             self.program.let_go();
         }
     }
@@ -80,13 +81,13 @@ pub(super) fn deliver(
     sink: Option<ReportSink>,
     supervision: Option<Supervision>,
 ) -> Exit {
-    // Whatever was heard until the report is made is in it. With a sink or observers, which may block,
+    // Whatever was heard until the report is made is in it. With a sink or an observer, which may block,
     // the signals are kept: a second SIGINT still ends it.
     if let Some(supervision) = &supervision {
         supervision.end_narration();
     }
-    let watched = matches!(&ended, Ok(ended) if !ended.observing.is_empty());
-    let foreign = sink.is_some() || watched;
+    let others = |ended: &Ended| !ended.observing.is_empty() || ended.program.has_failure_sink();
+    let foreign = sink.is_some() || ended.as_ref().is_ok_and(others);
     match &supervision {
         Some(supervision) if !foreign => supervision.give_signals_back(),
         Some(supervision) => supervision.tell_rest(),
@@ -97,6 +98,7 @@ pub(super) fn deliver(
             let mut report = ended.program.conclude();
             let within = supervision.as_ref().and_then(Supervision::left);
             mem::take(&mut ended.observing).end(&ended.program, &mut report, within);
+            ended.program.tell_late(supervision.as_ref().and_then(Supervision::left));
             let raise = ended.program.raises(&report);
             (report, raise, Some(ended))
         }
@@ -125,9 +127,12 @@ pub(super) fn deliver(
             let (kind, origin) = (FailureKind::HookPanic, "on_report".to_owned());
             let messages = vec![take_message(payload)];
             let failure = Failure { at, kind, origin, messages, fatal: true }.bounded();
-            report.failures.push(failure.clone());
-            if let Some(ended) = &ended {
-                ended.program.tell_failure(&failure);
+            match &ended {
+                Some(ended) => {
+                    ended.program.fail_late(&mut report, failure);
+                    ended.program.tell_late(supervision.as_ref().and_then(Supervision::left));
+                }
+                None => report.failures.push(failure),
             }
         }
     }
