@@ -14,6 +14,13 @@ done
 options=(--quiet --allow-dirty --all-features)
 [ "${1:-}" = list ] && options+=(--no-verify)
 rm -rf "$target/package"
+# Cargo takes what it has unpacked and built before of a package of this name and version from a registry at
+# this place, and that may be an older state of ours. Registries that are folders have no name before the hash.
+rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/{src,cache}/-*/adjourn*-[0-9]*
+{ grep -ls "registry/src/-" "$target"/debug/deps/adjourn*.d || true; } | while read -r built; do
+    hash=${built##*-}
+    rm -rf "$target"/debug/.fingerprint/adjourn*-"${hash%.d}"
+done
 # Optional dependencies are compiled too: what a feature misses is seen here, not by its first user.
 if ! cargo package "${options[@]}" "${packages[@]}" >"$target/package.log" 2>&1; then
     tail -n 60 "$target/package.log" >&2

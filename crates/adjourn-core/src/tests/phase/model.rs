@@ -183,8 +183,10 @@ impl Sim {
         }
         let scope = &mut self.scopes[index];
         scope.was_open = true;
-        if self.machine.phase(id) > Phase::Cancelling {
-            (scope.graceful, scope.live) = (false, false); // it closes before anything comes
+        let phase = self.machine.phase(id);
+        if phase > Phase::Cancelling || phase == Phase::Cancelling && !late {
+            // It closes before anything comes, or is cancelled with its parent from its first instant.
+            (scope.graceful, scope.live) = (false, false);
         }
         scope.load.kept = true; // by whoever opens it, as yet
         // What comes into it comes before it is told by the driver, or after.
