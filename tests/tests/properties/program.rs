@@ -257,6 +257,9 @@ fn join(handle: Option<JoinHandle<()>>) -> Option<Joined> {
 fn check_order(spec: &Spec, ran: &mut Ran) {
     let events = &ran.events;
     let forced = ran.exit.report().forced.is_some();
+    // A scope that is opened into the stop has its parent's limits. Where another one holds that up until the
+    // cut-off, what is plain in it is cancelled then, and waited for no more.
+    let overdue = (0..spec.scopes.len()).any(|scope| spec.may_be_overdue(scope));
     let first = |what: &dyn Fn(&Event) -> bool| events.iter().position(what);
     let last = |what: &dyn Fn(&Event) -> bool| events.iter().rposition(what);
     for (scope, its) in spec.scopes.iter().enumerate() {
@@ -273,7 +276,7 @@ fn check_order(spec: &Spec, ran: &mut Ran) {
         let hook = first(&|event| matches!(event, Event::Hook(of, _) if *of == scope));
         let dropped = last(&|event| *event == Event::Dropped(scope));
         if let (Some(hook), Some(dropped)) = (hook, dropped) {
-            if dropped > hook && !spec.may_be_overdue(scope) {
+            if dropped > hook && !overdue {
                 ran.problems.push(format!("a task of scope {scope} was dropped after its hook"));
             }
         }

@@ -71,8 +71,13 @@ fn an_output_goes_before_the_end_of_the_time(config: Config) {
         assert_eq!(scope.timeout(Duration::ZERO, async { 1 }).await, Ok(1));
         assert!(scope.timeout(Duration::ZERO, pending::<()>()).await.is_err());
         let (sends, receives) = async_channel::bounded(1);
-        let mut both = Box::pin(scope.timeout(millis(1), receives.recv()));
-        assert!(poll_once(&mut both).await.is_pending());
+        // On a busy machine the time may be over before the first poll: then once more.
+        let mut both = loop {
+            let mut both = Box::pin(scope.timeout(millis(10), receives.recv()));
+            if poll_once(&mut both).await.is_pending() {
+                break both;
+            }
+        };
         sleep(millis(20)).await;
         sends.try_send(2).unwrap();
         assert_eq!(poll_once(&mut both).await, Poll::Ready(Ok(Ok(2))));
