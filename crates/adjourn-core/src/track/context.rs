@@ -20,7 +20,8 @@ struct Hot {
     chunk: Cell<Option<&'static Chunk>>,
     /// Where the task's own waker is for the time of the poll; no other is there meanwhile.
     waker: Cell<usize>,
-    seat: Cell<Option<&'static StaticUsize>>,
+    /// [`NOBODY`] before the first poll, and where the thread is at its end.
+    seat: Cell<&'static StaticUsize>,
     /// The chunk that this thread spawned into last, and the number of its scope.
     roomy: Cell<Option<&'static Chunk>>,
     roomy_of: Cell<u64>,
@@ -32,6 +33,7 @@ struct State(u32);
 
 impl State {
     const NONE: State = State(0);
+    const NEW: State = State(State::UNSEATED);
     /// A task is polled.
     const INSIDE: u32 = 1;
     /// The future is being dropped by the lifecycle, not by the user's code.
@@ -40,8 +42,10 @@ impl State {
     const FURNISHED: u32 = 4;
     /// What is asked about the stop changes nothing.
     const QUIET: u32 = 8;
+    /// The thread has had no seat yet: that of its first poll takes one.
+    const UNSEATED: u32 = 16;
     /// One shield; their number is above the flags.
-    const SHIELD: u32 = 16;
+    const SHIELD: u32 = 32;
 
     fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
@@ -79,11 +83,11 @@ pub(crate) type ThreadRoot = Arc<OnceLock<Weak<Node>>>;
 thread_local! {
     static HOT: Hot = const {
         Hot {
-            state: Cell::new(State::NONE),
+            state: Cell::new(State::NEW),
             mark: Cell::new(None),
             chunk: Cell::new(None),
             waker: Cell::new(0),
-            seat: Cell::new(None),
+            seat: Cell::new(&NOBODY),
             roomy: Cell::new(None),
             roomy_of: Cell::new(0),
         }
@@ -105,6 +109,9 @@ const _: () = assert!(!std::mem::needs_drop::<Hot>());
 /// threads once this one has ended.
 struct Seat(&'static StaticUsize);
 
+/// Whatever is said there, nobody reads.
+static NOBODY: StaticUsize = StaticUsize::new(0);
+
 /// All seats, and those that no thread has.
 static SEATS: Mutex<(Vec<&'static StaticUsize>, Vec<&'static StaticUsize>)> =
     Mutex::new((Vec::new(), Vec::new()));
@@ -121,17 +128,16 @@ impl Seat {
     }
 
     /// Gives this thread one, unless it is at its end.
-    #[cold]
-    fn take() -> Option<&'static StaticUsize> {
-        let seat = COLD.try_with(|cold| cold.seat.get_or_init(Seat::new).0).ok();
-        HOT.with(|hot| hot.seat.set(seat));
-        seat
+    fn take() {
+        if let Ok(seat) = COLD.try_with(|cold| cold.seat.get_or_init(Seat::new).0) {
+            HOT.with(|hot| hot.seat.set(seat));
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        HOT.with(|hot| hot.seat.set(None));
+        HOT.with(|hot| hot.seat.set(&NOBODY));
         self.0.store(0, Relaxed);
         SEATS.lock().unwrap_or_else(PoisonError::into_inner).1.push(self.0);
     }
@@ -154,7 +160,7 @@ struct Outer {
 }
 
 /// Whether something is polled on this thread that a poll would interrupt: a program may run
-/// inside a task of another.
+/// inside a task of another. Before the thread's first poll too, so that [`aside`] gives it a seat.
 #[inline]
 pub(crate) fn is_busy() -> bool {
     HOT.with(|hot| hot.state.get() != State::NONE)
@@ -174,6 +180,9 @@ pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
         scope,
         guard,
     });
+    if outer.state.has(State::UNSEATED) {
+        Seat::take();
+    }
     let result = work();
     let Outer { state, mark, chunk, waker, scope, guard } = outer;
     _ = COLD.try_with(|cold| (cold.scope.replace(scope), cold.guard.replace(guard)));
@@ -181,7 +190,7 @@ pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
         hot.mark.set(mark);
         hot.chunk.set(chunk);
         hot.waker.set(waker);
-        hot.state.set(state);
+        hot.state.set(State(state.0 & !State::UNSEATED));
     });
     sit(if state.has(State::INSIDE) { mark } else { None });
     result
@@ -190,7 +199,7 @@ pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
 /// Says that a task is polled, until [`leave`] is called; `waker` is the task's own. Nothing may be
 /// polled already: [`is_busy`].
 #[inline]
-pub(crate) fn enter(task: TaskRef, waker: Option<&Waker>) {
+pub(crate) fn enter(task: &TaskRef, waker: Option<&Waker>) {
     HOT.with(|hot| {
         hot.state.set(State(State::INSIDE));
         hot.mark.set(Some(task.mark()));
@@ -210,7 +219,7 @@ pub(crate) fn leave() {
 /// Runs `work`, which must not unwind, as part of a task.
 pub(crate) fn within<R>(task: TaskRef, work: impl FnOnce() -> R) -> R {
     let inside = || {
-        enter(task, None);
+        enter(&task, None);
         let result = work();
         leave();
         result
@@ -221,10 +230,9 @@ pub(crate) fn within<R>(task: TaskRef, work: impl FnOnce() -> R) -> R {
 /// Says on this thread's seat which task it polls.
 #[inline]
 fn sit(task: Option<&'static Mark>) {
-    if let Some(seat) = HOT.with(|hot| hot.seat.get()).or_else(Seat::take) {
-        // Relaxed: read for a report only, of a poll that has lasted until the cut-off.
-        seat.store(task.map_or(0, |mark| std::ptr::from_ref(mark).addr()), Relaxed);
-    }
+    let seat = HOT.with(|hot| hot.seat.get());
+    // Relaxed: read for a report only, of a poll that has lasted until the cut-off.
+    seat.store(task.map_or(0, |mark| std::ptr::from_ref(mark).addr()), Relaxed);
 }
 
 impl Hot {
@@ -272,7 +280,8 @@ pub(crate) fn asker() -> Option<(&'static Mark, &'static Chunk)> {
 /// Whether what is asked about the stop changes nothing here: inside a shield, a cleanup, a hook, an
 /// `interruptible` future or a destructor.
 pub(crate) fn is_quiet() -> bool {
-    HOT.with(|hot| hot.state.get().0 & !(State::INSIDE | State::FURNISHED) != 0)
+    let loud = State::INSIDE | State::FURNISHED | State::UNSEATED;
+    HOT.with(|hot| hot.state.get().0 & !loud != 0)
 }
 
 /// Returns the task that is polled and how many cleanups are around the code that is running now,

@@ -35,10 +35,10 @@ pin_project! {
     /// option's tag rounds up to. Never unwinds: panics of polls and destructors are caught and
     /// reported.
     pub(crate) struct Tracked<F: Future> {
+        // None once it is over.
         #[pin]
         future: Option<F>,
-        // None once it is over.
-        task: Option<TaskRef>,
+        task: TaskRef,
         // The parts of the waker that the table has, to compare with. The table's clone keeps them
         // from being another waker's; where it is taken, RETAKE says so.
         waker: WakerId,
@@ -48,8 +48,8 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             // The executor drops it: it ended with the task on it.
             let this = this.project();
-            if let Some(task) = this.task.take() {
-                _ = cancelled(this.future, task);
+            if this.future.is_some() {
+                _ = cancelled(this.future, *this.task);
             }
         }
     }
@@ -57,7 +57,7 @@ pin_project! {
 
 impl<F: Future> Tracked<F> {
     pub(crate) fn new(task: TaskRef, future: F) -> Tracked<F> {
-        Tracked { future: Some(future), task: Some(task), waker: WakerId::NONE }
+        Tracked { future: Some(future), task, waker: WakerId::NONE }
     }
 }
 
@@ -94,18 +94,14 @@ impl<F: Future> Future for Tracked<F> {
             return context::aside(|| self.poll(cx));
         }
         let mut this = self.project();
-        let Some(task) = *this.task else { return Poll::Pending };
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending };
+        let task = this.task;
         if task.word().has(flag::CANCEL | flag::FORCE | flag::UNTOLD) && !goes_on(task) {
-            *this.task = None;
-            return Poll::Ready(Given::new(Err(cancelled(this.future, task))));
+            return Poll::Ready(Given::new(Err(cancelled(this.future, *task))));
         }
         let mut polled = Poll::Pending;
         context::enter(task, Some(cx.waker()));
-        let caught = catch_unwind(AssertUnwindSafe(|| {
-            if let Some(future) = this.future.as_mut().as_pin_mut() {
-                polled = future.poll(cx);
-            }
-        }));
+        let caught = catch_unwind(AssertUnwindSafe(|| polled = future.poll(cx)));
         let ended = match (caught, polled) {
             (Ok(()), Poll::Pending) => {
                 context::leave();
@@ -113,30 +109,28 @@ impl<F: Future> Future for Tracked<F> {
                 if (asked || *this.waker != WakerId::of(cx.waker()))
                     && !stays(task, this.waker, cx.waker())
                 {
-                    *this.task = None;
-                    return Poll::Ready(Given::new(Err(cancelled(this.future, task))));
+                    return Poll::Ready(Given::new(Err(cancelled(this.future, *task))));
                 }
                 return Poll::Pending;
             }
             (Ok(()), Poll::Ready(output)) => Ok(output),
             (Err(payload), _) => Err(payload),
         };
-        *this.task = None;
         let dropped = drop_in_task(this.future);
         context::leave();
         Poll::Ready(Given::new(match ended {
             Ok(output) => {
                 if let Some(payload) = dropped {
                     // What it returned is kept; the panic is in the report.
-                    panicked(&task, FailureKind::DestructorPanic, &*payload);
+                    panicked(task, FailureKind::DestructorPanic, &*payload);
                     forget_payload(payload);
                 }
-                Node::deregister(task, Outcome::Finished);
+                Node::deregister(*task, Outcome::Finished);
                 Ok(output)
             }
             Err(payload) => {
                 drop_quietly(dropped);
-                Err(end_panicked(task, FailureKind::TaskPanic, payload))
+                Err(end_panicked(*task, FailureKind::TaskPanic, payload))
             }
         }))
     }
@@ -144,7 +138,7 @@ impl<F: Future> Future for Tracked<F> {
 
 /// Before a poll that something is to be known of: whether the task lives on. It is told by this poll.
 #[cold]
-fn goes_on(task: TaskRef) -> bool {
+fn goes_on(task: &TaskRef) -> bool {
     let word = task.word();
     if word.is_doomed() {
         return false;
@@ -158,7 +152,7 @@ fn goes_on(task: TaskRef) -> bool {
 /// After a poll that was pending: has the waker stored, where it is new or was taken. Returns
 /// whether the task lives on.
 #[cold]
-fn stays(task: TaskRef, stored: &mut WakerId, waker: &Waker) -> bool {
+fn stays(task: &TaskRef, stored: &mut WakerId, waker: &Waker) -> bool {
     if task.word().is_doomed() {
         return false;
     }
@@ -166,7 +160,7 @@ fn stays(task: TaskRef, stored: &mut WakerId, waker: &Waker) -> bool {
     if *stored != own || task.word().has(flag::RETAKE) {
         let first = *stored == WakerId::NONE;
         *stored = own;
-        let missed = Node::store_waker(&task, waker.clone(), first);
+        let missed = Node::store_waker(task, waker.clone(), first);
         // A stop that came before the waker was there found none to wake.
         if missed || task.word().has(flag::CANCEL | flag::FORCE) {
             waker.wake_by_ref();
