@@ -1,4 +1,4 @@
-//! docs/conformance.md has every scenario, and every exception of our adapters.
+//! docs/conformance.md has every scenario, and every exception of our adapters; the README has their number.
 
 const DOCS: &str = include_str!("../../../docs/conformance.md");
 const ADAPTERS: &str = include_str!("adapters.rs");
@@ -20,6 +20,12 @@ fn each_scenario_is_listed_under_its_topic() {
         row.split('`').skip(3).step_by(2) // after the topic, each second piece is a name
     });
     assert_eq!(names.count(), adjourn_conformance::scenarios().len(), "what is listed");
+}
+
+#[test]
+fn the_readme_has_their_number() {
+    let said = format!("tests an adapter by {} scenarios", adjourn_conformance::scenarios().len());
+    assert!(include_str!("../../../README.md").contains(&said), "the README does not say: {said}");
 }
 
 #[test]
