@@ -5,7 +5,7 @@ use std::future::Future;
 use adjourn_core::rt::{AnyBackend, AnyHandle, Spawner};
 use adjourn_core::{Dispatch, JoinHandle, StopToken};
 
-/// The backends whose handles are two words at the most.
+/// The backends of the features: their handles are kept in place.
 enum Backends {}
 
 impl Dispatch for Backends {
@@ -27,6 +27,10 @@ impl Dispatch for Backends {
         if let Some(smol) = any.downcast_ref::<adjourn_smol::Smol>() {
             return AnyHandle::own(smol.spawn(future));
         }
+        #[cfg(feature = "async-std")]
+        if let Some(async_std) = any.downcast_ref::<adjourn_async_std::AsyncStd>() {
+            return AnyHandle::own(async_std.spawn(future));
+        }
         any.spawn(future)
     }
 }
@@ -38,8 +42,7 @@ impl Dispatch for Backends {
 /// The output, an `Err` too, is the handle's; [`or_stop`](crate::ResultFutureExt::or_stop) makes a
 /// failure stop the program.
 ///
-/// On Tokio and smol it costs no allocation beside the executor's own. One of a
-/// [`task`](crate::task) with a name does.
+/// It costs no allocation beside the executor's own. One of a [`task`](crate::task) with a name does.
 ///
 /// # Panics
 ///

@@ -1,15 +1,17 @@
 //! What comes before a task's end can be seen, and what holds it up.
 
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, Pending, Ready, pending, poll_fn, ready};
 use std::panic::Location;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
+use crate::contract::error::ExecutorGone;
 use crate::contract::report::TaskKind;
-use crate::contract::rt::{AnyBackend, Spawner};
-use crate::tests::nowhere::{Nowhere, Spawned, program};
+use crate::contract::rt::{AnyBackend, Remote, Spawner, Timer};
+use crate::tests::nowhere::program;
 use crate::track::context;
 use crate::track::node::{Node, Spawn};
 use crate::track::shield::shield;
@@ -101,20 +103,67 @@ fn a_future_that_the_executor_drops_is_dropped_in_its_task() {
     _ = program.conclude();
 }
 
+/// Polls what it is to spawn once; its handle has what came of that.
+#[derive(Clone)]
+struct Once;
+
+impl Spawner for Once {
+    type Handle<T: Send + 'static> = Ready<Result<T, ExecutorGone>>;
+
+    fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let polled = poll(Box::pin(future).as_mut());
+        ready(if let Poll::Ready(output) = polled { Ok(output) } else { Err(ExecutorGone) })
+    }
+}
+
+impl Timer for Once {
+    type Sleep = Pending<()>;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep(&self, _: Duration) -> Pending<()> {
+        pending()
+    }
+}
+
 #[test]
 fn an_erased_future_is_dropped_before_its_handle_is_told() {
-    fn poll_once(mut future: Spawned) {
-        _ = poll(future.as_mut());
+    for own_handle in [true, false] {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let count = drops.clone();
+        let dropped = OnDrop(move || _ = count.fetch_add(1, SeqCst));
+        let future = poll_fn(move |_| {
+            _ = &dropped;
+            Poll::Ready(7)
+        });
+        let mut handle = if own_handle {
+            AnyBackend::new("once", Once).spawn(future)
+        } else {
+            let (remote, handle) = Remote::new(future);
+            assert!(poll(pin!(remote)).is_ready());
+            handle
+        };
+        assert_eq!(drops.load(SeqCst), 1, "its output waits for the handle, and it does not");
+        assert_eq!(poll(Pin::new(&mut handle)), Poll::Ready(Ok(7)));
+        assert!(poll(Pin::new(&mut handle)).is_pending(), "it is there once");
     }
-    let drops = Arc::new(AtomicUsize::new(0));
-    let count = drops.clone();
-    let dropped = OnDrop(move || _ = count.fetch_add(1, SeqCst));
-    let mut handle = AnyBackend::new("once", Nowhere(poll_once)).spawn(poll_fn(move |_| {
-        _ = &dropped;
-        Poll::Ready(7)
-    }));
-    assert_eq!(drops.load(SeqCst), 1, "its output waits for the handle, and it does not");
-    assert_eq!(poll(Pin::new(&mut handle)), Poll::Ready(Ok(7)));
+}
+
+#[test]
+fn what_drops_an_erased_future_has_none_of_its_panics() {
+    let bomb = OnDrop(|| panic!("a destructor"));
+    let future = poll_fn(move |_| {
+        _ = &bomb;
+        Poll::<()>::Pending
+    });
+    let mut handle = AnyBackend::new("once", Once).spawn(future);
+    assert_eq!(poll(Pin::new(&mut handle)), Poll::Ready(Err(ExecutorGone)));
 }
 
 #[test]

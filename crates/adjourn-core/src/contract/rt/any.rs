@@ -15,6 +15,7 @@ use super::{Backend, Host, SpawnBlocking, Spawner, Timer};
 use crate::contract::error::Unsupported;
 
 pub use self::remote::{AnyHandle, Remote};
+use self::remote::{Carried, Carrier, carry, pack};
 
 /// Any backend, its type erased: what [`Scope`](crate::Scope) uses unless told otherwise.
 ///
@@ -36,7 +37,7 @@ pub struct AnySleep {
 trait AnyOf: Send + Sync {
     fn name(&self) -> &'static str;
     fn backend(&self) -> &dyn Any;
-    fn spawn(&self, remote: Remote);
+    fn spawn(&self, carried: Carried) -> Carrier;
     fn now(&self) -> Instant;
     fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
     fn host(&self) -> Option<Arc<dyn Host>>;
@@ -77,9 +78,7 @@ impl Spawner for AnyBackend {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (remote, handle) = Remote::new(future);
-        self.backend.spawn(remote);
-        handle
+        AnyHandle::boxed(self.backend.spawn(pack(future)))
     }
 }
 
@@ -158,8 +157,8 @@ macro_rules! erased_common {
             &self.0
         }
 
-        fn spawn(&self, remote: Remote) {
-            drop(self.0.spawn(remote));
+        fn spawn(&self, carried: Carried) -> Carrier {
+            carry(&self.0, carried)
         }
 
         fn now(&self) -> Instant {

@@ -1,8 +1,9 @@
 //! How the output of an erased future comes to its handle.
 //!
-//! The box that holds the future also brings its output: finished, the box itself is put into a slot
-//! that the handle reads, and opened there by whoever knows the output's type. Slots are used again
-//! and never freed; each thread keeps some at hand.
+//! The box that holds the future also brings its output: finished, the box itself is what the executor's
+//! task returns, and it is opened by whoever knows the output's type. A [`Remote`] is for executors whose
+//! tasks return nothing: it puts the box into a slot that the handle reads. Slots are used again and never
+//! freed; each thread keeps some at hand.
 //!
 //! Invariants of [`Slot`]:
 //! 1. It is owned by its remote and its handle together and given back by whichever ends last, as
@@ -19,45 +20,100 @@ use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
-use smallbox::space::S2;
+use smallbox::space::S4;
 use smallbox::{SmallBox, smallbox};
 
 use crate::contract::error::{ExecutorGone, drop_quietly};
+use crate::contract::rt::Spawner;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Resolves to the output of a future spawned on [`AnyBackend`](crate::AnyBackend). Dropped, it
 /// detaches.
-pub struct AnyHandle<T>(From<T>);
+pub struct AnyHandle<T>(Source<T>);
 
 /// Where the output comes from.
-enum From<T> {
-    /// A [`Remote`]. None once it is over.
-    Slot(Receiver<T>),
-    /// A handle of the executor's own. Those of two words are kept in place.
-    Own(SmallBox<dyn Own<T>, S2>),
+enum Source<T> {
+    /// A box that has it.
+    Boxed(Carrier, PhantomData<fn() -> T>),
+    /// A handle of the executor's own. Those of up to four words are kept in place.
+    Own(SmallBox<dyn Own<T>, S4>),
 }
 
-trait Own<T>: Future<Output = Result<T, ExecutorGone>> + Send + Sync + Unpin {}
+/// Resolves to the box that was spawned, with the output in it.
+pub(super) type Carrier = SmallBox<dyn Own<Carried>, S4>;
+
+/// The future of a spawn, and later its output.
+pub(super) type Carried = Pin<Box<dyn Parcel>>;
+
+/// A handle.
+pub(super) trait Own<T>:
+    Future<Output = Result<T, ExecutorGone>> + Send + Sync + Unpin
+{
+}
 
 impl<T, H: Future<Output = Result<T, ExecutorGone>> + Send + Sync + Unpin> Own<T> for H {}
 
 /// The handle's half of a slot.
-struct Receiver<T> {
+struct Receiver {
     /// None once it is over.
     slot: Option<&'static Slot>,
-    output: PhantomData<fn() -> T>,
+}
+
+/// What an executor runs of which something comes back: the box itself.
+struct Carry(Option<Carried>);
+
+/// A handle that need not be `Sync`: it is only ever reached through `&mut`, so nobody locks.
+struct Exclusive<H>(Mutex<H>);
+
+impl<H: Future + Unpin> Future for Exclusive<H> {
+    type Output = H::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<H::Output> {
+        Pin::new(self.0.get_mut().unwrap_or_else(PoisonError::into_inner)).poll(cx)
+    }
+}
+
+/// Spawns a box on a backend.
+pub(super) fn carry<B: Spawner>(backend: &B, carried: Carried) -> Carrier {
+    if size_of::<Exclusive<B::Handle<Carried>>>() <= size_of::<S4>() {
+        return smallbox!(Exclusive(Mutex::new(backend.spawn(Carry(Some(carried))))));
+    }
+    // To keep such a handle would cost an allocation; a slot costs none.
+    let (remote, receiver) = Remote::carrying(Some(carried));
+    drop(backend.spawn(remote));
+    smallbox!(receiver)
+}
+
+impl Future for Carry {
+    type Output = Carried;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Carried> {
+        let polled = self.0.as_mut().map(|carried| carried.as_mut().poll(cx));
+        match polled.and_then(|polled| if polled.is_ready() { self.0.take() } else { None }) {
+            Some(carried) => Poll::Ready(carried),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Carry {
+    fn drop(&mut self) {
+        if let Some(carried) = self.0.take() {
+            drop_quietly(carried); // by the executor, which is not to see its panics
+        }
+    }
 }
 
 impl<T: 'static> AnyHandle<T> {
     /// A handle of an executor's own, as one of any executor's. It must do what a
     /// [`Spawner::Handle`](crate::rt::Spawner::Handle) does.
     ///
-    /// One of the size of two pointers costs no allocation.
+    /// One of the size of four pointers at the most costs no allocation.
     pub fn own<H>(handle: H) -> AnyHandle<T>
     where
         H: Future<Output = Result<T, ExecutorGone>> + Send + Sync + Unpin + 'static,
     {
-        AnyHandle(From::Own(smallbox!(handle)))
+        AnyHandle(Source::Own(smallbox!(handle)))
     }
 }
 
@@ -94,7 +150,7 @@ impl<T: 'static> AnyHandle<T> {
 /// ```
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Remote {
-    parcel: Option<Pin<Box<dyn Parcel>>>,
+    parcel: Option<Carried>,
     /// None once it is delivered.
     slot: Option<&'static Slot>,
 }
@@ -106,7 +162,7 @@ enum State {
     /// The future is not over; the handle's waker, once it has been polled.
     Waiting(Option<Waker>),
     /// The future is over and its box is here.
-    Arrived(Pin<Box<dyn Parcel>>),
+    Arrived(Carried),
     /// The executor dropped the future.
     Gone,
     /// The handle was dropped first.
@@ -114,9 +170,18 @@ enum State {
 }
 
 /// A boxed future that keeps its output until somebody who knows the type opens it.
-trait Parcel: Send {
+pub(super) trait Parcel: Send {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
     fn open(self: Pin<&mut Self>, into: &mut dyn Any);
+}
+
+/// Boxes a future.
+pub(super) fn pack<F>(future: F) -> Carried
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    Box::pin(Packed { future: Some(future), output: None })
 }
 
 pin_project! {
@@ -228,10 +293,8 @@ impl Remote {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let slot = Some(free::take());
-        let handle = AnyHandle::of(slot); // first: it is the slot's other owner
-        let parcel: Pin<Box<dyn Parcel>> = Box::pin(Packed { future: Some(future), output: None });
-        (Remote { parcel: Some(parcel), slot }, handle)
+        let (remote, receiver) = Remote::carrying(Some(pack(future)));
+        (remote, AnyHandle::boxed(smallbox!(receiver)))
     }
 
     /// Returns what a thread is to call where it may block, and the handle to what `job` returns.
@@ -240,14 +303,14 @@ impl Remote {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let (remote, handle) = Remote::empty();
-        (move || remote.send(job()), handle)
+        let (remote, receiver) = Remote::carrying(None);
+        (move || remote.send(job()), AnyHandle::boxed(smallbox!(receiver)))
     }
 
-    /// Without a future: somebody else makes the output.
-    fn empty<T>() -> (Remote, AnyHandle<T>) {
+    /// Without a box: somebody else makes the output.
+    fn carrying(parcel: Option<Carried>) -> (Remote, Receiver) {
         let slot = Some(free::take());
-        (Remote { parcel: None, slot }, AnyHandle::of(slot))
+        (Remote { parcel, slot }, Receiver { slot })
     }
 
     /// Delivers an output that somebody else has made.
@@ -326,8 +389,8 @@ where
 }
 
 impl<T> AnyHandle<T> {
-    fn of(slot: Option<&'static Slot>) -> AnyHandle<T> {
-        AnyHandle(From::Slot(Receiver { slot, output: PhantomData }))
+    pub(super) fn boxed(carrier: Carrier) -> AnyHandle<T> {
+        AnyHandle(Source::Boxed(carrier, PhantomData))
     }
 }
 
@@ -336,22 +399,29 @@ impl<T: Send + 'static> Future for AnyHandle<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Fused: once it is over it stays pending.
-        match &mut self.0 {
-            From::Slot(receiver) => receiver.poll(cx),
-            From::Own(handle) => {
-                let polled = Pin::new(&mut **handle).poll(cx);
-                if polled.is_ready() {
-                    *self = AnyHandle::of(None);
-                }
-                polled
-            }
+        let polled = match &mut self.0 {
+            Source::Boxed(carrier, _) => Pin::new(&mut **carrier).poll(cx).map(open),
+            Source::Own(handle) => Pin::new(&mut **handle).poll(cx),
+        };
+        if polled.is_ready() {
+            // Fused: once it is over it stays pending.
+            *self = AnyHandle::boxed(smallbox!(Receiver { slot: None }));
         }
+        polled
     }
 }
 
-impl<T: Send + 'static> Receiver<T> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, ExecutorGone>> {
+/// Takes the output from its box.
+fn open<T: 'static>(carried: Result<Carried, ExecutorGone>) -> Result<T, ExecutorGone> {
+    let mut output: Option<T> = None;
+    carried?.as_mut().open(&mut output);
+    output.ok_or(ExecutorGone)
+}
+
+impl Future for Receiver {
+    type Output = Result<Carried, ExecutorGone>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(slot) = self.slot else { return Poll::Pending };
         let mut waker; // outlives the lock: its clone and drop are the executor's code
         let mut state = slot.lock();
@@ -373,14 +443,14 @@ impl<T: Send + 'static> Receiver<T> {
         drop(state);
         self.slot = None;
         free::give_back(slot);
-        let State::Arrived(mut parcel) = arrived else { return Poll::Ready(Err(ExecutorGone)) };
-        let mut output: Option<T> = None;
-        parcel.as_mut().open(&mut output);
-        Poll::Ready(output.ok_or(ExecutorGone))
+        Poll::Ready(match arrived {
+            State::Arrived(parcel) => Ok(parcel),
+            _ => Err(ExecutorGone),
+        })
     }
 }
 
-impl<T> Drop for Receiver<T> {
+impl Drop for Receiver {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
         let mut state = slot.lock();
