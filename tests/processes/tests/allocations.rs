@@ -1,4 +1,5 @@
-//! Heap allocations of a tracked task beside those of the bare executor, counted.
+//! Heap allocations of a tracked task, and of a scope with one task, beside those of the bare executor,
+//! counted.
 //!
 //! One test, since the counter is the process's. Each backend runs on the calling thread alone.
 
@@ -59,6 +60,10 @@ async fn compare<B: Spawner>(backend: B) -> [u64; 4] {
     let erased = Scope::current();
     // From the first task on: neither tables nor slots have their size, which are made by the block.
     let bare = count_at_once(|| backend.spawn(work())).await;
+    // The scope itself, and no table of its own.
+    let scopes = count_at_once(|| typed.scope("one").spawn(work())).await;
+    println!("{scopes} allocations for {TASKS} scopes with a task each, bare tasks {bare}");
+    assert!(scopes <= bare + TASKS + TASKS / 4, "scopes {scopes}, bare {bare}");
     let cold = count_at_once(|| erased.spawn(work())).await;
     assert!(cold <= bare + TASKS + TASKS / 5, "erased and cold {cold}, bare {bare}");
     let free = || spawn(work());

@@ -6,7 +6,7 @@
 //! that spawn into one scope do not wait for each other, and a spawn takes one lock that nobody
 //! else wants.
 //!
-//! Chunks are never freed: a scope takes them from a pool and gives them back at its end. So a
+//! Chunks are never freed: a scope takes them from a [pool] and gives them back at its end. So a
 //! `TaskRef` is a plain reference, free to copy, and what it names may be over: the serial tells.
 //! The process keeps as many chunks as it once needed together.
 //!
@@ -30,6 +30,7 @@
 
 mod entry;
 mod mark;
+mod pool;
 mod task_ref;
 
 use std::sync::{Arc, PoisonError, TryLockError};
@@ -61,7 +62,7 @@ pub(crate) struct Chunk {
     fired: AtomicBool,
     /// Whether a host keeps the time of the scope's program.
     hosted: AtomicBool,
-    marks: Box<[Mark]>,
+    marks: &'static [Mark],
     slots: Mutex<Slots>,
 }
 
@@ -79,7 +80,7 @@ pub(crate) struct Slots {
     /// Live tasks that keep the program alive.
     pub(crate) foreground: u32,
     pub(crate) totals: Totals,
-    entries: Box<[Entry]>,
+    entries: &'static mut [Entry],
 }
 
 /// What became of a spawn at one chunk.
@@ -96,23 +97,25 @@ pub(crate) enum Insert {
 }
 
 impl Chunk {
-    fn new(slots: usize) -> &'static Chunk {
-        Box::leak(Box::new(Chunk {
+    /// One that nobody has, of slots that nobody has used.
+    fn new(marks: &'static [Mark], entries: &'static mut [Entry]) -> Chunk {
+        let all = u64::MAX >> (64 - entries.len());
+        Chunk {
             owner: AtomicU64::new(0),
             fired: AtomicBool::new(false),
             hosted: AtomicBool::new(false),
-            marks: (0..slots).map(|_| Mark(AtomicU64::new(0))).collect(),
+            marks,
             slots: Mutex::new(Slots {
                 node: None,
                 gate: Gate::Closed,
-                free: u64::MAX >> (64 - slots),
-                all: u64::MAX >> (64 - slots),
+                free: all,
+                all,
                 listed: false,
                 foreground: 0,
                 totals: Totals::default(),
-                entries: (0..slots).map(|_| Entry::VACANT).collect(),
+                entries,
             }),
-        }))
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Slots> {
@@ -387,7 +390,7 @@ impl Slots {
 /// Takes a chunk for a scope, whose lock is held.
 pub(crate) fn new_chunk(node: &Arc<Node>, gate: Gate, first: bool) -> &'static Chunk {
     let slots = if first { FEW } else { MANY };
-    let chunk = pool::take(slots).unwrap_or_else(|| Chunk::new(slots));
+    let chunk = pool::take(slots);
     chunk.attach(node, gate);
     chunk
 }
@@ -405,38 +408,4 @@ pub(crate) fn give_back(
     drop(slots);
     pool::put(chunk);
     node
-}
-
-/// The chunks that no scope has.
-#[cfg(not(loom))]
-mod pool {
-    use super::{Chunk, FEW};
-    use std::sync::{Mutex, PoisonError};
-
-    static SMALL: Mutex<Vec<&'static Chunk>> = Mutex::new(Vec::new());
-    static LARGE: Mutex<Vec<&'static Chunk>> = Mutex::new(Vec::new());
-
-    fn of(slots: usize) -> &'static Mutex<Vec<&'static Chunk>> {
-        if slots == FEW { &SMALL } else { &LARGE }
-    }
-
-    pub(super) fn take(slots: usize) -> Option<&'static Chunk> {
-        of(slots).lock().unwrap_or_else(PoisonError::into_inner).pop()
-    }
-
-    pub(super) fn put(chunk: &'static Chunk) {
-        of(chunk.marks.len()).lock().unwrap_or_else(PoisonError::into_inner).push(chunk);
-    }
-}
-
-/// Loom's objects belong to one execution: none is used again.
-#[cfg(loom)]
-mod pool {
-    use super::Chunk;
-
-    pub(super) fn take(_: usize) -> Option<&'static Chunk> {
-        None
-    }
-
-    pub(super) fn put(_: &'static Chunk) {}
 }

@@ -1,0 +1,110 @@
+//! The chunks that no scope has.
+//!
+//! They are made several at a time, so that most scopes need no allocation for their table. A process
+//! that has needed one so far has made one.
+
+use super::{Chunk, Entry, Mark};
+use crate::sync::atomic::AtomicU64;
+
+#[cfg(not(loom))]
+pub(super) use self::shared::{put, take};
+
+/// Makes so many chunks with so many slots each.
+fn make(count: usize, slots: usize) -> &'static [Chunk] {
+    let marks: Box<[_]> = (0..count * slots).map(|_| Mark(AtomicU64::new(0))).collect();
+    let entries: Box<[_]> = (0..count * slots).map(|_| Entry::VACANT).collect();
+    let parts = Box::leak(marks).chunks(slots).zip(Box::leak(entries).chunks_mut(slots));
+    let chunks: Box<[_]> = parts.map(|(marks, entries)| Chunk::new(marks, entries)).collect();
+    Box::leak(chunks)
+}
+
+#[cfg(not(loom))]
+mod shared {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    use super::super::{FEW, MANY};
+    use super::{Chunk, make};
+
+    struct Pool {
+        idle: Vec<&'static Chunk>,
+        /// How many were made so far.
+        made: usize,
+    }
+
+    static SMALL: Mutex<Pool> = Mutex::new(Pool::EMPTY);
+    static LARGE: Mutex<Pool> = Mutex::new(Pool::EMPTY);
+
+    impl Pool {
+        const EMPTY: Pool = Pool { idle: Vec::new(), made: 0 };
+
+        fn of(slots: usize) -> MutexGuard<'static, Pool> {
+            let pool = if slots == FEW { &SMALL } else { &LARGE };
+            pool.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    /// Takes a chunk with so many slots.
+    pub(in super::super) fn take(slots: usize) -> &'static Chunk {
+        let mut pool = Pool::of(slots);
+        loop {
+            if let Some(chunk) = pool.idle.pop() {
+                return chunk;
+            }
+            // As many again as there are, but no more slots than a large chunk has.
+            let count = pool.made.clamp(1, MANY / slots);
+            pool.made += count;
+            pool.idle.extend(make(count, slots).iter().rev());
+        }
+    }
+
+    pub(in super::super) fn put(chunk: &'static Chunk) {
+        Pool::of(chunk.marks.len()).idle.push(chunk);
+    }
+}
+
+/// Loom's objects belong to one execution: none is used again.
+#[cfg(loom)]
+pub(super) fn take(slots: usize) -> &'static Chunk {
+    &make(1, slots)[0]
+}
+
+#[cfg(loom)]
+pub(super) fn put(_: &'static Chunk) {}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::panic::Location;
+
+    use super::*;
+    use crate::contract::report::TaskKind;
+    use crate::track::node::Spawn;
+    use crate::track::table::TaskRef;
+
+    #[test]
+    fn chunks_that_were_made_together_share_no_slot() {
+        let mut seats = BTreeSet::new();
+        let chunks = make(5, 3);
+        for chunk in chunks {
+            let mut slots = chunk.lock();
+            for _ in 0..3 {
+                let mut spawn = Spawn::new(TaskKind::Plain, Location::caller());
+                spawn.name = Some(Box::new("named".into()));
+                let task = slots.put(chunk, &mut spawn);
+                assert!(seats.insert(task.seat()));
+                assert_eq!(task.key(), TaskRef::running(task.mark(), chunk).key());
+            }
+            assert_eq!(slots.free, 0);
+        }
+        assert_eq!((chunks.len(), seats.len()), (5, 15));
+        for chunk in chunks {
+            let mut slots = chunk.lock();
+            let mut named = 0;
+            slots.each(chunk, |task, slots| {
+                named += usize::from(slots.at(&task).name.take().is_some());
+                true
+            });
+            assert_eq!(named, 3, "none has the entry of another");
+        }
+    }
+}
