@@ -1,8 +1,9 @@
 //! Empty is not over: scopes that have no task in a stop, and yet take work.
 //!
 //! A scope that has been told, has no task and still has a handle is **open** for as long as what it
-//! follows takes work: its parent, once that has been told, or a scope that it depends on and that has
-//! yet to be told. It holds up nobody: an open scope is left out of its parent's `busy` and of its
+//! follows takes work: its parent, once that has been told, or a scope that it depends on, that is
+//! asked to stop too and that has yet to be told. One that was asked to stop itself follows nobody, whoever
+//! is asked later. It holds up nobody: an open scope is left out of its parent's `busy` and of its
 //! needs' `blockers`. With a graceful task in it, it is waited for again, with its parent's limits; a
 //! plain one is cancelled when its parent's are.
 //!
@@ -11,7 +12,7 @@
 //! before a scope that it depends on is told, it is **shown out**: it closes, is waited for, and takes
 //! no more.
 
-use super::tree::ROOT;
+use super::tree::{Node, ROOT};
 use super::{Machine, Phase};
 
 impl Machine {
@@ -42,8 +43,9 @@ impl Machine {
     /// Whether there is something above that the scope takes work for.
     fn follows(&self, index: u32) -> bool {
         let node = &self.tree[index];
+        let untold = |node: &Node| node.stop.is_some() && node.phase <= Phase::LameDuck;
         self.tree[node.parent].phase >= Phase::Draining
-            || node.needs.iter().any(|edge| self.tree[edge.node].phase <= Phase::LameDuck)
+            || node.needs.iter().any(|edge| untold(&self.tree[edge.node]))
     }
 
     fn leave_open(&mut self, index: u32) {

@@ -55,8 +55,8 @@ impl Machine {
     }
 
     pub(super) fn stop_scope(&mut self, index: u32) {
+        self.show_out(index); // it may be open for others, or come to be, and is asked itself
         if self.tree[index].stop.is_some() {
-            self.show_out(index); // it was open for others, perhaps, and is asked itself now
             return;
         }
         let stop = match self.program {

@@ -175,6 +175,13 @@ impl Machine {
         }
         self.work.extend(&node.children);
         self.actions.push_back(Action::Fire(id));
+        // Where a cycle gives way there may be some that took work for as long as this was untold.
+        for at in 0..self.tree[index].dependents.len() {
+            let dependent = self.tree[index].dependents[at].node;
+            if self.tree[dependent].open {
+                self.work.push_back(dependent);
+            }
+        }
     }
 
     pub(super) fn cancel(&mut self, index: u32) {

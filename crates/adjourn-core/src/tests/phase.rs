@@ -1888,3 +1888,48 @@ fn a_plain_task_in_a_scope_that_was_empty_is_cancelled_with_its_parents() {
     assert_eq!(tell(&mut m, 3, live(root, false)), [], "its task is waited for");
     assert_eq!(told(&mut m, 4, pool, false, false), [Action::Close(pool)]);
 }
+
+#[test]
+fn what_follows_a_scope_in_a_knot_goes_when_that_is_told() {
+    let (mut m, root) = machine();
+    let running = open(&mut m, root, &[]);
+    let a = open(&mut m, root, &[]);
+    // `a` waits for `b`, that for `inner`, and that for `a`.
+    let b = open(&mut m, root, &[a]);
+    let inner = open(&mut m, a, &[b]);
+    let other = open(&mut m, root, &[b]);
+    assert_eq!(tell(&mut m, 0, Event::Stop(a)), [Action::Fire(other)]);
+    assert_eq!(told(&mut m, 0, other, true, true), [], "the knot waits for it");
+    // Opened into the stop below a parent that runs: it takes work until what it needs is told.
+    let late = open(&mut m, root, &[running, b]);
+    assert_eq!(actions(&mut m), [Action::Fire(late)]);
+    assert_eq!(told(&mut m, 1, late, false, true), [], "its task is plain");
+    assert_eq!(told(&mut m, 2, other, false, true), [Action::Cancel(other)]);
+    assert_eq!(tell(&mut m, 3, live(other, false)), [Action::Close(other)]);
+    let gives_way = [Action::End(other), Action::Fire(b), Action::Cancel(late)];
+    assert_eq!(tell(&mut m, 4, Event::Closed(other)), gives_way);
+    assert_eq!(m.phase(inner), Phase::Running, "what is left of the order is kept");
+}
+
+#[test]
+fn an_empty_scope_that_is_stopped_alone_does_not_wait_for_what_it_needs() {
+    let (mut m, root) = machine();
+    let db = open(&mut m, root, &[]);
+    let http = open(&mut m, root, &[db]);
+    assert_eq!(tell(&mut m, 0, Event::Stop(http)), [Action::Fire(http)]);
+    let ends = [Action::Cancel(http), Action::Close(http)];
+    assert_eq!(told(&mut m, 0, http, false, false), ends, "what it needs goes on");
+}
+
+#[test]
+fn a_scope_that_is_asked_itself_ends_though_its_parent_is_asked_after_it() {
+    let (mut m, root) = machine();
+    let child = open(&mut m, root, &[]);
+    assert_eq!(tell(&mut m, 0, Event::Stop(child)), [Action::Fire(child)]);
+    assert_eq!(told(&mut m, 0, child, true, true), []);
+    assert_eq!(tell(&mut m, 1, Event::Stop(root)), [Action::Fire(root)]);
+    assert_eq!(told(&mut m, 1, root, true, true), []);
+    // Somebody in the root may be waiting for its end.
+    let ends = [Action::Cancel(child), Action::Close(child)];
+    assert_eq!(told(&mut m, 2, child, false, false), ends);
+}

@@ -72,6 +72,8 @@ pub struct Seen {
     pub was_open: bool,
     /// Opened into a parent that was Cancelling or Closing.
     pub late: bool,
+    /// Asked to stop itself.
+    pub asked: bool,
     pub phase: Phase,
     pub drain_limit: Option<Duration>,
     pub level_limit: Option<Duration>,
@@ -157,6 +159,7 @@ impl Sim {
             left: false,
             was_open: false,
             late: false,
+            asked: false,
             phase: Phase::Running,
             drain_limit: None,
             level_limit: None,
@@ -204,6 +207,7 @@ impl Sim {
 
     pub fn stop(&mut self, index: usize) {
         self.first_stop.get_or_insert(self.now);
+        self.scopes[index].asked = true;
         self.tell(Event::Stop(self.scopes[index].id));
     }
 
@@ -315,6 +319,47 @@ impl Sim {
                 Action::Finish => self.finish(),
             }
         }
+        if self.watch && self.finished.is_none() {
+            self.look_for_idle();
+        }
+    }
+
+    /// Nothing is kept for nobody: what has been told, and is waited for by none, is cancelled once there is
+    /// nothing above that it takes work for, or once it was asked to stop itself.
+    fn look_for_idle(&self) {
+        for (index, scope) in self.scopes.iter().enumerate().skip(1) {
+            if self.is_idle(index) {
+                assert!(!scope.asked && self.follows(index), "kept for nobody: {scope:?}");
+            }
+        }
+    }
+
+    /// It has been told and is not cancelled, and nothing graceful is in it or below it.
+    fn is_idle(&self, index: usize) -> bool {
+        let scope = &self.scopes[index];
+        let begun = scope.fire.is_some() && scope.cancel.is_none() && scope.close.is_none();
+        let inner = |inner: usize| self.scopes[inner].end.is_some() || self.is_idle(inner);
+        let inside = |other: &usize| self.scopes[*other].parent == Some(index);
+        begun && !scope.graceful && (0..self.scopes.len()).filter(inside).all(inner)
+    }
+
+    /// There is something above that it takes work for: a parent that has been told, or a scope that it needs
+    /// and that has yet to be told of the stop that took both along.
+    fn follows(&self, index: usize) -> bool {
+        let scope = &self.scopes[index];
+        let begun = |scope: &Seen| scope.fire.is_some() || scope.close.is_some();
+        let parent = scope.parent.map(|parent| &self.scopes[parent]);
+        let mut needs = scope.needs.iter();
+        parent.is_some_and(begun)
+            || needs.any(|&need| !begun(&self.scopes[need]) && self.is_asked(need))
+    }
+
+    /// A stop has reached it: its own, its parent's, or that of a scope that it needs.
+    fn is_asked(&self, index: usize) -> bool {
+        let scope = &self.scopes[index];
+        let own = if index == 0 { scope.fire.is_some() } else { scope.asked };
+        let mut above = scope.needs.iter().chain(&scope.parent);
+        own || above.any(|&above| self.is_asked(above))
     }
 
     /// Nothing waits for this scope any longer, as far as can be seen from here.
