@@ -1,5 +1,6 @@
 //! Runs a program: starts it on an executor, or attaches it to one, and ends it.
 
+mod begin;
 mod end;
 mod root;
 
@@ -10,7 +11,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::contract::error::{Place, StartError, take_message};
+use crate::contract::error::{Place, StartError};
 use crate::contract::hook::{Hook, IntoHook};
 use crate::contract::inspect::Inspector;
 use crate::contract::main_output::MainOutput;
@@ -20,18 +21,18 @@ use crate::contract::options::{
 use crate::contract::report::{Exit, Failure, Report, TaskKind};
 use crate::contract::rt::{AnyBackend, Backend, Executor, Inside, SignalSource, Spawner, Threads};
 use crate::process::signal::{Listener, Signal};
-use crate::program::driver::{Driver, perform};
+use crate::program::driver::Driver;
 use crate::program::narrate::Mode;
 use crate::program::observe::{Observer, Observing};
 use crate::program::signals::SignalHandler;
 use crate::program::stopper::Stopper;
 use crate::program::supervise::{Rules, Supervision};
 use crate::program::{FailureSink, Program, log};
-use crate::track::above::Above;
 use crate::track::context;
 use crate::track::node::Node;
 use crate::track::stop::StopToken;
 
+use self::begin::{begin_stop, caught, try_timer};
 use self::end::{Ended, Live, ReportSink, deliver, wait_for};
 use self::root::Root;
 
@@ -702,45 +703,6 @@ impl<E> Runner<E> {
         }
         Ok((Live::new(program, self.observing), driver))
     }
-}
-
-/// A stop that was asked for before the start, by a stopper or a signal, has begun before anything is
-/// polled: that its token says so to `main` is no matter of who comes first.
-fn begin_stop(program: &Arc<Program>) {
-    if program.is_waiting() {
-        program.drive(perform);
-    }
-}
-
-/// Tries whether the executor has a timer, which an attached one may lack: each stop needs one.
-fn try_timer<B: Backend>(backend: &B) -> Result<(), StartError> {
-    if backend.host().is_some() {
-        return Ok(());
-    }
-    let tried = catch_unwind(AssertUnwindSafe(|| drop(backend.sleep(Duration::ZERO))));
-    tried.map_err(|payload| {
-        let why = take_message(payload);
-        let name = backend.erase().name();
-        StartError::executor(
-            format!(
-                "the {name} executor keeps no time, which a stop needs: enable its timer where it is \
-                 built (Tokio's `enable_time` or `enable_all`); it said: {why}"
-            ),
-            None,
-        )
-    })
-}
-
-/// Does something of the executor's, which may panic: where threads or descriptors have run out,
-/// executors do.
-fn caught<T>(name: &str, work: impl FnOnce() -> T) -> Result<T, StartError> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        let why = take_message(payload);
-        StartError::executor(
-            format!("the {name} executor could not be built: it panicked: {why}"),
-            None,
-        )
-    })
 }
 
 #[cfg(test)]
