@@ -7,9 +7,10 @@
 #![forbid(unsafe_code)]
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,13 +29,37 @@ pub struct AsyncStd;
 
 /// Resolves to what a future spawned on [`AsyncStd`] returns. Dropped, it detaches.
 #[derive(Debug)]
-pub struct AsyncStdHandle<T>(JoinHandle<T>);
+pub struct AsyncStdHandle<T> {
+    task: JoinHandle<T>,
+    /// The task may have a waker of whoever awaits it.
+    awaited: bool,
+}
+
+impl<T> AsyncStdHandle<T> {
+    fn new(task: JoinHandle<T>) -> AsyncStdHandle<T> {
+        AsyncStdHandle { task, awaited: false }
+    }
+}
 
 impl<T> Future for AsyncStdHandle<T> {
     type Output = Result<T, ExecutorGone>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(Ok)
+        let polled = Pin::new(&mut self.task).poll(cx);
+        self.awaited = polled.is_pending();
+        polled.map(Ok)
+    }
+}
+
+impl<T> Drop for AsyncStdHandle<T> {
+    fn drop(&mut self) {
+        if self.awaited {
+            // Its last waker goes only for another one. It panics where the future did.
+            let mut cx = Context::from_waker(Waker::noop());
+            _ = catch_unwind(AssertUnwindSafe(|| {
+                Pin::new(&mut self.task).poll(&mut cx).is_ready()
+            }));
+        }
     }
 }
 
@@ -46,7 +71,7 @@ impl Spawner for AsyncStd {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        AsyncStdHandle(task::spawn(future))
+        AsyncStdHandle::new(task::spawn(future))
     }
 }
 
@@ -56,7 +81,7 @@ impl SpawnBlocking for AsyncStd {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        AsyncStdHandle(task::spawn_blocking(job))
+        AsyncStdHandle::new(task::spawn_blocking(job))
     }
 }
 

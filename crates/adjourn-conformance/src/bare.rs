@@ -1,7 +1,7 @@
 //! A typed backend behind one type, so that a scenario is compiled once and not for each adapter.
 //!
-//! Unlike [`AnyBackend`], which drops the adapter's handles as soon as it has them, this keeps
-//! them: what is dropped, awaited or aborted here is what the adapter's own spawn returned.
+//! Unlike [`AnyBackend`], which keeps small handles alone, this keeps the adapter's handles: what is
+//! dropped, awaited or aborted here is what the adapter's own spawn returned.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};

@@ -43,6 +43,8 @@ macro_rules! __scenarios {
                      (rt, Contract)";
                 drop_is_detach:
                     "a handle that is dropped detaches: the future goes on (rt, Contract)";
+                dropped_handle_keeps_no_waker:
+                    "a handle that is dropped leaves no waker behind (rt, Contract)";
                 panic_keeps_its_payload:
                     "a panic is an `Err` of the task's handle, its payload kept (guide, Handles)";
                 detached_panic_keeps_the_workers:

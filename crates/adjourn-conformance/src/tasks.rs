@@ -4,10 +4,11 @@ mod abort;
 mod destructors;
 
 use std::cell::Cell;
-use std::future::{pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -136,6 +137,29 @@ pub(crate) fn never_polled_inside_spawn(case: &Case) {
     }));
     assert!(!polled_inside.load(SeqCst), "a future was polled inside `spawn`");
     _ = started.end(patience());
+}
+
+pub(crate) fn dropped_handle_keeps_no_waker(case: &Case) {
+    struct Inert;
+    impl Wake for Inert {
+        fn wake(self: Arc<Self>) {}
+    }
+    each_way(case, |way, _| async move {
+        let (begun, go) = (Gate::new(), Gate::new());
+        let (begins, wait) = (begun.clone(), go.wait());
+        let mut handle = way.spawn(async move {
+            begins.open();
+            wait.await;
+        });
+        begun.wait().await;
+        let awaiting = Arc::new(Inert);
+        let waker = Waker::from(awaiting.clone());
+        assert!(Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop((handle, waker));
+        let kept = Arc::strong_count(&awaiting) - 1;
+        assert_eq!(kept, 0, "wakers of a handle that was awaited and then dropped are kept");
+        go.open();
+    });
 }
 
 pub(crate) fn drop_is_detach(case: &Case) {

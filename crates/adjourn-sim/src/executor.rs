@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use adjourn_core::rt::{
@@ -43,7 +43,10 @@ impl<T> Future for SimHandle<T> {
 
 impl<T> Drop for SimHandle<T> {
     fn drop(&mut self) {
-        if let Some(task) = self.0.take() {
+        let Some(mut task) = self.0.take() else { return };
+        // Of what awaited it the last waker goes only for another one.
+        let mut cx = Context::from_waker(Waker::noop());
+        if Pin::new(&mut task).poll(&mut cx).is_pending() {
             task.detach();
         }
     }

@@ -65,6 +65,9 @@ faults! {
     /// Dropping the handle of a future that has begun cancels it.
     cancels_on_drop fails ["tasks::drop_is_detach", "first::handle_detaches"]
 
+    /// What awaited a handle that is dropped stays with the task.
+    keeps_wakers fails ["tasks::dropped_handle_keeps_no_waker"], among ["tasks"]
+
     /// A task that panicked looks like one whose executor is gone.
     loses_panics fails [
         "tasks::panic_keeps_its_payload",
@@ -399,6 +402,9 @@ struct WrongHandle<T> {
     fate: Arc<Fate>,
 }
 
+/// Those that awaited a handle.
+static KEPT: Mutex<Vec<Waker>> = Mutex::new(Vec::new());
+
 enum Inner<T> {
     Never,
     Gone,
@@ -595,6 +601,9 @@ impl<T: Send + 'static> Future for WrongHandle<T> {
     type Output = Result<T, ExecutorGone>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if is_wrong("keeps_wakers") {
+            KEPT.lock().expect("nobody panics here").push(cx.waker().clone());
+        }
         if let Inner::Later(start) = &mut self.right {
             let start = start.take().expect("it is replaced at once");
             self.right = Inner::Right(start());

@@ -368,13 +368,16 @@ fn a_program_inside_a_task_leaves_that_in_its_scope(config: Config) {
 fn a_handle_that_is_dropped_keeps_no_waker(config: Config) {
     let exit = Program::new(config).run(async {
         let gate = Gate::new();
-        let opened = gate.clone();
-        let waker = Arc::new(Counted);
-        let mut handle = spawn(async move { opened.wait().await });
-        assert!(waker.clone().poll(&mut handle).is_pending());
-        assert!(Arc::strong_count(&waker) > 1);
-        drop(handle);
-        assert_eq!(Arc::strong_count(&waker), 1);
+        for by_scope in [false, true] {
+            let opened = gate.clone();
+            let waits = async move { opened.wait().await };
+            let waker = Arc::new(Counted);
+            let mut handle = if by_scope { Scope::current().spawn(waits) } else { spawn(waits) };
+            assert!(waker.clone().poll(&mut handle).is_pending());
+            assert!(Arc::strong_count(&waker) > 1);
+            drop(handle);
+            assert_eq!(Arc::strong_count(&waker), 1, "by a scope: {by_scope}");
+        }
         gate.open();
     });
     clean(&exit);

@@ -10,7 +10,8 @@
 //!
 //! # Contract
 //!
-//! * A handle that is dropped **detaches**: the future goes on.
+//! * A handle that is dropped **detaches**: the future goes on. It leaves no waker behind: what awaited it
+//!   is not kept by a task that goes on.
 //! * A future is dropped by its executor only when it is finished or when the executor ends; then
 //!   its handle resolves to [`ExecutorGone`].
 //! * A spawned future is polled on the executor's threads, never inside `spawn`.
