@@ -1,4 +1,4 @@
-//! A list that nearly always has one element: that one needs no allocation.
+//! A list that nearly always has one element: that one needs no allocation, and the list is small.
 //!
 //! Invariant: `rest` is empty unless `first` is there.
 
@@ -9,12 +9,14 @@ use std::vec;
 #[derive(Clone, Debug)]
 pub(crate) struct Few<T> {
     first: Option<T>,
-    rest: Vec<T>,
+    /// In a box, as it is nearly never there: one word, where a `Vec` is three.
+    #[expect(clippy::box_collection, reason = "see above")]
+    rest: Option<Box<Vec<T>>>,
 }
 
 impl<T> Few<T> {
     pub(crate) const fn new() -> Few<T> {
-        Few { first: None, rest: Vec::new() }
+        Few { first: None, rest: None }
     }
 
     #[inline]
@@ -24,7 +26,7 @@ impl<T> Few<T> {
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        usize::from(self.first.is_some()) + self.rest().len()
     }
 
     #[inline]
@@ -32,33 +34,46 @@ impl<T> Few<T> {
         if self.first.is_none() {
             self.first = Some(item);
         } else {
-            self.rest.push(item);
+            self.rest.get_or_insert_default().push(item);
         }
     }
 
     #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first.iter().chain(&self.rest)
+        self.first.iter().chain(self.rest())
+    }
+
+    /// All but the first.
+    #[inline]
+    fn rest(&self) -> &[T] {
+        self.rest.as_ref().map_or(&[], |rest| rest)
     }
 
     /// Takes out one element; the last one moves into its place.
     pub(crate) fn swap_remove(&mut self, index: usize) -> Option<T> {
         match index.checked_sub(1) {
-            Some(index) => Some(self.rest.swap_remove(index)),
-            None => std::mem::replace(&mut self.first, self.rest.pop()),
+            Some(index) => self.rest.as_mut().map(|rest| rest.swap_remove(index)),
+            None => {
+                let last = self.rest.as_mut().and_then(|rest| rest.pop());
+                std::mem::replace(&mut self.first, last)
+            }
         }
     }
 
     /// Takes out all elements and keeps the memory for others.
     #[inline]
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> {
-        self.first.take().into_iter().chain(self.rest.drain(..))
+        let rest = self.rest.as_mut().map(|rest| rest.drain(..));
+        self.first.take().into_iter().chain(rest.into_iter().flatten())
     }
 
     pub(crate) fn retain(&mut self, mut keeps: impl FnMut(&T) -> bool) {
-        self.rest.retain(&mut keeps);
+        if let Some(rest) = &mut self.rest {
+            rest.retain(&mut keeps);
+        }
         if self.first.as_ref().is_some_and(|first| !keeps(first)) {
-            self.first = if self.rest.is_empty() { None } else { Some(self.rest.remove(0)) };
+            let rest = self.rest.as_mut().filter(|rest| !rest.is_empty());
+            self.first = rest.map(|rest| rest.remove(0));
         }
     }
 }
@@ -75,20 +90,14 @@ impl<T> Index<usize> for Few<T> {
     fn index(&self, index: usize) -> &T {
         match (index, &self.first) {
             (0, Some(first)) => first,
-            _ => &self.rest[index.wrapping_sub(1)],
+            _ => &self.rest()[index.wrapping_sub(1)],
         }
     }
 }
 
 impl<T> Extend<T> for Few<T> {
     fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
-        let mut items = items.into_iter();
-        if self.first.is_none() {
-            self.first = items.next();
-        }
-        if self.first.is_some() {
-            self.rest.extend(items);
-        }
+        items.into_iter().for_each(|item| self.push(item));
     }
 }
 
@@ -97,7 +106,7 @@ impl<T> IntoIterator for Few<T> {
     type IntoIter = std::iter::Chain<std::option::IntoIter<T>, vec::IntoIter<T>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.rest)
+        self.first.into_iter().chain(self.rest.map(|rest| *rest).unwrap_or_default())
     }
 }
 

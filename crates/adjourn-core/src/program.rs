@@ -46,7 +46,7 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Mutex, MutexGuard, StaticBool};
 use crate::track::above::Above;
 use crate::track::context;
-use crate::track::node::Node;
+use crate::track::node::{Node, Owner};
 use crate::track::table::TaskRef;
 use crate::track::wakes::Wakes;
 
@@ -156,8 +156,8 @@ impl Program {
             state: Mutex::new(State::new(machine, report)),
         });
         let above: Arc<dyn Above> = program.clone();
-        let backend = program.backend.clone();
-        let node = Node::new(above, backend, root, Cow::Borrowed("root"), None, 0);
+        let owner = Owner::new(above, program.backend.clone());
+        let node = Node::new(owner, root, Cow::Borrowed("root"), None, 0);
         _ = program.root.set(Arc::downgrade(&node));
         program.lock().put(node);
         let inspected: Arc<dyn Inspected> = program.clone();
@@ -212,8 +212,7 @@ impl Program {
     /// that is one of this program's, else in the root: one that refuses everything, once the report is
     /// made. `work` must not unwind.
     pub(crate) fn as_part<R>(&self, work: impl FnOnce() -> R) -> R {
-        let inside =
-            context::scope().is_some_and(|node| std::ptr::addr_eq(Arc::as_ptr(&node.above), self));
+        let inside = context::scope().is_some_and(|node| std::ptr::addr_eq(node.above(), self));
         match self.root.get().and_then(Weak::upgrade).filter(|_| !inside) {
             Some(root) => Program::within(root, work),
             None => work(),

@@ -15,7 +15,7 @@ pub(crate) use std::sync::atomic::{
 
 /// Reads a count in the one order of all SeqCst operations. Loom takes those for acquire and
 /// release only, except where they also write.
-pub(crate) fn read_in_order(count: &atomic::AtomicUsize) -> usize {
+pub(crate) fn read_in_order(count: &atomic::AtomicU32) -> u32 {
     let order = atomic::Ordering::SeqCst;
     if cfg!(loom) { count.fetch_add(0, order) } else { count.load(order) }
 }

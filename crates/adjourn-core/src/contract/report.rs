@@ -254,17 +254,6 @@ impl Totals {
         self.abandoned += other.abandoned;
         self.refused += other.refused;
     }
-
-    pub(crate) fn count(&mut self, outcome: &Outcome) {
-        self.live -= 1;
-        match outcome {
-            Outcome::Finished => self.finished += 1,
-            Outcome::Failed => self.failed += 1,
-            Outcome::Panicked => self.panicked += 1,
-            Outcome::Cancelled => self.cancelled += 1,
-            Outcome::Abandoned => self.abandoned += 1,
-        }
-    }
 }
 
 /// Tasks of one kind and one line in a scope, counted: a hundred lines of a hundred thousand say nothing.

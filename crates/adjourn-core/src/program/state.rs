@@ -98,9 +98,8 @@ impl State {
         hooks: &mut Vec<Hook>,
     ) -> Arc<Node> {
         let opened = self.machine.open(now, parent.id, depends_on);
-        let (above, backend) = (parent.above.clone(), parent.backend.clone());
         let id = opened.unwrap_or(parent.id);
-        let node = Node::new(above, backend, id, name, Some(parent.clone()), 1);
+        let node = Node::new(parent.owner.clone(), id, name, Some(parent.clone()), 1);
         // Nobody has had it yet. What it says is what the machine has decided of it, not what somebody
         // comes to perform later: else it would be chance what it takes, and what its token says.
         let phase = if opened.is_some() { self.machine.phase(id) } else { Phase::Stopped };
@@ -207,7 +206,7 @@ impl State {
             if self.machine.is_stopping() {
                 self.course.leave(id); // no task of an earlier one is in the report
             }
-            tasks.end_with_stragglers(&*node.above, &mut rest.wakes);
+            tasks.end_with_stragglers(node.above(), &mut rest.wakes);
             drop(tasks);
             self.lingering.insert(node.uid, node);
             return;

@@ -11,7 +11,7 @@ mod wakers;
 use std::panic::Location;
 use std::sync::Arc;
 
-use crate::contract::report::{TaskKind, Totals};
+use crate::contract::report::TaskKind;
 use crate::program::Program;
 use crate::tests::nowhere;
 use crate::track::node::{Node, Spawn};
@@ -32,12 +32,6 @@ fn spawn(node: &Arc<Node>, kind: TaskKind) -> Option<TaskRef> {
 
 fn end(program: &Arc<Program>) {
     _ = program.conclude(); // its scopes refer to it
-}
-
-#[track_caller]
-fn adds_up(totals: Totals) {
-    let Totals { spawned, live, finished, failed, panicked, cancelled, abandoned, .. } = totals;
-    assert_eq!(spawned, live + finished + failed + panicked + cancelled + abandoned);
 }
 
 /// The driver's part of a cancellation.

@@ -281,7 +281,7 @@ fn record(error: &(dyn std::error::Error + 'static), stop: bool, place: Place) {
         }
         None => format!("the future at {place}"),
     };
-    node.above.failed(task.as_ref(), FailureKind::TaskError, origin, chain, stop);
+    node.above().failed(task.as_ref(), FailureKind::TaskError, origin, chain, stop);
 }
 
 impl<F> fmt::Debug for OrReport<F> {

@@ -1,8 +1,8 @@
 //! What is known of one scope: its token, its tasks, who waits for it.
 //!
 //! Invariants:
-//! 1. `spawned = live + finished + failed + panicked + cancelled + abandoned` whenever the lock is
-//!    free.
+//! 1. Each task that was accepted is alive, or counted by its end, in exactly one way, whenever the
+//!    locks are free: how many were spawned follows from that.
 //! 2. A task is registered before its future is given to the executor, and deregistered after its
 //!    future is dropped.
 //! 3. The token fires before its waiters are collected, and a waiter looks at the token after it
@@ -20,7 +20,6 @@ mod waiters;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::mem;
 use std::sync::{Arc, PoisonError};
 
 use crate::contract::hook::Hook;
@@ -28,7 +27,7 @@ use crate::contract::report::TaskKind;
 use crate::contract::rt::AnyBackend;
 use crate::few::Few;
 use crate::phase::{Phase, ScopeId};
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use crate::sync::{Mutex, MutexGuard, StaticU64, read_in_order};
 use crate::track::above::Above;
 use crate::track::context;
@@ -40,11 +39,17 @@ pub(crate) use self::tasks::{Counts, Tasks};
 pub(crate) use self::tracking::Spawn;
 pub(crate) use self::waiters::{Awaited, CleanupId, Ticket};
 
-/// What all handles and tasks of a scope share.
+/// What all scopes of a program share.
+pub(crate) struct Owner {
+    above: Arc<dyn Above>,
+    /// What tasks are spawned on, unless a handle names another.
+    backend: AnyBackend,
+}
+
+/// What all handles and tasks of a scope share. There may be a hundred thousand: what few of them need lies
+/// in boxes.
 pub(crate) struct Node {
-    pub(crate) above: Arc<dyn Above>,
-    /// What its tasks are spawned on, unless a handle names another.
-    pub(crate) backend: AnyBackend,
+    pub(crate) owner: Arc<Owner>,
     pub(crate) id: ScopeId,
     /// Never the same for two scopes of a process: by it a chunk is told to be the scope's.
     pub(crate) uid: u64,
@@ -55,9 +60,9 @@ pub(crate) struct Node {
     /// The stop token.
     fired: AtomicBool,
     /// Chunks with a live task.
-    pub(crate) live_chunks: AtomicUsize,
+    pub(crate) live_chunks: AtomicU32,
     /// Live graceful tasks.
-    pub(crate) graceful: AtomicUsize,
+    pub(crate) graceful: AtomicU32,
     /// The machine was told that nobody can spawn here any more.
     told_left: AtomicBool,
     tasks: Mutex<Tasks>,
@@ -95,11 +100,16 @@ impl Gate {
     }
 }
 
+impl Owner {
+    pub(crate) fn new(above: Arc<dyn Above>, backend: AnyBackend) -> Arc<Owner> {
+        Arc::new(Owner { above, backend })
+    }
+}
+
 impl Node {
     /// With so many handles: nobody may see a scope before its first one is counted.
     pub(crate) fn new(
-        above: Arc<dyn Above>,
-        backend: AnyBackend,
+        owner: Arc<Owner>,
         id: ScopeId,
         name: Cow<'static, str>,
         parent: Option<Arc<Node>>,
@@ -107,19 +117,27 @@ impl Node {
     ) -> Arc<Node> {
         let program = parent.as_ref().map_or_else(next_program, |parent| parent.program);
         Arc::new(Node {
-            above,
-            backend,
+            owner,
             id,
             uid: next_uid(),
             program,
             name,
             parent,
             fired: AtomicBool::new(false),
-            live_chunks: AtomicUsize::new(0),
-            graceful: AtomicUsize::new(0),
+            live_chunks: AtomicU32::new(0),
+            graceful: AtomicU32::new(0),
             told_left: AtomicBool::new(false),
             tasks: Mutex::new(Tasks::new(handles)),
         })
+    }
+
+    pub(crate) fn above(&self) -> &dyn Above {
+        &*self.owner.above
+    }
+
+    /// What its tasks are spawned on, unless a handle names another.
+    pub(crate) fn backend(&self) -> &AnyBackend {
+        &self.owner.backend
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Tasks> {
@@ -219,7 +237,7 @@ impl Node {
         chunk.set_fired(&mut slots);
         slots.take_watchers(chunk, wakes);
         // From here on no task comes to be graceful but by the program's lock.
-        let plain = !chunk.is_empty(&slots) && self.graceful.load(SeqCst) == 0;
+        let plain = !slots.is_empty() && self.graceful.load(SeqCst) == 0;
         if !plain || !cancels() {
             return Small::Done;
         }
@@ -268,14 +286,14 @@ impl Node {
     /// or not.
     pub(crate) fn cut_off(self: &Arc<Node>) -> Alive {
         let mut wakes = Wakes::default();
-        let now = self.above.now();
+        let now = self.above().now();
         let mut tasks = self.lock();
         let alive = tasks.survey(self, now, |_| true);
         tasks.narrow(Gate::Shielded); // hooks that run after this may spawn what they wait for
         for chunk in tasks.chunks.iter() {
             let mut slots = chunk.lock();
             slots.narrow(Gate::Shielded);
-            slots.force(chunk, &*self.above);
+            slots.force(chunk, self.above());
         }
         tasks.waiters.take_cancel(&mut wakes);
         let chunks = tasks.chunks.clone();
@@ -308,7 +326,7 @@ impl Node {
     }
 
     pub(crate) fn take_hooks(&self) -> Vec<Hook> {
-        mem::take(&mut self.lock().hooks)
+        self.lock().take_hooks()
     }
 
     /// Lets the scope end with its tasks, whatever handles there are.
@@ -318,14 +336,14 @@ impl Node {
         let left = tasks.is_left(self);
         drop(tasks);
         if left {
-            self.above.sync(self);
+            self.above().sync(self);
         }
     }
 
     pub(crate) fn add_hook(&self, hook: Hook) {
         let mut tasks = self.lock();
         if !tasks.is_closed() {
-            tasks.hooks.push(hook);
+            tasks.rest.get_or_insert_default().hooks.push(hook);
             return;
         }
         drop(tasks);
@@ -342,7 +360,7 @@ impl Node {
         let left = tasks.is_left(self);
         drop(tasks);
         if left {
-            self.above.sync(self);
+            self.above().sync(self);
         }
     }
 }
@@ -374,6 +392,9 @@ impl fmt::Debug for Node {
         f.debug_tuple("Node").field(&self.path()).finish()
     }
 }
+
+// The budget of a scope, beside its chunks, its name and what the machine knows of it.
+const _: () = assert!(size_of::<Node>() <= 216 || cfg!(loom));
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -16,7 +16,7 @@ use crate::track::context;
 #[track_caller]
 pub fn ready() {
     match context::scope() {
-        Some(node) => node.above.ready(),
+        Some(node) => node.above().ready(),
         None => panic!("{NoScope}"),
     }
 }
@@ -24,5 +24,5 @@ pub fn ready() {
 /// Returns whether [`ready`] was called and no stop has been requested since: what a readiness
 /// endpoint answers. False outside of a program.
 pub fn is_ready() -> bool {
-    context::scope().is_some_and(|node| node.above.is_ready())
+    context::scope().is_some_and(|node| node.above().is_ready())
 }

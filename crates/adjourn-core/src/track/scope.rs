@@ -73,7 +73,7 @@ impl Scope {
     /// [`NoScope`], with advice, where there is neither.
     pub fn try_current() -> Result<Scope, NoScope> {
         let node = context::scope().ok_or(NoScope)?;
-        let backend = node.backend.clone();
+        let backend = node.backend().clone();
         Ok(Scope::from_node(node, backend))
     }
 
@@ -140,7 +140,7 @@ impl<B> Scope<B> {
         if self.node.lock().is_closed() {
             return Phase::Stopped;
         }
-        let decided = self.node.above.phase(&self.node);
+        let decided = self.node.above().phase(&self.node);
         // Cancelling once it is done, not only decided: spawns are refused from then on.
         if decided > Phase::Draining && self.node.lock().is_open() {
             return decided.min(Phase::Draining);
@@ -159,7 +159,7 @@ impl<B> Scope<B> {
     ///
     /// Dropping it forgets it.
     pub fn sleep(&self, span: Duration) -> AnySleep {
-        self.node.backend.sleep(span)
+        self.node.backend().sleep(span)
     }
 
     /// Waits for `future`, but no longer than `span`, by the timer of the program's backend;
@@ -189,7 +189,7 @@ impl<B> Scope<B> {
     /// }
     /// ```
     pub fn timeout<F: Future>(&self, span: Duration, future: F) -> Timeout<F> {
-        self.node.backend.timeout(span, future)
+        self.node.backend().timeout(span, future)
     }
 
     /// Returns ticks of the timer of the program's backend, one now and then one each `period`. For
@@ -217,7 +217,7 @@ impl<B> Scope<B> {
     /// ```
     #[track_caller]
     pub fn interval(&self, period: Duration) -> Interval {
-        self.node.backend.interval(period)
+        self.node.backend().interval(period)
     }
 
     /// Returns the token that says when this scope is asked to stop.
@@ -239,7 +239,7 @@ impl<B> Scope<B> {
     ///
     /// Dropping the future leaves the stop requested.
     pub fn stop(&self) -> ScopeStop {
-        self.node.above.stop(&self.node);
+        self.node.above().stop(&self.node);
         ScopeStop { node: self.node.clone(), ticket: None }
     }
 
@@ -265,7 +265,7 @@ impl<B> Scope<B> {
         impl Drop for StopUnlessOver<'_> {
             fn drop(&mut self) {
                 if let Some(node) = self.0 {
-                    node.above.stop(node);
+                    node.above().stop(node);
                 }
             }
         }
@@ -283,7 +283,7 @@ impl<B: Clone> Scope<B> {
     ///
     /// Where this scope has been told to stop, so has the new one: it takes what this one takes.
     pub fn scope(&self, name: impl Into<Cow<'static, str>>) -> Scope<B> {
-        let node = self.node.above.open(&self.node, name.into());
+        let node = self.node.above().open(&self.node, name.into());
         Scope::first(node, self.backend.clone())
     }
 
@@ -296,10 +296,10 @@ impl<B: Clone> Scope<B> {
     /// one. On the root it does nothing: the root ends last as it is.
     #[must_use = "it is the returned scope that depends"]
     pub fn depends_on<C>(self, dependency: &Scope<C>) -> Scope<B> {
-        if !Arc::ptr_eq(&self.node.above, &dependency.node.above) {
+        if !Arc::ptr_eq(&self.node.owner, &dependency.node.owner) {
             return self; // another program's: there is no order between programs
         }
-        match self.node.above.depend(&self.node, dependency.node.id) {
+        match self.node.above().depend(&self.node, dependency.node.id) {
             Some(node) => Scope::first(node, self.backend.clone()),
             None => self,
         }
@@ -390,7 +390,7 @@ impl<B> fmt::Debug for Scope<B> {
 
 impl<B: Send> Shutdown for Scope<B> {
     async fn shutdown(self, within: Duration) -> Result<(), Unfinished> {
-        let backend = self.node.backend.clone();
+        let backend = self.node.backend().clone();
         let node = self.node.clone();
         drop(self.stop());
         drop(self);

@@ -60,7 +60,7 @@ fn is_stop_waiting() -> bool {
         return false;
     }
     let node = context::task().and_then(|task| task.node());
-    node.is_some_and(|node| node.above.is_waiting())
+    node.is_some_and(|node| node.above().is_waiting())
 }
 
 impl Around {
@@ -123,7 +123,7 @@ fn record_dropped(hold: &Option<Hold>, what: &str, place: Place) {
     let Some(node) = hold.task.node() else { return };
     let origin = format!("{what} at {place} in {}", node.path());
     let advice = "the future around it (select!, a timeout) dropped it; spawn_shielded such work";
-    node.above.failed(
+    node.above().failed(
         Some(&hold.task),
         FailureKind::ShieldDropped,
         origin,

@@ -153,7 +153,7 @@ impl StopToken {
         if !self.peek() {
             return None;
         }
-        self.node.above.reason()
+        self.node.above().reason()
     }
 
     /// Returns how much time is left until graceful work of this scope is cut off, by the program's
@@ -162,7 +162,7 @@ impl StopToken {
     /// While scopes below this one have not ended its own share of the time is not known yet: then it is
     /// the time until the program's drain limit, which may turn out to be more than its share.
     pub fn time_left(&self) -> Option<Duration> {
-        self.node.above.drain_left(&self.node)
+        self.node.above().drain_left(&self.node)
     }
 
     /// Blocks the calling thread until the scope has been asked to stop, or `span` is over; returns
@@ -330,7 +330,7 @@ fn ask_for(maker: Counts, node: &Arc<Node>) {
         Counts::Task(task, given) if given || concerns(&task, node) => Node::asked(&task),
         Counts::Task(..) | Counts::Given(_) => {}
         Counts::Main => {
-            if let Some(main) = node.above.main() {
+            if let Some(main) = node.above().main() {
                 Node::asked(&main);
             }
         }

@@ -31,11 +31,12 @@
 mod entry;
 mod mark;
 mod pool;
+mod tally;
 mod task_ref;
 
 use std::sync::{Arc, PoisonError, TryLockError};
 
-use crate::contract::report::{TaskKind, Totals};
+use crate::contract::report::{Outcome, TaskKind};
 use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Mutex, MutexGuard};
@@ -45,13 +46,14 @@ use crate::track::wakes::Wakes;
 
 pub(crate) use self::entry::{Entry, Name, Removed};
 pub(crate) use self::mark::{Mark, Word, flag};
+pub(crate) use self::tally::Tally;
 pub(crate) use self::task_ref::{TaskKey, TaskRef};
 
-/// The slots in a scope's first chunk, so that a scope of one task is small. (Under loom one, so that
-/// models of two tasks have two chunks.)
-const FEW: usize = if cfg!(loom) { 1 } else { 4 };
-/// The slots in each further chunk: at the most the bits of `Slots::free`.
-const MANY: usize = if cfg!(loom) { 2 } else { 64 };
+/// The slots in a scope's first chunk, in its second, and in each further one: so that a scope of a few
+/// tasks is small. At the most the bits of `Slots::free`. (Under loom, models of two tasks have two
+/// chunks.)
+const SIZES: [usize; 3] = if cfg!(loom) { [1, 2, 2] } else { [2, 8, 64] };
+const MOST: usize = SIZES[2];
 
 /// Up to 64 tasks of one scope. Aligned, so that no two share a cache line.
 #[repr(align(64))]
@@ -70,16 +72,16 @@ pub(crate) struct Chunk {
 pub(crate) struct Slots {
     /// None in the pool. After the scope's end still there, until the last straggler is gone.
     pub(crate) node: Option<Arc<Node>>,
-    gate: Gate,
-    /// A bit for each slot.
+    /// A bit for each slot that has no task.
     free: u64,
-    /// The same when all are free.
-    all: u64,
+    gate: Gate,
     /// The scope has it in its list of chunks with room; it may be full all the same.
     pub(crate) listed: bool,
+    /// How many of the tasks are not counted as alive any more, but as abandoned.
+    abandoned: u8,
     /// Live tasks that keep the program alive.
     pub(crate) foreground: u32,
-    pub(crate) totals: Totals,
+    pub(crate) tally: Tally,
     entries: &'static mut [Entry],
 }
 
@@ -99,7 +101,6 @@ pub(crate) enum Insert {
 impl Chunk {
     /// One that nobody has, of slots that nobody has used.
     fn new(marks: &'static [Mark], entries: &'static mut [Entry]) -> Chunk {
-        let all = u64::MAX >> (64 - entries.len());
         Chunk {
             owner: AtomicU64::new(0),
             fired: AtomicBool::new(false),
@@ -107,12 +108,12 @@ impl Chunk {
             marks,
             slots: Mutex::new(Slots {
                 node: None,
+                free: Slots::all(entries.len()),
                 gate: Gate::Closed,
-                free: all,
-                all,
                 listed: false,
+                abandoned: 0,
                 foreground: 0,
-                totals: Totals::default(),
+                tally: Tally::default(),
                 entries,
             }),
         }
@@ -131,12 +132,7 @@ impl Chunk {
     }
 
     pub(crate) fn is_small(&self) -> bool {
-        self.marks.len() < MANY
-    }
-
-    #[inline]
-    pub(crate) fn is_empty(&self, slots: &Slots) -> bool {
-        slots.free == slots.all
+        self.marks.len() < MOST
     }
 
     /// Whether it belongs to the scope of this number. Relaxed: a hint to others, certain for a
@@ -170,28 +166,28 @@ impl Chunk {
     /// Gives it to a scope, whose lock is held.
     fn attach(&self, node: &Arc<Node>, gate: Gate) {
         let mut slots = self.lock();
-        debug_assert!(self.is_empty(&slots) && slots.foreground == 0 && slots.totals.live == 0);
+        debug_assert!(slots.is_empty() && slots.foreground == 0 && slots.abandoned == 0);
         slots.node = Some(node.clone());
         self.owner.store(node.uid, Relaxed);
-        self.hosted.store(node.above.is_hosted(), Relaxed);
+        self.hosted.store(node.above().is_hosted(), Relaxed);
         slots.gate = gate;
         self.fired.store(node.is_fired(), SeqCst);
     }
 
     /// Takes it from a scope that has ended, whose lock is held and which is kept by who holds it, and
     /// returns what it counted. It goes to the pool, at once or with the last straggler.
-    pub(crate) fn detach(&'static self) -> Totals {
+    pub(crate) fn detach(&'static self) -> Tally {
         self.leave(self.lock())
     }
 
     /// The same with its lock, which is held.
-    pub(crate) fn leave(&'static self, mut slots: MutexGuard<'_, Slots>) -> Totals {
+    pub(crate) fn leave(&'static self, mut slots: MutexGuard<'_, Slots>) -> Tally {
         self.owner.store(0, Relaxed);
         slots.gate = Gate::Closed;
         self.set_fired(&mut slots);
         (slots.listed, slots.foreground) = (false, 0);
-        let totals = std::mem::take(&mut slots.totals);
-        let empty = self.is_empty(&slots);
+        let tally = std::mem::take(&mut slots.tally);
+        let empty = slots.is_empty();
         if empty {
             slots.node = None;
         }
@@ -199,7 +195,7 @@ impl Chunk {
         if empty {
             pool::put(self);
         }
-        totals
+        tally
     }
 
     /// Registers a task of the scope `uid`, if nobody else has the lock, there is room, and nobody
@@ -226,7 +222,7 @@ impl Chunk {
         let slots = self.slots.try_lock().ok()?;
         let open = self.belongs_to(uid) && slots.gate == Gate::Open;
         let noted = spawn.kind == TaskKind::Graceful || slots.foreground == 0;
-        (open && !noted && slots.free > 0).then_some(slots)
+        (open && !noted && !slots.is_full()).then_some(slots)
     }
 
     /// Registers a task of the scope `uid`, if there is room; the lock is held. `admitted`: the
@@ -242,19 +238,19 @@ impl Chunk {
             return Insert::Full;
         };
         if !slots.gate.takes(spawn.kind) {
-            slots.totals.refused += 1;
+            slots.tally.refuse();
             return Insert::Refused;
         }
-        if slots.free == 0 {
+        if slots.is_full() {
             return Insert::Full;
         }
         // Others hear of a chunk's first task and of the first graceful one.
         let graceful = spawn.kind == TaskKind::Graceful;
-        let Some(changed) = node.count(self, self.is_empty(slots), graceful, admitted) else {
+        let Some(changed) = node.count(self, slots.is_empty(), graceful, admitted) else {
             return Insert::Ask;
         };
         if !spawn.background && slots.foreground == 0 {
-            node.above.keep_alive();
+            node.above().keep_alive();
         }
         let tell = changed && (self.fired.load(Relaxed) || node.takes_back_left());
         Insert::Done { task: slots.put(self, spawn), tell }
@@ -262,14 +258,50 @@ impl Chunk {
 }
 
 impl Slots {
-    /// Takes a free slot for a task.
+    /// What `free` is when so many slots are.
+    #[inline]
+    fn all(slots: usize) -> u64 {
+        u64::MAX >> (64 - slots)
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.free == Slots::all(self.entries.len())
+    }
+
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.free == 0
+    }
+
+    /// Whether one slot is free, which was not before.
+    pub(crate) fn was_full(&self) -> bool {
+        self.free.is_power_of_two()
+    }
+
+    /// How many tasks are alive that are not counted as abandoned.
+    pub(crate) fn live(&self) -> u64 {
+        let taken = self.entries.len() as u64 - u64::from(self.free.count_ones());
+        taken - u64::from(self.abandoned)
+    }
+
+    /// Counts a live task as abandoned.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned += 1;
+        self.tally.count(&Outcome::Abandoned);
+    }
+
+    /// Such a task is gone.
+    pub(crate) fn forget_abandoned(&mut self) {
+        self.abandoned -= 1;
+    }
+
+    /// Takes a free slot for a task: there is one.
     #[inline]
     fn put(&mut self, chunk: &'static Chunk, spawn: &mut Spawn) -> TaskRef {
         let slot = self.free.trailing_zeros();
         self.free &= self.free - 1;
         self.foreground += u32::from(!spawn.background);
-        self.totals.spawned += 1;
-        self.totals.live += 1;
         let entry = &mut self.entries[slot as usize];
         if spawn.name.is_some() {
             entry.name = spawn.name.take();
@@ -302,18 +334,13 @@ impl Slots {
         removed
     }
 
-    /// Whether one slot is free, which was not before.
-    pub(crate) fn was_full(&self) -> bool {
-        self.free.is_power_of_two()
-    }
-
     /// Calls `each` with every live task.
     pub(crate) fn each(
         &mut self,
         chunk: &'static Chunk,
         mut each: impl FnMut(TaskRef, &mut Slots) -> bool,
     ) -> bool {
-        let mut live = self.all & !self.free;
+        let mut live = !self.free & Slots::all(self.entries.len());
         while live != 0 {
             let slot = live.trailing_zeros();
             live &= live - 1;
@@ -387,10 +414,9 @@ impl Slots {
     }
 }
 
-/// Takes a chunk for a scope, whose lock is held.
-pub(crate) fn new_chunk(node: &Arc<Node>, gate: Gate, first: bool) -> &'static Chunk {
-    let slots = if first { FEW } else { MANY };
-    let chunk = pool::take(slots);
+/// Takes a chunk for a scope that has so many, whose lock is held.
+pub(crate) fn new_chunk(node: &Arc<Node>, gate: Gate, others: usize) -> &'static Chunk {
+    let chunk = pool::take(others.min(SIZES.len() - 1));
     chunk.attach(node, gate);
     chunk
 }
@@ -401,7 +427,7 @@ pub(crate) fn give_back(
     chunk: &'static Chunk,
     mut slots: MutexGuard<'_, Slots>,
 ) -> Option<Arc<Node>> {
-    if !chunk.is_empty(&slots) || !chunk.belongs_to(0) {
+    if !slots.is_empty() || !chunk.belongs_to(0) {
         return None;
     }
     let node = slots.node.take();
@@ -409,3 +435,6 @@ pub(crate) fn give_back(
     pool::put(chunk);
     node
 }
+
+// The budget of the side table for a scope, beside its slots.
+const _: () = assert!(size_of::<Chunk>() <= 128 || cfg!(loom));

@@ -202,7 +202,7 @@ fn check_told(task: &TaskRef) {
     let told = task.chunk().is_fired() && !word.has(flag::UNTOLD);
     if word.has(flag::ASKED) && !told && !word.has(flag::ABORTED | flag::FORCE) {
         let Some(node) = task.node() else { return };
-        node.above.untold(node.describe(task));
+        node.above().untold(node.describe(task));
     }
 }
 
@@ -220,7 +220,7 @@ fn end_panicked(task: TaskRef, kind: FailureKind, payload: Payload) -> JoinError
 fn panicked(task: &TaskRef, kind: FailureKind, payload: &(dyn Any + Send)) {
     let Some(node) = task.node() else { return };
     let (origin, message) = (node.describe(task), panic_message(payload));
-    node.above.failed(Some(task), kind, origin, vec![message], false);
+    node.above().failed(Some(task), kind, origin, vec![message], false);
 }
 
 pub(crate) fn start<B, F>(
@@ -250,7 +250,7 @@ where
     let Some(task) = node.register(spawn) else {
         return JoinHandle::refused(node, JoinError::refused());
     };
-    JoinHandle::of(node, task, D::spawn_on(&node.backend, Tracked::new(task, future)))
+    JoinHandle::of(node, task, D::spawn_on(node.backend(), Tracked::new(task, future)))
 }
 
 pub(crate) fn start_blocking<B, F, T>(

@@ -48,7 +48,7 @@ struct Look {
 impl Look {
     fn new(node: &Node, now: Duration) -> Look {
         // By the clock that ages are counted with: `age_now`.
-        let now = if node.above.is_hosted() { now } else { process_time() };
+        let now = if node.above().is_hosted() { now } else { process_time() };
         Look { now, polling: context::polling() }
     }
 
@@ -200,10 +200,11 @@ impl Tasks {
     pub(crate) fn peek(&self, node: &Node, now: Duration) -> (Vec<Straggler>, u64, Totals) {
         let look = Look::new(node, now);
         let mut stragglers = Vec::new();
-        let mut totals = self.totals;
+        let (mut tally, mut live) = (self.tally, 0);
         for chunk in self.chunks.iter() {
             let Some(mut slots) = chunk.try_lock() else { continue };
-            totals.add(&slots.totals);
+            tally.add(&slots.tally);
+            live += slots.live();
             slots.each(chunk, |task, slots| {
                 let room = stragglers.len() < MOST_LISTED;
                 if room {
@@ -212,8 +213,8 @@ impl Tasks {
                 room
             });
         }
-        let omitted = totals.live.saturating_sub(stragglers.len() as u64);
-        (stragglers, omitted, totals)
+        let omitted = live.saturating_sub(stragglers.len() as u64);
+        (stragglers, omitted, tally.totals(live))
     }
 
     /// Marks the first tasks as ones whose end the report wants, and the others as ones that it may come
@@ -224,7 +225,7 @@ impl Tasks {
         left: &mut usize,
         mut tell: impl FnMut(TaskLabel) -> usize,
     ) -> u64 {
-        let mut listed = mem::take(&mut self.listed);
+        let mut listed = self.take_listed();
         let mut alive = 0;
         self.each(|task, slots| {
             alive += 1;
@@ -237,7 +238,7 @@ impl Tasks {
             }
             true
         });
-        self.listed = listed;
+        self.put_listed(listed);
         alive
     }
 
@@ -258,7 +259,7 @@ impl Tasks {
         pick: &mut dyn FnMut() -> bool,
         mut tell: impl FnMut(TaskLabel) -> usize,
     ) {
-        let mut listed = mem::take(&mut self.listed);
+        let mut listed = self.take_listed();
         self.each(|task, slots| {
             let entry = slots.at(&task);
             if entry.is_unlisted() && pick() {
@@ -268,12 +269,23 @@ impl Tasks {
             }
             true
         });
-        self.listed = listed;
+        self.put_listed(listed);
+    }
+
+    fn take_listed(&mut self) -> Vec<(TaskRef, usize)> {
+        self.rest.as_mut().map(|rest| mem::take(&mut rest.listed)).unwrap_or_default()
+    }
+
+    fn put_listed(&mut self, listed: Vec<(TaskRef, usize)>) {
+        if !listed.is_empty() {
+            self.rest.get_or_insert_default().listed = listed;
+        }
     }
 
     pub(super) fn unlist(&mut self, task: &TaskRef) -> Option<usize> {
-        let at = self.listed.iter().position(|(listed, _)| listed == task)?;
-        Some(self.listed.swap_remove(at).1)
+        let listed = &mut self.rest.as_mut()?.listed;
+        let at = listed.iter().position(|(listed, _)| listed == task)?;
+        Some(listed.swap_remove(at).1)
     }
 }
 
@@ -283,7 +295,7 @@ pub(super) fn age_now(task: &TaskRef) -> Duration {
     if !task.chunk().is_hosted() {
         return process_time();
     }
-    task.node().map_or(Duration::ZERO, |node| node.above.now())
+    task.node().map_or(Duration::ZERO, |node| node.above().now())
 }
 
 /// The time since this was first asked in the process.

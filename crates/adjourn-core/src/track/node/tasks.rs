@@ -10,7 +10,7 @@ use crate::contract::report::Totals;
 use crate::few::Few;
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::above::Above;
-use crate::track::table::{self, Chunk, Insert, Slots, TaskRef, flag};
+use crate::track::table::{self, Chunk, Insert, Slots, Tally, TaskRef, flag};
 use crate::track::wakes::Wakes;
 
 /// The most chunks of a scope that are kept apart for threads that spawn at the same time.
@@ -23,11 +23,17 @@ pub(crate) struct Tasks {
     /// Those of them in which a slot is free, and some that are full by now.
     pub(super) roomy: Few<&'static Chunk>,
     /// What was counted outside of the chunks.
-    pub(super) totals: Totals,
+    pub(super) tally: Tally,
     pub(super) handles: u32,
     /// It ends with its tasks, whatever handles there are: a nursery whose future is over.
     pub(super) sealed: bool,
     pub(super) waiters: Waiters,
+    /// What most scopes have nothing of.
+    pub(super) rest: Option<Box<Rest>>,
+}
+
+#[derive(Default)]
+pub(super) struct Rest {
     pub(super) hooks: Vec<Hook>,
     /// Tasks whose end the report wants, and where it wants it.
     pub(super) listed: Vec<(TaskRef, usize)>,
@@ -46,19 +52,18 @@ impl Tasks {
             gate: Gate::Open,
             chunks: Few::new(),
             roomy: Few::new(),
-            totals: Totals::default(),
+            tally: Tally::default(),
             handles,
             sealed: false,
             waiters: Waiters::new(),
-            hooks: Vec::new(),
-            listed: Vec::new(),
+            rest: None,
         }
     }
 
     /// Registers a task in a chunk with room, or in a new one.
     pub(super) fn insert(&mut self, node: &Arc<Node>, spawn: &mut Spawn, admitted: bool) -> Insert {
         if self.gate == Gate::Closed {
-            self.totals.refused += 1;
+            self.tally.refuse();
             return Insert::Refused;
         }
         // A chunk whose lock is taken is passed over for another, so that threads that spawn at
@@ -76,7 +81,7 @@ impl Tasks {
                 done => return done,
             }
         }
-        let chunk = table::new_chunk(node, self.gate, self.chunks.is_empty());
+        let chunk = table::new_chunk(node, self.gate, self.chunks.len());
         self.chunks.push(chunk);
         self.roomy.push(chunk);
         let mut slots = chunk.lock();
@@ -111,15 +116,21 @@ impl Tasks {
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        let mut totals = self.totals;
+        let (mut tally, mut live) = (self.tally, 0);
         for chunk in self.chunks.iter() {
-            totals.add(&chunk.lock().totals);
+            let slots = chunk.lock();
+            tally.add(&slots.tally);
+            live += slots.live();
         }
-        totals
+        tally.totals(live)
     }
 
     pub(crate) fn has_hooks(&self) -> bool {
-        !self.hooks.is_empty()
+        self.rest.as_ref().is_some_and(|rest| !rest.hooks.is_empty())
+    }
+
+    pub(super) fn take_hooks(&mut self) -> Vec<Hook> {
+        self.rest.as_mut().map(|rest| mem::take(&mut rest.hooks)).unwrap_or_default()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -140,19 +151,16 @@ impl Tasks {
     /// Takes no more tasks: what is alive once this returns is all that will be. Returns the totals.
     pub(crate) fn shut(&mut self) -> Totals {
         self.narrow(Gate::Closed);
-        let mut totals = self.totals;
         for chunk in self.chunks.iter() {
             let mut slots = chunk.lock();
             slots.narrow(Gate::Closed);
             chunk.set_fired(&mut slots);
-            totals.add(&slots.totals);
         }
-        totals
+        self.totals()
     }
 
     /// Counts all that is alive as abandoned: it is not tracked any more. Who waits for it is told.
     pub(crate) fn abandon(&mut self, wakes: &mut Wakes) {
-        let mut abandoned = 0;
         self.each(|task, slots| {
             if task.word().has(flag::ABANDONED) {
                 return true;
@@ -160,11 +168,9 @@ impl Tasks {
             let flags = flag::ABANDONED | flag::CANCEL | flag::FORCE;
             wakes.add(task.take_waker(slots, flags));
             wakes.add(slots.at(&task).take_join_waker());
-            slots.totals.live -= 1;
-            abandoned += 1;
+            slots.abandon();
             true
         });
-        self.totals.abandoned += abandoned;
     }
 
     /// Ends the scope, which was shut, though some tasks are alive: they are dropped at their next
@@ -187,7 +193,7 @@ impl Tasks {
         agrees: impl FnOnce(bool) -> bool,
     ) -> Option<Totals> {
         // With more chunks there is no one lock under which nothing comes any more.
-        let few = self.hooks.is_empty() && self.chunks.len() <= 1;
+        let few = !self.has_hooks() && self.chunks.len() <= 1;
         if !few || self.is_closed() || node.is_root() {
             return None;
         }
@@ -195,10 +201,10 @@ impl Tasks {
         match self.chunks.iter().next() {
             Some(&chunk) => {
                 let slots = chunk.lock();
-                if !chunk.is_empty(&slots) || !agrees() {
+                if !slots.is_empty() || !agrees() {
                     return None;
                 }
-                self.totals.add(&chunk.leave(slots));
+                self.tally.add(&chunk.leave(slots));
             }
             None if agrees() => {}
             None => return None,
@@ -206,7 +212,7 @@ impl Tasks {
         (self.chunks, self.roomy) = (Few::new(), Few::new());
         self.narrow(Gate::Closed);
         self.waiters.take_all(wakes);
-        Some(self.totals)
+        Some(self.tally.totals(0))
     }
 
     /// Ends the scope, which was shut: nothing of it is alive, or all of that is abandoned. Returns
@@ -215,10 +221,10 @@ impl Tasks {
         self.narrow(Gate::Closed); // one that was never open was not shut
         self.waiters.take_all(wakes);
         for chunk in mem::take(&mut self.chunks) {
-            self.totals.add(&chunk.detach());
+            self.tally.add(&chunk.detach());
         }
         self.roomy = Few::new();
-        mem::take(&mut self.hooks)
+        self.take_hooks()
     }
 }
 
@@ -259,6 +265,27 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_is_abandoned_is_counted_once_whenever_it_ends() {
+        let program = program(false);
+        let node = program.open(&program.root(), "scope".into(), &[]);
+        let tasks: Vec<_> = (0..12).map(|_| spawn(&node)).collect();
+        let mut wakes = Wakes::default();
+        node.lock().abandon(&mut wakes);
+        let counted = || {
+            let totals = node.lock().totals();
+            (totals.spawned, totals.live, totals.abandoned, totals.cancelled)
+        };
+        assert_eq!(counted(), (12, 0, 12, 0));
+        Node::deregister(tasks[0], Outcome::Cancelled); // before its scope is closed
+        node.lock().abandon(&mut wakes);
+        assert_eq!(counted(), (12, 0, 12, 0));
+        program.conclude();
+        assert_eq!(counted(), (12, 0, 12, 0));
+        tasks[1..].iter().for_each(|task| Node::deregister(*task, Outcome::Cancelled));
+        assert_eq!(counted(), (12, 0, 12, 0));
+    }
+
+    #[test]
     fn a_chunk_that_has_room_again_is_listed_once() {
         let program = program(false);
         let root = program.root();
@@ -266,8 +293,8 @@ mod tests {
             Node::deregister(spawn(&root), Outcome::Finished);
         }
         assert_eq!(root.lock().roomy.len(), 1);
-        // Two chunks that are full, and one more.
-        let mut live: Vec<_> = (0..4 + 64 + 1).map(|_| spawn(&root)).collect();
+        // Three chunks that are full, and one more.
+        let mut live: Vec<_> = (0..2 + 8 + 64 + 1).map(|_| spawn(&root)).collect();
         let chunk = live[10].chunk();
         for _ in 0..100 {
             crate::track::context::set_chunk(root.uid, chunk);
@@ -276,7 +303,7 @@ mod tests {
             assert!(std::ptr::eq(live[10].chunk(), chunk), "it is the one that has room");
         }
         let tasks = root.lock();
-        assert_eq!((tasks.chunks.len(), tasks.roomy.len()), (3, 2));
+        assert_eq!((tasks.chunks.len(), tasks.roomy.len()), (4, 2));
         drop(tasks);
         live.into_iter().for_each(|task| Node::deregister(task, Outcome::Finished));
         program.conclude();

@@ -9,7 +9,7 @@ use super::{CleanupId, Node};
 use crate::contract::error::Place;
 use crate::contract::report::{Outcome, TaskKind};
 use crate::sync::MutexGuard;
-use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use crate::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use crate::track::context;
 use crate::track::table::{
     self, Chunk, Entry, Insert, Mark, Name, Removed, Slots, TaskRef, Word, flag,
@@ -90,7 +90,7 @@ impl Node {
         let Insert::Done { task, tell } = insert else { return None };
         context::set_chunk(self.uid, task.chunk());
         if tell {
-            self.above.sync(self);
+            self.above().sync(self);
         }
         Some(task)
     }
@@ -99,11 +99,11 @@ impl Node {
     /// program has decided by now that it takes no more of its kind.
     fn insert_admitted(self: &Arc<Node>, mut spawn: Spawn) -> Insert {
         let mut insert = Insert::Refused;
-        let admitted = self.above.admit(self, spawn.kind, &mut || {
+        let admitted = self.above().admit(self, spawn.kind, &mut || {
             insert = self.lock().insert(self, &mut spawn, true);
         });
         if !admitted {
-            self.lock().totals.refused += 1;
+            self.lock().tally.refuse();
         }
         insert
     }
@@ -126,7 +126,7 @@ impl Node {
             let one = first && self.live_chunks.fetch_add(1, SeqCst) == 0;
             return Some(graceful && self.graceful.fetch_add(1, SeqCst) == 0 || one);
         }
-        let one_more = |count: &AtomicUsize| {
+        let one_more = |count: &AtomicU32| {
             count.fetch_update(SeqCst, SeqCst, |count| (count > 0).then_some(count + 1)).is_ok()
         };
         if graceful && !one_more(&self.graceful) {
@@ -162,7 +162,7 @@ impl Node {
         }
         let node = node.clone();
         drop(slots);
-        node.above.admit(&node, TaskKind::Graceful, &mut || {
+        node.above().admit(&node, TaskKind::Graceful, &mut || {
             let mut slots = task.chunk().lock();
             let Some((word, _)) = slots.entry(task) else { return };
             if !word.has(flag::PAST_ASKING) {
@@ -187,7 +187,7 @@ impl Node {
         let tell = self.graceful.fetch_sub(1, SeqCst) == 1 && self.is_fired();
         drop(tasks);
         if tell {
-            self.above.sync(self);
+            self.above().sync(self);
         }
     }
 
@@ -243,12 +243,13 @@ impl Node {
         }
         let (kind, background) = (entry.kind, entry.is_background());
         let removed = slots.remove(&task);
-        let alone = chunk.is_empty(slots) || slots.was_full();
+        let alone = slots.is_empty() || slots.was_full();
         let last = !background && slots.foreground == 1;
         if alone || last || kind == TaskKind::Graceful || word.has(flag::MARKED) {
-            return Node::deregister_noted(task, guard, removed, (kind, background, word, outcome));
+            let what = (kind, background, word, outcome);
+            return Node::deregister_noted(task, guard, removed, what);
         }
-        slots.totals.count(&outcome);
+        slots.tally.count(&outcome);
         slots.foreground -= u32::from(!background);
         drop(guard);
         drop(removed);
@@ -260,7 +261,7 @@ impl Node {
         let Some(node) = task.node() else { return };
         let listed = node.lock().unlist(task);
         if let Some(index) = listed {
-            node.above.listed(index, noted(outcome, task.word()));
+            node.above().listed(index, noted(outcome, task.word()));
         }
     }
 
@@ -274,7 +275,7 @@ impl Node {
         let node = slots.node.clone();
         drop(slots);
         if let (Some(node), Some(alone)) = (node, alone) {
-            node.above.not_overdue(&node, task, place, alone);
+            node.above().not_overdue(&node, task, place, alone);
         }
     }
 
@@ -289,13 +290,13 @@ impl Node {
         let chunk = task.chunk();
         let slots = &mut *guard;
         if word.has(flag::ABANDONED) {
-            // Counted already; the program is over.
+            slots.forget_abandoned(); // counted already; the program is over
             let rest = table::give_back(chunk, guard);
             drop((rest, removed));
             return;
         }
         let outcome = noted(outcome, word);
-        slots.totals.count(&outcome);
+        slots.tally.count(&outcome);
         let Some(node) = &slots.node else {
             drop(guard); // before what is dropped outside it
             return;
@@ -306,8 +307,8 @@ impl Node {
             unlisted: slots.was_full() && !slots.listed,
             cut_off: word.has(flag::FORCE) && kind != TaskKind::Blocking,
             drained: graceful && node.graceful.fetch_sub(1, SeqCst) == 1 && chunk.is_fired(),
-            emptied: chunk.is_empty(slots) && node.live_chunks.fetch_sub(1, SeqCst) == 1,
-            idle: !background && slots.foreground == 1 && node.above.let_go(),
+            emptied: slots.is_empty() && node.live_chunks.fetch_sub(1, SeqCst) == 1,
+            idle: !background && slots.foreground == 1 && node.above().let_go(),
         };
         slots.foreground -= u32::from(!background);
         slots.listed |= what.unlisted;
@@ -332,19 +333,19 @@ impl Node {
         let folds = over && tasks.is_closed();
         drop(tasks);
         if let Some(index) = listed {
-            self.above.listed(index, outcome);
+            self.above().listed(index, outcome);
         }
         if tell {
-            self.above.sync(self);
+            self.above().sync(self);
         }
         if folds {
-            self.above.fold(self);
+            self.above().fold(self);
         }
         if what.cut_off {
-            self.above.cut_off_ended();
+            self.above().cut_off_ended();
         }
         if what.idle {
-            self.above.idle();
+            self.above().idle();
         }
     }
 

@@ -3,7 +3,9 @@
 //! They are made several at a time, so that most scopes need no allocation for their table. A process
 //! that has needed one so far has made one.
 
-use super::{Chunk, Entry, Mark};
+#[cfg(not(loom))]
+use super::MOST;
+use super::{Chunk, Entry, Mark, SIZES};
 use crate::sync::atomic::AtomicU64;
 
 #[cfg(not(loom))]
@@ -22,8 +24,7 @@ fn make(count: usize, slots: usize) -> &'static [Chunk] {
 mod shared {
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    use super::super::{FEW, MANY};
-    use super::{Chunk, make};
+    use super::{Chunk, MOST, SIZES, make};
 
     struct Pool {
         idle: Vec<&'static Chunk>,
@@ -31,41 +32,37 @@ mod shared {
         made: usize,
     }
 
-    static SMALL: Mutex<Pool> = Mutex::new(Pool::EMPTY);
-    static LARGE: Mutex<Pool> = Mutex::new(Pool::EMPTY);
+    /// One for each size.
+    static POOLS: [Mutex<Pool>; SIZES.len()] =
+        [const { Mutex::new(Pool { idle: Vec::new(), made: 0 }) }; SIZES.len()];
 
-    impl Pool {
-        const EMPTY: Pool = Pool { idle: Vec::new(), made: 0 };
-
-        fn of(slots: usize) -> MutexGuard<'static, Pool> {
-            let pool = if slots == FEW { &SMALL } else { &LARGE };
-            pool.lock().unwrap_or_else(PoisonError::into_inner)
-        }
+    fn lock(size: usize) -> MutexGuard<'static, Pool> {
+        POOLS[size].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a chunk with so many slots.
-    pub(in super::super) fn take(slots: usize) -> &'static Chunk {
-        let mut pool = Pool::of(slots);
+    /// Takes a chunk of this one of the sizes.
+    pub(in super::super) fn take(size: usize) -> &'static Chunk {
+        let mut pool = lock(size);
         loop {
             if let Some(chunk) = pool.idle.pop() {
                 return chunk;
             }
             // As many again as there are, but no more slots than a large chunk has.
-            let count = pool.made.clamp(1, MANY / slots);
+            let count = pool.made.clamp(1, MOST / SIZES[size]);
             pool.made += count;
-            pool.idle.extend(make(count, slots).iter().rev());
+            pool.idle.extend(make(count, SIZES[size]).iter().rev());
         }
     }
 
     pub(in super::super) fn put(chunk: &'static Chunk) {
-        Pool::of(chunk.marks.len()).idle.push(chunk);
+        lock(SIZES.partition_point(|slots| *slots < chunk.marks.len())).idle.push(chunk);
     }
 }
 
 /// Loom's objects belong to one execution: none is used again.
 #[cfg(loom)]
-pub(super) fn take(slots: usize) -> &'static Chunk {
-    &make(1, slots)[0]
+pub(super) fn take(size: usize) -> &'static Chunk {
+    &make(1, SIZES[size])[0]
 }
 
 #[cfg(loom)]
@@ -94,7 +91,7 @@ mod tests {
                 assert!(seats.insert(task.seat()));
                 assert_eq!(task.key(), TaskRef::running(task.mark(), chunk).key());
             }
-            assert_eq!(slots.free, 0);
+            assert!(slots.is_full());
         }
         assert_eq!((chunks.len(), seats.len()), (5, 15));
         for chunk in chunks {

@@ -166,7 +166,7 @@ pub trait Dispatch {
         let placed =
             context::roomy().and_then(|(scope, chunk)| chunk.insert_beside(scope, &mut spawn));
         if let Some((task, node)) = placed {
-            let handle = Self::spawn_on(&node.backend, Tracked::new(task, future));
+            let handle = Self::spawn_on(node.backend(), Tracked::new(task, future));
             return JoinHandle::of(&node, task, handle);
         }
         start_by::<Self, F>(&current(), spawn, future)
@@ -337,7 +337,7 @@ where
 {
     let node = current();
     let spawn = Spawn::new(TaskKind::Blocking, Location::caller());
-    start_blocking(&node, &node.backend, spawn, job)
+    start_blocking(&node, node.backend(), spawn, job)
 }
 
 /// Names a task before it is spawned into the current scope: `task("mailer").spawn(..)`.
