@@ -244,22 +244,27 @@ impl Listener {
         Parker(self.0.parker())
     }
 
-    /// Gives each signal that came since the last time, with its number, and says whether a nudge
-    /// came. Never waits, never allocates.
-    pub(crate) fn take(&mut self, received: impl FnMut(Signal, u64)) -> bool {
-        self.0.take(received)
-    }
-
-    /// As [`take`](Listener::take), for another thread than the one that parks: that one is woken all
-    /// the same, by what this takes and by every nudge.
+    /// Gives each signal that came since the last time, with its number. Never waits, never allocates. For
+    /// any thread: who parks is woken all the same, by what this takes and by every nudge.
     pub(crate) fn look(&mut self, received: impl FnMut(Signal, u64)) {
         self.0.look(received);
     }
 
-    /// Unblocks the signals in the calling thread: a parent may have left them blocked, and the
-    /// mask is inherited. Returns the set of those that were blocked.
-    pub(crate) fn unblock(&self) -> u64 {
-        self.0.unblock()
+    /// Whether a nudge came since the last call.
+    #[cfg(test)]
+    pub(crate) fn take_nudge(&self) -> bool {
+        self.0.take_nudge()
+    }
+
+    /// Returns which of its signals the calling thread, and each that it starts, does not take: a parent
+    /// may have left them blocked, and the mask is inherited.
+    pub(crate) fn blocked(&self) -> u64 {
+        self.0.blocked()
+    }
+
+    /// Unblocks its signals in the calling thread.
+    pub(crate) fn unblock(&self) {
+        self.0.unblock();
     }
 
     /// Whether it still listens to any signal.
@@ -298,8 +303,8 @@ pub(crate) fn block(set: u64) {
 pub(crate) struct Parker(imp::Parker);
 
 impl Parker {
-    /// Waits until there may be something to [`take`](Listener::take), or the time is over. May
-    /// return for no cause.
+    /// Waits until there may be something to [`look`](Listener::look) at, or the time is over. May
+    /// return for no cause. What woke it wakes it once.
     pub(crate) fn park(&self, timeout: Option<Duration>) {
         self.0.park(timeout);
     }

@@ -16,7 +16,8 @@ pub(super) fn write_stderr(bytes: &[u8], within: Duration) -> bool {
     // Under `stty tostop` the terminal stops a background job that writes, and the warden with it. Where
     // the signal is blocked it writes (POSIX, General Terminal Interface, 11.1.4).
     let stops = [Signal(libc::SIGTTOU)].into_iter();
-    let before = sys::block(true, stops.clone());
+    let before = sys::blocked(stops.clone());
+    sys::block(true, stops.clone());
     let written = write_within(fd, bytes.chunks(CHUNK), Instant::now().checked_add(within));
     if before == 0 {
         sys::block(false, stops);

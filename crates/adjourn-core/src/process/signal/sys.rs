@@ -267,21 +267,30 @@ pub(super) fn raise_default(signal: Signal) {
     }
 }
 
-/// Lets the calling thread take these signals, or not. Returns those that it did not take until now.
-pub(super) fn block(block: bool, signals: impl Iterator<Item = Signal> + Clone) -> u64 {
+/// Lets the calling thread take these signals, or not.
+pub(super) fn block(block: bool, signals: impl Iterator<Item = Signal>) {
     let how = if block { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    let mut old = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset fills in the set before it is read, and the pointers are valid for the
-    // calls. To unblock a signal is to let happen what its disposition says.
+    // calls or, for the old mask, null. To unblock a signal is to let happen what its disposition says.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        libc::sigemptyset(old.as_mut_ptr());
-        for signal in signals.clone() {
+        for signal in signals {
             libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
         }
-        libc::pthread_sigmask(how, set.as_ptr(), old.as_mut_ptr());
-        let blocked = |signal: &Signal| libc::sigismember(old.as_ptr(), signal.as_raw()) == 1;
+        libc::pthread_sigmask(how, set.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// Returns which of these signals the calling thread does not take.
+pub(super) fn blocked(signals: impl Iterator<Item = Signal>) -> u64 {
+    let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset and pthread_sigmask fill in the mask before it is read, the pointer is valid
+    // for the calls, and without a new mask nothing is changed.
+    unsafe {
+        libc::sigemptyset(mask.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
+        let blocked = |signal: &Signal| libc::sigismember(mask.as_ptr(), signal.as_raw()) == 1;
         signals.filter(blocked).fold(0, |set, signal| set | signal.bit())
     }
 }

@@ -8,9 +8,9 @@
 //! 2. A handler that read a slot before it was cleared may still count and write one byte. The count
 //!    is a signal that did come; the byte goes into a pipe, for a slot's pipe is never closed while
 //!    the process lives. Whoever has the slot by then wakes, finds nothing and goes on waiting.
-//! 3. The handler counts, then writes; a wait empties the pipe, then looks at the counts. So a count
-//!    that a wait did not see has its byte still to come, and poll(2) is level-triggered. A pipe that
-//!    is full has bytes in it, so a byte that does not fit is not missed.
+//! 3. The handler counts, then writes; who waits empties the pipe once it is woken, then looks at the
+//!    counts. So a count that was not seen has its byte still to come, and poll(2) is level-triggered. A
+//!    pipe that is full has bytes in it, so a byte that does not fit is not missed.
 //! 4. Before a slot is used the handler asks whether this process owns it: a forked child has copies
 //!    of slots whose pipes are its parent's.
 //! 5. Handlers are installed before `hears` is set: a signal between the two finds no listener and
@@ -305,6 +305,9 @@ struct Parking {
     process: u32,
 }
 
+/// How often one looks who cannot be woken.
+const LOOK: Duration = Duration::from_millis(10);
+
 impl Parking {
     fn is_ours(&self) -> bool {
         self.process == process::id()
@@ -312,11 +315,12 @@ impl Parking {
 
     fn park(&self, timeout: Option<Duration>) {
         let polled = || sys::poll(self.pipe.read.as_raw_fd(), libc::POLLIN, timeout);
-        if !(self.is_ours() && matches!(polled(), Ok(0 | libc::POLLIN))) {
+        match self.is_ours().then(polled) {
+            Some(Ok(0)) => {}
+            Some(Ok(libc::POLLIN)) => self.pipe.drain(),
             // In a forked child, or a program that closed descriptors it does not own: counts and
             // nudges are in memory all the same.
-            const LOOK: Duration = Duration::from_millis(10);
-            thread::sleep(timeout.map_or(LOOK, |timeout| timeout.min(LOOK)));
+            _ => thread::sleep(timeout.map_or(LOOK, |timeout| timeout.min(LOOK))),
         }
     }
 }
@@ -400,7 +404,8 @@ impl Listener {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let mut received = Vec::new();
-            let nudged = self.take(|signal, count| received.push((signal, count)));
+            let nudged = self.take_nudge();
+            self.look(|signal, count| received.push((signal, count)));
             if nudged || !received.is_empty() {
                 return received;
             }
@@ -417,20 +422,13 @@ impl Listener {
         Parker { parking: Arc::clone(&self.parking), pending }
     }
 
-    /// Gives what came since the last call, oldest first, and says whether there was a nudge. Neither
-    /// waits nor allocates.
-    pub(super) fn take(&mut self, received: impl FnMut(Signal, u64)) -> bool {
-        // The pipe first, then what it announces: invariant 3.
-        if self.parking.is_ours() {
-            self.parking.pipe.drain();
-        }
-        let nudged = self.parking.nudged.swap(false, SeqCst);
-        self.look(received);
-        nudged
+    /// Whether a nudge came since the last call.
+    pub(super) fn take_nudge(&self) -> bool {
+        self.parking.nudged.swap(false, SeqCst)
     }
 
-    /// The same for a thread that is not the one which waits: that one is still woken, by what this
-    /// takes and by every nudge.
+    /// Gives what came since the last call, oldest first. Neither waits nor allocates. Who parks is still
+    /// woken, by what this takes and by every nudge.
     pub(super) fn look(&mut self, mut received: impl FnMut(Signal, u64)) {
         if !self.parking.is_ours() {
             return;
@@ -478,10 +476,14 @@ impl Listener {
         self.unread.retain(|unread| !unread.ordered);
     }
 
-    /// Lets the calling thread take the signals, whatever mask it inherited. Returns those that it
-    /// did not take.
-    pub(super) fn unblock(&self) -> u64 {
-        sys::block(false, self.signals.iter().copied())
+    /// Returns those that the calling thread does not take.
+    pub(super) fn blocked(&self) -> u64 {
+        sys::blocked(self.signals.iter().copied())
+    }
+
+    /// Lets the calling thread take the signals, whatever mask it inherited.
+    pub(super) fn unblock(&self) {
+        sys::block(false, self.signals.iter().copied());
     }
 
     /// Whether it still listens to any.
@@ -505,6 +507,9 @@ impl Listener {
         let Some(number) = self.slot.filter(|_| self.parking.is_ours()) else {
             return;
         };
+        if self.signals.iter().all(|signal| signal.bit() & kept != 0) {
+            return;
+        }
         let registry = Registry::lock();
         let slot = &TABLE[number];
         let hears = slot.hears.load(SeqCst);
@@ -573,7 +578,8 @@ impl Parker {
             sys::poll_both(own, Some(pending.as_raw_fd()), libc::POLLIN, timeout)
         };
         match both(timeout) {
-            Ok([0, 0] | [libc::POLLIN, _]) => {}
+            Ok([0, 0]) => {}
+            Ok([libc::POLLIN, _]) => self.parking.pipe.drain(),
             Ok([0, libc::POLLIN]) => {
                 self.parking.park(Some(CHOSEN));
                 if let Ok([0, libc::POLLIN]) = both(Some(Duration::ZERO)) {
@@ -656,15 +662,16 @@ mod tests {
         let mut listener = Listener::over(pipe, vec![signal], Some(number));
         let arrives = || slot.count(signal, SEQUENCE.load(SeqCst).wrapping_sub(1));
         arrives();
+        listener.parking.park(None);
         let mut taken = 0;
-        listener.take(|_, count| {
+        listener.look(|_, count| {
             taken += count;
             arrives();
         });
         let own = listener.parking.pipe.read.as_raw_fd();
         let readable = sys::poll(own, libc::POLLIN, Some(Duration::ZERO));
         assert_eq!((taken, readable.unwrap()), (1, libc::POLLIN));
-        listener.take(|_, count| taken += count);
+        listener.look(|_, count| taken += count);
         assert_eq!(taken, 2);
         slot.fd.store(-1, SeqCst);
     }
@@ -683,8 +690,10 @@ mod tests {
         let own = listener.parking.pipe.read.as_raw_fd();
         let readable = sys::poll(own, libc::POLLIN, Some(Duration::ZERO));
         assert_eq!((taken, readable.unwrap()), (1, libc::POLLIN));
-        assert!(listener.take(|_, count| taken += count), "the nudge is kept");
-        assert_eq!(taken, 1);
+        assert!(listener.take_nudge(), "it is kept");
+        listener.parking.park(None);
+        let readable = sys::poll(own, libc::POLLIN, Some(Duration::ZERO));
+        assert_eq!(readable.unwrap(), 0, "what woke it wakes it once");
         slot.fd.store(-1, SeqCst);
     }
 

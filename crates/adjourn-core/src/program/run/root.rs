@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
+use super::begin::begin_stop;
 use crate::contract::error::{JoinError, Place, take_message};
 use crate::contract::main_output::{MainEnd, MainOutput};
 use crate::contract::options::Until;
@@ -141,7 +142,11 @@ fn main_ended(program: &Arc<Program>, end: Result<MainEnd, JoinError>) {
     }
     match program.options.until {
         Until::MainReturns => program.stop(Reason::MainReturned),
-        Until::Idle => program.idle(),
+        Until::Idle => {
+            program.idle();
+            // What is over then is mostly nothing: done here, `run` waits for no other thread's turn.
+            begin_stop(program);
+        }
         Until::Stopped => {}
     }
 }

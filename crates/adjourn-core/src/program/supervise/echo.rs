@@ -43,7 +43,7 @@ pub(super) fn swallow(mut listener: Listener, parker: &Parker, signals: u64) {
             break;
         }
         parker.park(Some(left));
-        listener.take(|_, _| ());
+        listener.look(|_, _| ());
     }
     ALL.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, &own));
     listener.pass_over();

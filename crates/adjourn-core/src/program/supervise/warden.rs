@@ -23,18 +23,18 @@ const WRITE: Duration = Duration::from_secs(1);
 /// until there is something to tell. Then another thread is the warden, and this one the teller.
 pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
     let mut inner = watch.lock();
-    if let Some(listener) = &inner.listener {
-        inner.blocked |= listener.unblock();
-    }
+    unblock(&inner);
     let mut stall = None;
     while !inner.over {
-        if inner.given_back {
-            leave_to_others(parker, inner.echoes);
-            if !mem::replace(&mut inner.let_go, true) {
-                watch.bell.notify_all();
-            }
+        if inner.given_back && !inner.let_go {
+            let echoes = inner.echoes;
+            drop(inner);
+            leave_to_others(parker, echoes);
+            inner = watch.lock();
+            inner.let_go = true;
+            watch.bell.notify_all();
         }
-        inner.take_signals(watch);
+        inner.look_for_signals(watch);
         let now = Instant::now();
         let mut next = None;
         let limits = inner.limits(&watch.limits);
@@ -71,31 +71,40 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
                     if succeed(watch, parker) {
                         return teller::run(watch);
                     }
-                    if let Some(listener) = &watch.lock().listener {
-                        listener.unblock();
-                    }
+                    unblock(&watch.lock());
                     // Late help is better than none.
                     if !teller::tell(watch) {
+                        watch.lock().asleep = true;
                         parker.park(Some(teller::AGAIN));
                     }
                     inner = watch.lock();
+                    inner.asleep = false;
                     inner.teller = Teller::Absent;
                     watch.bell.notify_all();
                     continue;
                 }
             }
         }
+        inner.asleep = true;
         drop(inner);
         parker.park(next.map(|next| next.saturating_duration_since(Instant::now())));
         inner = watch.lock();
+        inner.asleep = false;
         inner.note_pause();
     }
     let echoes = inner.echoes;
-    leave_to_others(parker, echoes);
     let listener = inner.listener.take();
     drop(inner);
     if let Some(listener) = listener {
+        leave_to_others(parker, echoes);
         echo::swallow(listener, parker, echoes);
+    }
+}
+
+/// Takes the signals that the caller of `run` does not take.
+fn unblock(inner: &Inner) {
+    if let Some(listener) = inner.listener.as_ref().filter(|_| inner.blocked != 0) {
+        listener.unblock();
     }
 }
 

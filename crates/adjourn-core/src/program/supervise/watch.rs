@@ -3,6 +3,7 @@
 //! One lock, the last that anybody takes: under it words are copied and system calls made that do
 //! not wait. Nothing of the user's runs, no other lock of the program is taken.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -106,6 +107,10 @@ pub(super) struct Inner {
     pub(super) successor: Option<JoinHandle<()>>,
     /// What the warden waits for.
     pub(super) waits_for: Option<Instant>,
+    /// The warden waits, or is about to and does not look again before. Who changes what it waits for
+    /// wakes it, once. Else it comes to see the change by itself, and to wake it would be a system call
+    /// and a turn of its thread for nothing.
+    pub(super) asleep: bool,
     /// How long the process did not run, in its stop.
     pub(super) paused: Duration,
     /// Since when it runs again.
@@ -158,6 +163,7 @@ impl Watch {
                 teller: Teller::Absent,
                 successor: None,
                 waits_for: None,
+                asleep: false,
                 paused: Duration::ZERO,
                 resumed: None,
                 last_words: [None, None],
@@ -172,6 +178,7 @@ impl Watch {
         let mut watch = Watch::new(limits, rules);
         (watch.exits, watch.nudger) = (exits, Some(listener.nudger()));
         let mut inner = watch.lock();
+        inner.blocked = listener.blocked();
         inner.listener = Some(listener);
         inner.heard = Vec::with_capacity(TURNS + 64); // no more: see `Inner::note`
         drop(inner);
@@ -186,8 +193,11 @@ impl Watch {
         self.nudger.is_some()
     }
 
-    pub(super) fn nudge(&self) {
-        if let Some(nudger) = &self.nudger {
+    /// Has the warden look at what was changed under the lock.
+    fn wake(&self, mut inner: MutexGuard<'_, Inner>) {
+        let asleep = mem::take(&mut inner.asleep);
+        drop(inner);
+        if let Some(nudger) = self.nudger.as_ref().filter(|_| asleep) {
             nudger.nudge();
         }
     }
@@ -202,13 +212,9 @@ impl Watch {
     pub(crate) fn arm(&self) {
         let mut inner = self.lock();
         inner.stopping = true;
-        let arms = inner.armed.is_none() && self.is_kept();
-        if arms {
+        if inner.armed.is_none() && self.is_kept() {
             inner.armed = Some(Instant::now());
-        }
-        drop(inner);
-        if arms {
-            self.nudge();
+            self.wake(inner);
         }
     }
 
@@ -216,8 +222,9 @@ impl Watch {
     pub(crate) fn ends_within(&self, span: Duration) {
         let end = Instant::now().checked_add(span);
         if let Some(end) = end.filter(|_| self.is_kept()) {
-            self.lock().ends_at(end);
-            self.nudge();
+            let mut inner = self.lock();
+            inner.ends_at(end);
+            self.wake(inner);
         }
     }
 
@@ -227,15 +234,14 @@ impl Watch {
             let mut inner = self.lock();
             inner.forced = inner.forced.or_else(|| Some((Instant::now(), Some(signal))));
             inner.stalled = true; // the teller renders what is known
-            drop(inner);
-            self.nudge();
+            self.wake(inner);
         }
     }
 
     /// There is something to do: see to it that it is done, should the executor not come to it.
     pub(crate) fn pending(&self) {
         if !self.pending.swap(true, SeqCst) {
-            self.nudge();
+            self.wake(self.lock());
         }
     }
 
@@ -255,8 +261,7 @@ impl Watch {
         let heard = inner.hear(&self.rules, now, signal, count, None);
         if self.is_kept() {
             inner.act_on(heard);
-            drop(inner);
-            self.nudge();
+            self.wake(inner);
         }
         heard
     }
@@ -280,8 +285,9 @@ impl Watch {
     /// Has the service manager told, once it can take that.
     pub(crate) fn tell_manager(&self, state: &'static str) {
         if self.is_kept() {
-            self.lock().notice = Some(state);
-            self.nudge();
+            let mut inner = self.lock();
+            inner.notice = Some(state);
+            self.wake(inner);
         }
     }
 
@@ -295,10 +301,8 @@ impl Watch {
     pub(super) fn open(&self, program: &Arc<Program>) {
         let mut inner = self.lock();
         (inner.stage, inner.program) = (Stage::Running, Some(program.clone()));
-        let waits = !inner.heard.is_empty() || inner.armed.is_some() || self.is_pending();
-        drop(inner);
-        if waits {
-            self.nudge();
+        if !inner.heard.is_empty() || inner.armed.is_some() || self.is_pending() {
+            self.wake(inner);
         }
     }
 
@@ -361,7 +365,7 @@ impl Watch {
         let forced = Box::new(LastWords::of(report, raise));
         let mut inner = self.lock();
         inner.stage = Stage::Reporting;
-        let old = std::mem::replace(&mut inner.last_words, [Some(stuck), Some(forced)]);
+        let old = mem::replace(&mut inner.last_words, [Some(stuck), Some(forced)]);
         drop(inner);
         drop(old);
     }
@@ -378,12 +382,16 @@ impl Watch {
 
     pub(super) fn give_back(&self) {
         let mut inner = self.lock();
+        if inner.given_back && !inner.listener.as_ref().is_some_and(Listener::hears_any) {
+            return;
+        }
         inner.look_for_signals(self);
         if inner.blocked & !inner.echoes != 0 {
             // The caller does not take these. Until the warden does not either, it would be their
             // default action's next victim.
             inner.given_back = true;
-            self.nudge();
+            self.wake(inner);
+            inner = self.lock();
             let waits = |inner: &mut Inner| !inner.let_go;
             inner = match self.bell.wait_timeout_while(inner, LET_GO, waits) {
                 Ok((inner, _)) => inner,
@@ -391,12 +399,19 @@ impl Watch {
             };
         }
         let echoes = inner.echoes;
-        if let Some(listener) = &mut inner.listener {
+        let mut listener = inner.listener.take();
+        drop(inner); // the warden need not wait for so many system calls
+        if let Some(listener) = &mut listener {
             listener.keep_only(echoes);
         }
-        // What came between the two.
+        inner = self.lock();
+        inner.listener = listener;
+        // What came meanwhile.
         inner.look_for_signals(self);
         inner.given_back = true;
+        if inner.has_heard() {
+            self.wake(inner);
+        }
     }
 
     /// `run` returns. Gives the signals back, and returns whether the warden stays for a while to
@@ -411,7 +426,7 @@ impl Watch {
         inner.over = true;
         let stays = inner.listener.as_ref().is_some_and(Listener::hears_any);
         let listener = if stays { None } else { inner.listener.take() };
-        let words = std::mem::take(&mut inner.last_words);
+        let words = mem::take(&mut inner.last_words);
         self.bell.notify_all();
         // What the teller is at is mostly over soon. Where it is not, it is left to itself.
         let busy = |inner: &mut Inner| inner.teller != Teller::Absent;
@@ -420,7 +435,7 @@ impl Watch {
             Err(poison) => poison.into_inner().0,
         });
         log::finish_saying(MARGIN);
-        self.nudge();
+        self.wake(self.lock());
         drop((listener, words));
         stays
     }
@@ -505,17 +520,8 @@ impl Inner {
         }
     }
 
-    /// Hears what came since the last time: the warden, which parks.
-    pub(super) fn take_signals(&mut self, watch: &Watch) {
-        let Some(mut listener) = self.listener.take() else { return };
-        listener.take(|signal, count| self.receive(watch, signal, count));
-        self.listener = Some(listener);
-        self.look_for_others_once_heard();
-    }
-
-    /// The same by another thread. The warden is not to miss a nudge for that: it may not know of the
-    /// deadline yet.
-    fn look_for_signals(&mut self, watch: &Watch) {
+    /// Hears what came since the last time.
+    pub(super) fn look_for_signals(&mut self, watch: &Watch) {
         let Some(mut listener) = self.listener.take() else { return };
         listener.look(|signal, count| self.receive(watch, signal, count));
         self.listener = Some(listener);
@@ -660,11 +666,41 @@ mod tests {
     #[test]
     fn who_only_looks_for_signals_takes_no_nudge_from_the_warden() {
         let watch = kept(false);
+        watch.lock().asleep = true;
         watch.arm();
         watch.look_for_signals();
         watch.give_back();
-        let mut listener = watch.lock().listener.take().expect("it is there");
-        assert!(listener.take(|_, _| ()), "the warden has yet to hear of the deadline");
+        let listener = watch.lock().listener.take().expect("it is there");
+        listener.parker().park(None); // it would wait for ever
+        assert!(listener.take_nudge(), "the warden has yet to hear of the deadline");
+    }
+
+    #[test]
+    fn a_warden_that_waits_is_woken_once_by_who_changes_what_it_waits_for() {
+        let terminate = |watch: &Watch| _ = watch.hear(ms(0), Signal::TERMINATE, 1);
+        let changes: [&dyn Fn(&Watch); 6] = [
+            &|watch| watch.arm(),
+            &|watch| watch.ends_within(ms(1)),
+            &|watch| watch.force(Signal::INTERRUPT),
+            &|watch| watch.pending(),
+            &|watch| watch.tell_manager("READY=1"),
+            &terminate,
+        ];
+        let nudged = |watch: &Watch| {
+            let inner = watch.lock();
+            inner.listener.as_ref().is_some_and(Listener::take_nudge)
+        };
+        for (index, change) in changes.into_iter().enumerate() {
+            let watch = kept(false);
+            change(&watch);
+            assert!(!nudged(&watch), "{index}: it looks before it waits");
+            let watch = kept(false);
+            watch.lock().asleep = true;
+            change(&watch);
+            assert!(nudged(&watch), "{index}: it waits");
+            watch.tell_manager("STOPPING=1");
+            assert!(!nudged(&watch), "{index}: it is on its way");
+        }
     }
 
     /// The warden does not come to run before the signals are given back.
