@@ -11,7 +11,7 @@ const TOLERANCE: f64 = 0.05;
 const FEW: f64 = 3.0;
 
 /// The ways that are Adjourn's: the others show what the compiler and the peers do.
-const OURS: &[&str] = &["typed", "erased", "pinned", "graceful"];
+const OURS: &[&str] = &["free", "typed", "erased", "pinned", "graceful"];
 
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq)]

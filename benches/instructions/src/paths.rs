@@ -1,19 +1,22 @@
 //! The paths that are counted. Each runs alone in a process, in one way, so many times.
 
+mod ours;
+mod peers;
+
 use std::future::{Future, pending, poll_fn};
 use std::hint::black_box;
-use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
 
 use adjourn::rt::{Executor, Spawner};
-use adjourn::{FutureExt, JoinHandle, Scope, Signal, StopToken, scope, smol, tokio as on_tokio};
+use adjourn::{Scope, Signal, smol, tokio as on_tokio};
 use adjourn_core::Runner;
 use async_executor::Executor as AsyncExecutor;
-use tokio::runtime::{Builder, Handle};
-use tokio::task::{JoinSet, yield_now};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::runtime::Builder;
+use tokio::task::yield_now;
+
+use ours::ours;
+use peers::{bare, bare_smol, joinset, tracker};
 
 /// One thing that is counted, and who does it.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,8 @@ pub struct Path {
 }
 
 const SPAWNING: &[&str] = &["bare", "typed", "erased", "JoinSet", "tracker"];
+/// The ways whose handles are counted: awaited, dropped, aborted.
+const HANDLES: &[&str] = &["bare", "free", "typed", "erased"];
 /// The ways on smol's executor, on one thread.
 const ON_SMOL: &[&str] = &["bare", "typed", "erased"];
 /// What the names of paths on that begin with.
@@ -126,6 +131,13 @@ pub const PATHS: &[Path] = &[
         sizes: (2_000, 12_000),
     },
     Path {
+        name: "pair",
+        title: "open a scope, park a connection's pair in it, stop it and await its end",
+        less: None,
+        ways: &["tracker", "typed", "erased"],
+        sizes: (512, 2_560),
+    },
+    Path {
         name: "free",
         title: "spawn and finish a task by the free function",
         less: None,
@@ -138,6 +150,27 @@ pub const PATHS: &[Path] = &[
         less: None,
         ways: &["bare", "typed", "erased", "graceful", "tracker"],
         sizes: (2_048, 10_240),
+    },
+    Path {
+        name: "await",
+        title: "spawn a task and await its handle before the next",
+        less: None,
+        ways: HANDLES,
+        sizes: (512, 2_560),
+    },
+    Path {
+        name: "drop",
+        title: "spawn a task, drop its handle, and see it finish",
+        less: None,
+        ways: HANDLES,
+        sizes: (512, 2_560),
+    },
+    Path {
+        name: "abort",
+        title: "park a task, abort it by its handle and await that",
+        less: None,
+        ways: HANDLES,
+        sizes: (512, 2_560),
     },
     Path {
         name: "smol-spawn",
@@ -176,7 +209,7 @@ pub fn run(path: &str, way: &str, count: usize) {
         (Some(path), _) => {
             in_program::<smol::Smol, _>(smol::Runner::new().current_thread(), path, way, count);
         }
-        (None, "typed" | "erased" | "pinned" | "graceful") => {
+        (None, "free" | "typed" | "erased" | "pinned" | "graceful") => {
             let runner = on_tokio::Runner::new().current_thread();
             in_program::<on_tokio::Tokio, _>(runner, path, way, count);
         }
@@ -206,13 +239,53 @@ fn in_program<B: Spawner, E: Executor>(runner: Runner<E>, path: &str, way: &str,
     assert_eq!(exit.exit_code(), 0);
 }
 
+/// Tasks that are spawned before the first of them is awaited.
+const BATCH: usize = 64;
+
 /// Spawns a batch and awaits its handles, again and again.
 async fn batches<H: Future>(mut spawn: impl FnMut() -> H, count: usize) {
-    const BATCH: usize = 64;
     let mut handles = Vec::with_capacity(BATCH);
     for _ in 0..count / BATCH {
         handles.extend((0..BATCH).map(|_| spawn()));
         for handle in handles.drain(..) {
+            black_box(handle.await);
+        }
+    }
+}
+
+static ENDED: AtomicUsize = AtomicUsize::new(0);
+
+/// Ends in its first poll, which is counted.
+async fn ends() {
+    ENDED.fetch_add(1, Relaxed);
+}
+
+/// What is done with handles, in a way that spawns by `ends` and `parks` and aborts by `abort`.
+async fn handles<H: Future>(
+    path: &str,
+    count: usize,
+    ends: impl Fn() -> H,
+    parks: impl Fn() -> H,
+    abort: impl Fn(&H),
+) {
+    if path == "await" {
+        for _ in 0..count {
+            black_box(ends().await);
+        }
+        return;
+    }
+    let mut parked = Vec::with_capacity(BATCH);
+    for batch in 1..=count / BATCH {
+        match path {
+            "drop" => (0..BATCH).for_each(|_| drop(ends())),
+            "abort" => parked.extend((0..BATCH).map(|_| parks())),
+            _ => panic!("no path {path}"),
+        }
+        while ENDED.load(Relaxed) + PARKED.load(Relaxed) < batch * BATCH {
+            wakes(1).await;
+        }
+        parked.iter().for_each(&abort);
+        for handle in parked.drain(..) {
             black_box(handle.await);
         }
     }
@@ -258,288 +331,4 @@ async fn park(path: &str, count: usize) {
         // Here it ends without an end, which is counted on its own.
         std::process::exit(0);
     }
-}
-
-async fn bare(path: &str, count: usize) {
-    let handle = Handle::current();
-    match path {
-        "spawn" | "free" | "ask" => batches(|| handle.spawn(yields(0)), count).await,
-        "poll" | "watch" => batches(|| handle.spawn(yields(YIELDS)), count).await,
-        "wake" => batches(|| handle.spawn(wakes(YIELDS)), count).await,
-        "park" | "cancel" => {
-            let handles: Vec<_> = (0..count).map(|_| handle.spawn(parked())).collect();
-            park(path, count).await;
-            handles.iter().for_each(|handle| handle.abort());
-            for handle in handles {
-                _ = black_box(handle.await);
-            }
-        }
-        "scope" => {
-            for _ in 0..count {
-                _ = black_box(handle.spawn(yields(0)).await);
-            }
-        }
-        _ => panic!("no path {path}"),
-    }
-}
-
-async fn bare_smol(path: &str, executor: &AsyncExecutor<'static>, count: usize) {
-    match path {
-        "spawn" => batches(|| executor.spawn(yields(0)), count).await,
-        "wake" => batches(|| executor.spawn(wakes(YIELDS)), count).await,
-        _ => panic!("no path {path} on smol"),
-    }
-}
-
-async fn ours<B: Spawner>(path: &str, way: &str, root: Scope<B>, count: usize) {
-    match (path, way) {
-        ("spawn", _) => batches(|| root.spawn(yields(0)), count).await,
-        ("poll", _) => batches(|| root.spawn(yields(YIELDS)), count).await,
-        ("wake", _) => batches(|| root.spawn(wakes(YIELDS)), count).await,
-        ("watch", "pinned") => batches(|| watch_pinned(&root), count).await,
-        ("watch", _) => batches(|| watch(&root), count).await,
-        ("park" | "cancel", _) => {
-            let scope = root.scope("parked");
-            for _ in 0..count {
-                drop(scope.spawn(parked()));
-            }
-            park(path, count).await;
-            scope.stop().await.expect("not from inside");
-            assert_eq!(scope.totals().cancelled, count as u64);
-        }
-        ("scope", _) => {
-            for _ in 0..count {
-                scope("one").run(async { drop(adjourn::spawn(yields(0))) }).await;
-            }
-        }
-        ("scope-open", _) => {
-            for _ in 0..count {
-                drop(black_box(root.scope("one")));
-            }
-        }
-        ("scope-use", _) => {
-            for _ in 0..count {
-                _ = black_box(root.scope("one").spawn(yields(0)).await);
-            }
-        }
-        ("scope-stop", _) => {
-            for _ in 0..count {
-                let one = root.scope("one");
-                drop(one.spawn(pending::<()>()));
-                wakes(1).await; // it is parked by then
-                one.stop().await.expect("not from inside");
-            }
-        }
-        ("leaves" | "leaves-stop", _) => {
-            let top = root.scope("top");
-            for _ in 0..count {
-                drop(top.scope("one").spawn(parked()));
-            }
-            park(path, count).await;
-            top.stop().await.expect("not from inside");
-        }
-        ("free", _) => batches(|| adjourn::spawn(yields(0)), count).await,
-        ("ask", "graceful") => {
-            let spawn = || root.spawn_graceful(|stop| async move { stop.is_requested() });
-            batches(spawn, count).await;
-        }
-        ("ask", _) => {
-            let spawn = || root.spawn(async { StopToken::current().is_requested() });
-            batches(spawn, count).await;
-        }
-        ("shield", _) => {
-            for _ in 0..count {
-                adjourn::shield(async { black_box(()) }).await;
-            }
-        }
-        _ => panic!("no path {path}"),
-    }
-}
-
-fn watch<B: Spawner>(scope: &Scope<B>) -> JoinHandle<usize, B> {
-    scope.spawn(async {
-        let mut turns = 0;
-        while turns < YIELDS && yield_now().until_stop().await.is_ok() {
-            turns += 1;
-        }
-        turns
-    })
-}
-
-/// As [`watch`], with one future of the stop for all turns.
-fn watch_pinned<B: Spawner>(scope: &Scope<B>) -> JoinHandle<usize, B> {
-    scope.spawn(async {
-        let mut stop = pin!(StopToken::current().requested());
-        let mut turns = 0;
-        while turns < YIELDS && first(stop.as_mut(), yield_now()).await {
-            turns += 1;
-        }
-        turns
-    })
-}
-
-/// Returns whether `work` was ready, looking at `stop` first: what `select!` expands to.
-async fn first(
-    mut stop: Pin<&mut impl Future<Output = ()>>,
-    work: impl Future<Output = ()>,
-) -> bool {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        if stop.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(false);
-        }
-        work.as_mut().poll(cx).map(|()| true)
-    })
-    .await
-}
-
-async fn joinset(path: &str, count: usize) {
-    const BATCH: usize = 64;
-    let spawning = |yielding: usize| async move {
-        let mut set = JoinSet::new();
-        for _ in 0..count / BATCH {
-            for _ in 0..BATCH {
-                set.spawn(yields(yielding));
-            }
-            while let Some(ended) = set.join_next().await {
-                _ = black_box(ended);
-            }
-        }
-    };
-    match path {
-        "spawn" => spawning(0).await,
-        "poll" => spawning(YIELDS).await,
-        "park" | "cancel" => {
-            let mut set = JoinSet::new();
-            for _ in 0..count {
-                set.spawn(parked());
-            }
-            park(path, count).await;
-            set.shutdown().await;
-        }
-        "scope" => {
-            for _ in 0..count {
-                let mut set = JoinSet::new();
-                set.spawn(yields(0));
-                while set.join_next().await.is_some() {}
-            }
-        }
-        _ => panic!("no path {path}"),
-    }
-}
-
-/// tokio-util's pair, as its own documentation puts it together: the tracker waits, the token
-/// cancels.
-async fn tracker(path: &str, way: &str, count: usize) {
-    let tracker = TaskTracker::new();
-    let token = CancellationToken::new();
-    let cancellable = |yielding: usize| {
-        let token = token.clone();
-        tracker.spawn(async move { token.run_until_cancelled(yields(yielding)).await })
-    };
-    match (path, way) {
-        ("spawn", _) => batches(|| cancellable(0), count).await,
-        ("poll", _) => batches(|| cancellable(YIELDS), count).await,
-        ("wake", _) => {
-            let spawn = || {
-                let token = token.clone();
-                tracker.spawn(async move { token.run_until_cancelled(wakes(YIELDS)).await })
-            };
-            batches(spawn, count).await;
-        }
-        ("watch", _) => {
-            let spawn = || {
-                let token = token.clone();
-                let future = watch_token(token, way == "select!", way == "pinned select!");
-                tracker.spawn(future)
-            };
-            batches(spawn, count).await;
-        }
-        ("park" | "cancel", _) => {
-            for _ in 0..count {
-                let token = token.clone();
-                tracker.spawn(async move { token.run_until_cancelled(parked()).await });
-            }
-            park(path, count).await;
-            token.cancel();
-            tracker.close();
-            tracker.wait().await;
-        }
-        ("scope", _) => {
-            for _ in 0..count {
-                let (tracker, token) = (TaskTracker::new(), token.child_token());
-                tracker.spawn(async move { token.run_until_cancelled(yields(0)).await });
-                tracker.close();
-                tracker.wait().await;
-            }
-        }
-        ("scope-open", _) => {
-            for _ in 0..count {
-                drop(black_box((TaskTracker::new(), token.child_token())));
-            }
-        }
-        ("scope-use", _) => {
-            for _ in 0..count {
-                let (tracker, token) = (TaskTracker::new(), token.child_token());
-                let work = async move { token.run_until_cancelled(yields(0)).await };
-                _ = black_box(tracker.spawn(work).await);
-            }
-        }
-        ("scope-stop", _) => {
-            for _ in 0..count {
-                let (tracker, token) = (TaskTracker::new(), token.child_token());
-                let theirs = token.clone();
-                tracker.spawn(async move { theirs.run_until_cancelled(pending::<()>()).await });
-                wakes(1).await;
-                token.cancel();
-                tracker.close();
-                tracker.wait().await;
-            }
-        }
-        ("leaves" | "leaves-stop", _) => {
-            for _ in 0..count {
-                let token = token.child_token();
-                tracker.spawn(async move { token.run_until_cancelled(parked()).await });
-            }
-            park(path, count).await;
-            token.cancel();
-            tracker.close();
-            tracker.wait().await;
-        }
-        ("ask", _) => {
-            let spawn = || {
-                let token = token.clone();
-                tracker.spawn(async move { token.is_cancelled() })
-            };
-            batches(spawn, count).await;
-        }
-        _ => panic!("no path {path}"),
-    }
-}
-
-/// The loop that is written by hand.
-async fn watch_token(token: CancellationToken, select: bool, pinned: bool) -> usize {
-    let mut turns = 0;
-    if pinned {
-        let mut cancelled = pin!(token.cancelled());
-        while turns < YIELDS {
-            tokio::select! {
-                biased;
-                () = cancelled.as_mut() => break,
-                () = yield_now() => turns += 1,
-            }
-        }
-    } else if select {
-        while turns < YIELDS {
-            tokio::select! {
-                () = token.cancelled() => break,
-                () = yield_now() => turns += 1,
-            }
-        }
-    } else {
-        while turns < YIELDS && token.run_until_cancelled(yield_now()).await.is_some() {
-            turns += 1;
-        }
-    }
-    turns
 }
