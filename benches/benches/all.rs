@@ -7,21 +7,34 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use adjourn_benches::alloc::Counting;
 use adjourn_benches::host::Config;
 use adjourn_benches::page::Page;
 use adjourn_benches::plot::{Chart, Line};
 use adjourn_benches::rows::effort::Effort;
+use adjourn_benches::rows::tasks::Growth;
 use adjourn_benches::rows::{
-    aiorun, build, contention, in_child, instructions, machine, memory, process, tasks, trees,
+    aiorun, build, contention, in_child, instructions, machine, memory, process, scopes, tasks,
+    trees,
 };
+use adjourn_benches::way::{FREE, TYPED, UNTYPED};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const PARTS: [&str; 8] =
-    ["instructions", "tasks", "trees", "memory", "contention", "programs", "aiorun", "build"];
+const PARTS: [&str; 9] = [
+    "instructions",
+    "tasks",
+    "scopes",
+    "trees",
+    "memory",
+    "contention",
+    "programs",
+    "aiorun",
+    "build",
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,53 +64,61 @@ fn main() -> ExitCode {
 }
 
 fn measure(effort: Effort, parts: &[&str], write: bool) -> io::Result<()> {
-    let wanted =
-        |part: &str| if parts.is_empty() { part != "build" } else { parts.contains(&part) };
     let mut page = Page::default();
     if parts.is_empty() {
         page.add("machine", machine::describe());
     }
-    if wanted("instructions") {
-        page.add("instructions", instructions::all()?);
-    }
-    if wanted("tasks") {
-        for config in Config::ALL {
-            let measured = tasks::on(config, effort);
-            page.add(config.name(), measured.table.to_markdown());
-            if config == Config::TokioCurrentThread {
-                page.plot("cancel", cancelling(measured.cancel).to_svg());
-            }
-        }
-    }
-    if wanted("trees") {
-        let (table, chart) = trees::all(effort);
-        page.add("trees", table);
-        page.plot("chains", chart.to_svg());
-    }
-    if wanted("memory") {
-        let (table, chart) = memory::all(effort);
-        page.add("memory", table);
-        page.plot("memory", chart.to_svg());
-    }
-    if wanted("contention") {
-        page.add("contention", contention::all(effort));
-    }
-    if wanted("programs") {
-        page.add("programs", process::all(effort));
-    }
-    if wanted("aiorun") {
-        page.add("aiorun", aiorun::all(effort));
-    }
-    if wanted("build") {
-        page.add("build", build::all()?);
+    let chosen =
+        |part: &&str| if parts.is_empty() { *part != "build" } else { parts.contains(part) };
+    for part in PARTS.into_iter().filter(chosen) {
+        let start = Instant::now();
+        add(&mut page, part, effort)?;
+        println!("({part} took {:.0} s)", start.elapsed().as_secs_f64());
     }
     if write { page.write() } else { Ok(()) }
 }
 
+fn add(page: &mut Page, part: &str, effort: Effort) -> io::Result<()> {
+    match part {
+        "instructions" => page.add(part, instructions::all()?),
+        "tasks" => {
+            for config in Config::ALL {
+                let measured = tasks::on(config, effort);
+                let (warm, cold) = (measured.warm.to_markdown(), measured.cold.to_markdown());
+                page.add(config.name(), format!("{warm}\n{cold}"));
+                if config == Config::TokioCurrentThread {
+                    page.plot("cancel", cancelling(measured.cancel).to_svg());
+                }
+            }
+        }
+        "scopes" => {
+            let (tables, chart) = scopes::all(effort);
+            page.add(part, tables);
+            page.plot("scopes", chart.to_svg());
+        }
+        "trees" => {
+            let (table, chart) = trees::all(effort);
+            page.add(part, table);
+            page.plot("chains", chart.to_svg());
+        }
+        "memory" => {
+            let (table, chart) = memory::all(effort);
+            page.add(part, table);
+            page.plot("memory", chart.to_svg());
+        }
+        "contention" => page.add(part, contention::all(effort)),
+        "programs" => page.add(part, process::all(effort)),
+        "aiorun" => page.add(part, aiorun::all(effort)),
+        "build" => page.add(part, build::all()?),
+        _ => unreachable!("the parts are known"),
+    }
+    Ok(())
+}
+
 /// Ours first, so that it is drawn stronger.
-fn cancelling(mut ways: Vec<(&'static str, Vec<(f64, f64)>)>) -> Chart {
-    ways.retain(|(way, _)| *way != "Adjourn, erased");
-    ways.sort_by_key(|(way, _)| *way != "Adjourn");
+fn cancelling(mut ways: Growth) -> Chart {
+    ways.retain(|(way, _)| ![TYPED, UNTYPED].contains(way));
+    ways.sort_by_key(|(way, _)| *way != FREE);
     let line = |(name, points): (&str, _)| Line { name: name.to_owned(), points };
     Chart {
         title: "Cancel parked tasks until all are joined, Tokio current-thread".to_owned(),

@@ -1,6 +1,6 @@
 //! What the tasks do, the same in every way and on every executor.
 
-use std::future::{pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::task::Poll;
@@ -57,12 +57,28 @@ impl Drop for Gone {
     }
 }
 
+/// Counts the task that runs as parked.
+fn arrive() -> Gone {
+    LIVE.fetch_add(1, SeqCst);
+    ARRIVED.fetch_add(1, SeqCst);
+    Gone
+}
+
 /// Pending for ever. Its first poll and its destructor are counted.
 pub async fn parked() {
-    LIVE.fetch_add(1, SeqCst);
-    let _gone = Gone;
-    ARRIVED.fetch_add(1, SeqCst);
+    let _gone = arrive();
     pending().await
+}
+
+/// As [`parked`], until it is told to stop.
+pub async fn parked_until(told: impl Future) {
+    let _gone = arrive();
+    _ = told.await;
+}
+
+/// Returns how many parked tasks are there now.
+pub fn parked_now() -> usize {
+    LIVE.load(SeqCst)
 }
 
 /// Waits until `count` tasks are parked.

@@ -10,6 +10,7 @@ pub mod instructions;
 pub mod machine;
 pub mod memory;
 pub mod process;
+pub mod scopes;
 pub mod tasks;
 pub mod trees;
 pub mod turns;

@@ -2,6 +2,7 @@
 
 mod async_shutdown;
 mod bare;
+mod dropped;
 mod elegant;
 mod joinset;
 mod ours;
@@ -16,9 +17,10 @@ use std::pin::Pin;
 
 pub use async_shutdown::AsyncShutdown;
 pub use bare::Bare;
+pub use dropped::Dropped;
 pub use elegant::Elegant;
 pub use joinset::InJoinSet;
-pub use ours::{Free, Ours};
+pub use ours::{FREE, Free, Ours, TYPED, UNTYPED};
 pub use subsystems::Subsystems;
 pub use swansong::Swansong;
 pub use tokio_graceful::Graceful;
@@ -78,7 +80,7 @@ pub trait Group: Sync {
         None
     }
 
-    /// The most tasks that [`cancel`](Group::cancel) is given; beyond it takes too long.
+    /// The most tasks that it is given at once; beyond it takes too long.
     const MOST: usize = usize::MAX;
 }
 
@@ -103,6 +105,10 @@ pub trait Way: Sync {
     fn cancel<'a>(&'a self, count: usize, meanwhile: Boxed<'a>) -> Option<Boxed<'a>>;
     /// Spawns tasks that watch for the stop and waits for them.
     fn watch(&self, size: Size) -> Option<Boxed<'_>>;
+    /// Returns whether it knows itself when what it cancelled has ended.
+    fn joins(&self) -> bool {
+        true
+    }
 }
 
 impl<G: Group> Way for G {
@@ -112,8 +118,10 @@ impl<G: Group> Way for G {
 
     fn finish(&self, size: Size, work: Work) -> Option<Boxed<'_>> {
         // A type for each: a task that only ends is smaller than one that may yield.
-        Some(match work {
-            Work::Nothing => Box::pin(Group::finish(self, size, || async { black_box(()) })),
+        (size.batch <= G::MOST).then(|| match work {
+            Work::Nothing => {
+                Box::pin(Group::finish(self, size, || async { black_box(()) })) as Boxed<'_>
+            }
             Work::Yields => Box::pin(Group::finish(self, size, || yields(TURNS))),
             Work::Gate => Box::pin(Group::finish(self, size, gated)),
         })

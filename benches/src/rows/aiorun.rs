@@ -7,12 +7,13 @@ use super::effort::Effort;
 use crate::host::Config;
 use crate::stats::Quartiles;
 use crate::table::{plain, time};
+use crate::way::{FREE, TYPED, UNTYPED};
 
 /// How many times faster than aiorun it is to be.
 const BUDGET: f64 = 40.0;
 
-const TYPED: &str = "typed";
-const SPAWNS: [&str; 2] = [TYPED, "erased"];
+/// How the tasks are spawned.
+const SPAWNS: [&str; 3] = [FREE, TYPED, UNTYPED];
 
 /// Returns the table; aiorun's part says "skipped" where it is not installed.
 ///
@@ -34,14 +35,14 @@ pub fn all(effort: Effort) -> String {
             || "–".to_owned(),
             |theirs| {
                 let verdict = match spawns {
-                    TYPED if theirs / ours >= BUDGET => format!("; budget {BUDGET}x: met"),
-                    TYPED => format!("; budget {BUDGET}x: **missed**"),
-                    _ => String::new(),
+                    UNTYPED => String::new(),
+                    _ if theirs / ours >= BUDGET => format!("; budget {BUDGET}x: met"),
+                    _ => format!("; budget {BUDGET}x: **missed**"),
                 };
                 format!("{:.0}x faster{verdict}", theirs / ours)
             },
         );
-        lines.push(vec![format!("Adjourn, {}, {spawns}", config.name()), time(ours), beside]);
+        lines.push(vec![format!("{}: {spawns}", config.name()), time(ours), beside]);
     }
     plain(&lines)
 }

@@ -1,7 +1,7 @@
 //! Heap: allocations of a task, bytes of a parked one, what is left of those that have ended.
 //!
-//! Parked tasks are counted in a process of their own: memory that earlier ones have left to be used
-//! again is not asked of the allocator anew.
+//! Parked tasks, and the first of a process, are counted in a process of their own: memory that earlier
+//! ones have left to be used again is not asked of the allocator anew.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use crate::body::{gone, yields};
 use crate::host::Config;
 use crate::plot::{Chart, Line};
 use crate::table::plain;
-use crate::way::{Size, Work};
+use crate::way::{Size, TYPED, Work};
 
 /// What the design allows for a task: inline in its future, and in the scope's side table.
 const BUDGET: f64 = 48.0 + 64.0;
@@ -38,21 +38,28 @@ pub fn all(effort: Effort) -> (String, Chart) {
 /// `stepped`: the executor rounds sizes up.
 fn table(config: Config, stepped: bool, sizes: &[usize], ended: usize) -> (String, Vec<Line>) {
     let calls = with_ways!(config, |_host, ways| ended_tasks(ways, ended));
+    let first = (ended / 10).to_string();
     let mut head = vec![
         format!("heap, {}", config.name()),
-        "allocations a task".to_owned(),
+        "allocations a task, warm".to_owned(),
+        format!("the first {first} at once"),
         "bytes left of each of those".to_owned(),
     ];
     head.extend(sizes.iter().map(|size| format!("bytes a parked task, {size}")));
     head.push("more than bare".to_owned());
     let (mut lines, mut series) = (vec![head], Vec::new());
-    let (mut bare, mut bare_bytes) = (None, None);
-    for (way, all) in calls {
-        let calls = all.calls as f64 / ended as f64;
+    let (mut bare, mut bare_first, mut bare_bytes) = (None, None, None);
+    let beside = |calls: f64, bare: &mut Option<f64>| {
         let more = (calls - *bare.get_or_insert(calls)).max(0.0);
+        format!("{calls:.2} (bare {more:+.2})")
+    };
+    for (way, all) in calls {
+        let cold = child::start(&["allocations", config.name(), way, &first]);
+        let cold = cold.first().map(|&calls| beside(calls, &mut bare_first));
         let mut line = vec![
             way.to_owned(),
-            format!("{calls:.2} (bare {more:+.2})"),
+            beside(all.calls as f64 / ended as f64, &mut bare),
+            cold.unwrap_or_else(|| "–".to_owned()),
             format!("{:.2}", (all.bytes as f64 / ended as f64).max(0.0)),
         ];
         let mut points = Vec::new();
@@ -72,9 +79,9 @@ fn table(config: Config, stepped: bool, sizes: &[usize], ended: usize) -> (Strin
         };
         let more = bytes - *bare_bytes.get_or_insert(bytes);
         let verdict = match way {
-            "Adjourn" if stepped => "", // what is added is not to be seen in steps of 128
-            "Adjourn" if more <= BUDGET => "; budget 112: met",
-            "Adjourn" => "; budget 112: **missed**",
+            TYPED if stepped => "", // what is added is not to be seen in steps of 128
+            TYPED if more <= BUDGET => "; budget 112: met",
+            TYPED => "; budget 112: **missed**",
             _ => "",
         };
         line.push(format!("{more:+.0}{verdict}"));
@@ -98,6 +105,18 @@ async fn ended_tasks(ways: Ways, ended: usize) -> Vec<(&'static str, Allocated)>
         all.push((way.name(), alloc::stop()));
     }
     all
+}
+
+/// Returns what each of the first `count` tasks of a program allocates, all at once.
+pub fn allocations_at_once(config: Config, way: &str, count: usize) -> Vec<f64> {
+    let way = way.to_owned();
+    with_ways!(config, |_host, ways| async move {
+        let size = Size { count, batch: count };
+        let Some(work) = named(&ways, &way).finish(size, Work::Nothing) else { return Vec::new() };
+        alloc::start();
+        work.await;
+        vec![alloc::stop().calls as f64 / count as f64]
+    })
 }
 
 /// Returns the bytes of each of `count` parked tasks: what is allocated when all are.

@@ -13,6 +13,7 @@ use crate::body::{asked, gone, gone_soon, parked, since_asked, until_parked};
 use crate::host::{Config, in_order};
 use crate::stats::{Quartiles, percentile_99};
 use crate::table::{plain, time};
+use crate::way::{FREE, TYPED, UNTYPED};
 
 /// Runs `$body` with `$runner` as the runner of a configuration.
 macro_rules! with_runner {
@@ -38,6 +39,9 @@ macro_rules! with_runner {
     };
 }
 
+/// What an empty program may take on Tokio's current-thread runtime, in nanoseconds.
+const EMPTY_BUDGET: f64 = 80e3;
+
 /// Returns the table of all of it.
 pub fn all(effort: Effort) -> String {
     let rounds = if effort == Effort::Full { 200 } else { 5 };
@@ -52,9 +56,17 @@ pub fn all(effort: Effort) -> String {
         format!("{} ({}–{})", time(all.median), time(all.low), time(all.high))
     };
     line(
-        "start and end of an empty program".to_owned(),
+        format!("start and end of an empty program; budget on the first: {}", time(EMPTY_BUDGET)),
         spread(repeat(rounds, empty_by_hand)),
-        Config::ALL.map(|config| spread(repeat(rounds, || empty(config)))),
+        Config::ALL.map(|config| {
+            let all = repeat(rounds, || empty(config));
+            let verdict = match Quartiles::of(all.clone()).median {
+                _ if config != Config::TokioCurrentThread => "",
+                nanos if nanos <= EMPTY_BUDGET => ": met",
+                _ => ": **missed**",
+            };
+            format!("{}{verdict}", spread(all))
+        }),
     );
     let by_hand = signals_by_hand(rounds);
     let ours = Config::ALL.map(|config| repeat(rounds, || signal(config)));
@@ -138,14 +150,15 @@ fn signal(config: Config) -> f64 {
     nanos(gone().0)
 }
 
-/// Returns the time from SIGTERM until `run` has returned, with so many parked tasks, spawned on the
-/// backend's own type or on the erased one.
-pub fn terminated(config: Config, typed: bool, count: usize) -> f64 {
+/// Returns the time from SIGTERM until `run` has returned, with so many parked tasks, spawned in one of
+/// our ways.
+pub fn terminated(config: Config, spawns: &str, count: usize) -> f64 {
     let main = async {
-        if typed {
-            park_typed(config, count).await;
-        } else {
-            park(&Scope::current(), count).await;
+        match spawns {
+            FREE => park_free(count).await,
+            TYPED => park_typed(config, count).await,
+            UNTYPED => park(&Scope::current(), count).await,
+            other => panic!("no way {other}"),
         }
         asked();
         raise();
@@ -156,6 +169,11 @@ pub fn terminated(config: Config, typed: bool, count: usize) -> f64 {
     in_order(&exit);
     gone();
     nanos(elapsed)
+}
+
+async fn park_free(count: usize) {
+    (0..count).for_each(|_| drop(spawn(parked())));
+    until_parked(count).await;
 }
 
 async fn park<B: Spawner>(scope: &Scope<B>, count: usize) {
@@ -228,7 +246,7 @@ pub fn signal_with(rounds: usize) -> Vec<f64> {
 /// Returns the time from a stop request inside `main` until `run` has returned.
 pub fn returned(config: Config, count: usize) -> f64 {
     let main = async {
-        park_typed(config, count).await;
+        park_free(count).await;
         asked();
         drop(Scope::current().stop());
         pending::<()>().await;

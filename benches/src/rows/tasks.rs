@@ -1,6 +1,7 @@
 //! Tasks: spawned and finished, polled, watching, cancelled, churned, ending at once.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::child;
 use super::effort::Effort;
@@ -10,66 +11,72 @@ use crate::body::{gone, open_gate, since_asked};
 use crate::host::{Config, Host};
 use crate::stats::Quartiles;
 use crate::table::{Budget, Ratios, Row};
-use crate::way::{Size, TURNS, Way, Work};
+use crate::way::{Boxed, FREE, Size, TURNS, TYPED, UNTYPED, Way, Work};
 
 /// What was measured on one executor.
 #[derive(Debug)]
 pub struct Measured {
-    /// The table.
-    pub table: Ratios,
+    /// What is measured again and again in one process.
+    pub warm: Ratios,
+    /// What is measured once in a process.
+    pub cold: Ratios,
     /// For each way the nanoseconds for each of so many tasks that were cancelled.
-    pub cancel: Vec<(&'static str, Vec<(f64, f64)>)>,
+    pub cancel: Growth,
 }
+
+/// For each way its points: how many tasks, and the nanoseconds for each.
+pub type Growth = Vec<(&'static str, Vec<(f64, f64)>)>;
+
+type Budgets = &'static [(&'static str, Budget)];
 
 /// Measures tasks on `config`.
 pub fn on(config: Config, effort: Effort) -> Measured {
-    with_ways!(config, |host, ways| measure(config, host, ways, effort))
-}
-
-/// Parks so many tasks and ends them: nanoseconds to the last destructor, and until that is known.
-/// Nothing where the way of this name cannot.
-pub fn cancel_once(config: Config, way: &str, count: usize) -> Vec<f64> {
-    let way = way.to_owned();
-    with_ways!(config, |_host, ways| cancel_in(ways, way, count))
-}
-
-async fn cancel_in(ways: Ways, name: String, count: usize) -> Vec<f64> {
-    let way = named(&ways, &name);
-    let Some(work) = way.cancel(count, Box::pin(async {})) else { return Vec::new() };
-    work.await;
-    let known = since_asked();
-    [gone().1, known].map(|span| span.as_nanos() as f64).to_vec()
-}
-
-async fn measure<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -> Measured {
+    let names = names(config);
     let full = effort == Effort::Full;
+    let warm = with_ways!(config, |host, ways| warm_rows(config, host, ways, full));
+    let (cold, cancel) = cold_rows(config, &names, full);
+    let title = |temperature| format!("{}, {temperature}", config.name());
+    Measured {
+        warm: Ratios::new(title("warm"), &names, warm),
+        cold: Ratios::new(title("cold"), &names, cold),
+        cancel,
+    }
+}
+
+/// Returns the names of the ways that there are on `config`.
+fn names(config: Config) -> Vec<&'static str> {
+    with_ways!(config, |_host, ways| async move {
+        ways.iter().map(|way| way.name()).collect::<Vec<_>>()
+    })
+}
+
+/// Budgets are set for one thread: with more, the time is that of threads which wake each other.
+fn on_one_thread(config: Config, budgets: Budgets) -> Budgets {
+    if config == Config::TokioCurrentThread { budgets } else { &[] }
+}
+
+async fn warm_rows<H: Host>(config: Config, host: H, ways: Ways, full: bool) -> Vec<Row> {
     let (few, tasks) = if full { (5, 20_032) } else { (1, 640) };
-    // Budgets are set for one thread: with more, the time is that of threads which wake each other.
-    let budget = |budget| (config == Config::TokioCurrentThread).then_some(budget);
     let mut rows = Vec::new();
     let watched = format!("the same, watching for stop in {TURNS} turns");
+    const SPAWNED: Budgets =
+        &[(FREE, Budget::Base(1.25)), (TYPED, Budget::Base(1.25)), (UNTYPED, Budget::Base(1.30))];
+    const POLLED: Budgets = &[(FREE, Budget::Base(1.12)), (TYPED, Budget::Base(1.12))];
+    const WATCHED: Budgets = &[(FREE, Budget::Base(1.40)), (TYPED, Budget::Base(1.40))];
     let all = [
-        ("spawn and finish a task", SPAWN, tasks, 1.25),
-        ("the same, polled 50 times", POLL, tasks / 16, 1.20),
-        (&*watched, WATCH, tasks / 16, 1.40),
+        ("spawn and finish a task, 64 at a time", SPAWN, tasks, SPAWNED),
+        ("the same, polled 50 times", POLL, tasks / 16, POLLED),
+        (&*watched, WATCH, tasks / 16, WATCHED),
     ];
-    for (title, what, tasks, limit) in all {
+    for (title, what, tasks, budgets) in all {
         let measured = in_several_processes(config, &ways, what, tasks, full);
-        rows.push(row(title, &measured, tasks, budget(Budget::Bare(limit))));
-    }
-
-    let mut cancel: Vec<(&'static str, Vec<(f64, f64)>)> = Vec::new();
-    let sizes: &[usize] = if full { &[1_000, 10_000, 100_000, 1_000_000] } else { &[1_000] };
-    for &count in sizes {
-        let rounds = if count > 100_000 { few.min(3) } else { few };
-        let limit = (count == 100_000).then(|| budget(Budget::Peer(1.0))).flatten();
-        rows.extend(cancel_many(config, &ways, count, rounds, limit, &mut cancel));
+        rows.push(row(title, &measured, tasks, on_one_thread(config, budgets)));
     }
 
     let (resident, short) = if full { (10_000, 200_000) } else { (640, 640) };
     let measured = turns(&ways, few, |way| churn(way, resident, short)).await;
     let title = format!("{short} short tasks over {resident} resident ones");
-    rows.push(row(&title, &measured, short, None));
+    rows.push(row(&title, &measured, short, &[]));
 
     let together = if full { 10_000 } else { 640 };
     let measured = turns(&ways, few, |way| {
@@ -83,16 +90,113 @@ async fn measure<H: Host>(config: Config, host: H, ways: Ways, effort: Effort) -
         }))
     })
     .await;
-    rows.push(row(&format!("{together} tasks that finish at once"), &measured, together, None));
+    rows.push(row(&format!("{together} tasks that finish at once"), &measured, together, &[]));
+    rows
+}
 
-    let columns = ways.iter().skip(1).map(|way| way.name()).collect();
-    Measured { table: Ratios { title: config.name().to_owned(), columns, rows }, cancel }
+/// Each way and round in a process of its own: what it takes from the allocator is new.
+fn cold_rows(config: Config, names: &[&'static str], full: bool) -> (Vec<Row>, Growth) {
+    const SPAWNED: Budgets =
+        &[(FREE, Budget::Base(1.35)), (TYPED, Budget::Base(1.35)), (UNTYPED, Budget::Base(1.45))];
+    const ENDED: Budgets = &[(FREE, Budget::Peer(1.0)), (TYPED, Budget::Peer(1.0))];
+    let sizes: &[usize] = if full { &[1_000, 10_000, 100_000, 1_000_000] } else { &[1_000] };
+    let rounds = |count: usize| match count {
+        _ if !full => 1,
+        1_000_000.. => 3,
+        _ => 5,
+    };
+    let budgets = |wanted: bool, budgets| on_one_thread(config, if wanted { budgets } else { &[] });
+    let once = |title: &str, what: &str, count: usize, limit: Budgets| {
+        let [measured] = separate_turns(names, rounds(count), |way| {
+            let figures = child::start(&["once", config.name(), what, way, &count.to_string()]);
+            <[f64; 1]>::try_from(figures).ok()
+        });
+        row(&format!("{count} at once: {title}"), &measured, count, limit)
+    };
+    let mut rows = Vec::new();
+    for &count in sizes.iter().filter(|&&count| count != 10_000) {
+        let limit = budgets(count == 100_000, SPAWNED);
+        rows.push(once("spawn and finish", SPAWN, count, limit));
+    }
+    let many = if full { 100_000 } else { 1_000 };
+    rows.push(once("the same, polled 50 times", POLL, many, &[]));
+    rows.push(once(&format!("the same, watching for stop in {TURNS} turns"), WATCH, many, &[]));
+
+    let mut growth = Growth::new();
+    for &count in sizes {
+        let [parked, dropped, known] = separate_turns(names, rounds(count), |way| {
+            let figures = child::start(&["cancel", config.name(), way, &count.to_string()]);
+            <[f64; 3]>::try_from(figures).ok()
+        });
+        grow(&mut growth, count, &known);
+        let limit = budgets(count == 1_000 || count == 100_000, ENDED);
+        let ended = format!("{count} parked: cancel, to the last destructor");
+        let joined = format!("{count} parked: cancel, until all are joined");
+        rows.push(row(&format!("{count} at once: spawn and park"), &parked, count, &[]));
+        rows.push(row(&ended, &dropped, count, &[]));
+        rows.push(row(&joined, &known, count, limit));
+    }
+    (rows, growth)
+}
+
+/// Adds a point for each way.
+pub fn grow(growth: &mut Growth, count: usize, measured: &[Rounds]) {
+    for rounds in measured {
+        let each = Quartiles::of(rounds.nanos.clone()).median / count as f64;
+        match growth.iter_mut().find(|(way, _)| *way == rounds.way) {
+            Some((_, points)) => points.push((count as f64, each)),
+            None => growth.push((rounds.way, vec![(count as f64, each)])),
+        }
+    }
+}
+
+/// Parks so many tasks and ends them: nanoseconds until all are parked, from the request to the last
+/// destructor, and from the request until that is known. Nothing where the way of this name cannot.
+pub fn cancel_once(config: Config, way: &str, count: usize) -> Vec<f64> {
+    let way = way.to_owned();
+    with_ways!(config, |_host, ways| cancel_in(ways, way, count))
+}
+
+async fn cancel_in(ways: Ways, name: String, count: usize) -> Vec<f64> {
+    let way = named(&ways, &name);
+    let parked = Arc::new(OnceLock::new());
+    let (told, start) = (parked.clone(), Instant::now());
+    let meanwhile = Box::pin(async move { told.set(start.elapsed()).expect("once") });
+    let Some(work) = way.cancel(count, meanwhile) else { return Vec::new() };
+    work.await;
+    let known = since_asked();
+    let parked = *parked.get().expect("it awaits what is to be done meanwhile");
+    let nanos = |span: Duration| span.as_nanos() as f64;
+    let known = if way.joins() { nanos(known) } else { f64::NAN };
+    vec![nanos(parked), nanos(gone().1), known]
+}
+
+/// Measures one row once, `count` tasks at once. Nothing where the way of this name cannot.
+pub fn once(config: Config, what: &str, way: &str, count: usize) -> Vec<f64> {
+    let (what, way) = (what.to_owned(), way.to_owned());
+    with_ways!(config, |_host, ways| async move {
+        let size = Size { count, batch: count };
+        match short_work(named(&ways, &way), &what, size) {
+            Some(work) => vec![timed(work).await],
+            None => Vec::new(),
+        }
+    })
 }
 
 /// What short rows do.
 const SPAWN: &str = "spawn";
 const POLL: &str = "poll";
 const WATCH: &str = "watch";
+
+/// Returns what a short row does in one round.
+fn short_work<'a>(way: &'a dyn Way, what: &str, size: Size) -> Option<Boxed<'a>> {
+    match what {
+        SPAWN => way.finish(size, Work::Nothing),
+        POLL => way.finish(size, Work::Yields),
+        WATCH => way.watch(size),
+        other => panic!("no row {other}"),
+    }
+}
 
 /// Measures what is short in several processes, with several rounds of all ways in each: where memory
 /// and code come to lie, which differs by process, moves such times by some hundredths.
@@ -126,48 +230,13 @@ pub fn short(config: Config, what: &str, tasks: usize, rounds: usize) -> Vec<f64
 
 async fn short_in(ways: Ways, what: String, tasks: usize, rounds: usize) -> Vec<f64> {
     let size = Size::of(tasks);
-    let measured = turns(&ways, rounds, |way| {
-        let work = match &*what {
-            SPAWN => way.finish(size, Work::Nothing),
-            POLL => way.finish(size, Work::Yields),
-            WATCH => way.watch(size),
-            other => panic!("no row {other}"),
-        };
-        Some(Box::pin(timed(work?)))
-    })
-    .await;
+    let measured =
+        turns(&ways, rounds, |way| Some(Box::pin(timed(short_work(way, &what, size)?)))).await;
     let of = |way: &str| measured.iter().find(|rounds| rounds.way == way);
     let figures = |way: &'static str| {
         of(way).map_or_else(|| vec![f64::NAN; rounds], |rounds| rounds.nanos.clone())
     };
     ways.iter().flat_map(|way| figures(way.name())).collect()
-}
-
-/// Cancels `count` tasks, each time in a process of its own: a row to the last destructor, and one
-/// until that is known.
-fn cancel_many(
-    config: Config,
-    ways: &Ways,
-    count: usize,
-    rounds: usize,
-    budget: Option<Budget>,
-    growth: &mut Vec<(&'static str, Vec<(f64, f64)>)>,
-) -> [Row; 2] {
-    let [dropped, known] = separate_turns(ways, rounds, |way| {
-        let figures = child::start(&["cancel", config.name(), way, &count.to_string()]);
-        <[f64; 2]>::try_from(figures).ok()
-    });
-    for rounds in &known {
-        let each = Quartiles::of(rounds.nanos.clone()).median / count as f64;
-        match growth.iter_mut().find(|(way, _)| *way == rounds.way) {
-            Some((_, points)) => points.push((count as f64, each)),
-            None => growth.push((rounds.way, vec![(count as f64, each)])),
-        }
-    }
-    [
-        row(&format!("cancel {count}: to the last destructor"), &dropped, count, None),
-        row(&format!("cancel {count}: until all are joined"), &known, count, budget),
-    ]
 }
 
 /// Short tasks while others are parked.

@@ -1,4 +1,4 @@
-//! Trees and chains of scopes, beside trees and chains of child tokens and of subsystems.
+//! Trees, chains and orders of scopes, beside those of child tokens and of subsystems.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -24,6 +24,7 @@ const WAYS: [&str; 3] = [OURS, TOKENS, SUBSYSTEMS];
 
 const CHAIN: &str = "chain";
 const TREE: &str = "tree";
+const ORDER: &str = "order";
 /// Scopes below each of a tree.
 const ARITY: usize = 10;
 
@@ -57,6 +58,13 @@ pub fn all(effort: Effort) -> (String, Chart) {
             [format!("chain of {depth}"), depth.to_string()].into_iter().chain(cells).collect(),
         );
     }
+    for &count in if full { &[100, 1_000, 10_000][..] } else { &[100] } {
+        let each = |nanos: f64| format!("{}, {:.0} ns a scope", time(nanos), nanos / count as f64);
+        let mut line = vec![format!("{count}, each depends on the one before"), count.to_string()];
+        line.extend(measure(&WAYS[..2], ORDER, count).into_iter().map(each));
+        line.push("–".to_owned());
+        lines.push(line);
+    }
     for &levels in if full { &[3, 4][..] } else { &[2] } {
         let leaves = usize::pow(ARITY, levels);
         let each = |nanos: f64| format!("{}, {:.0} ns a task", time(nanos), nanos / leaves as f64);
@@ -86,6 +94,8 @@ pub fn once(way: &str, shape: &str, size: usize) -> f64 {
         (CHAIN, OURS) => chain_of_scopes(&scope, size).await,
         (CHAIN, TOKENS) => chain_of_tokens(size).await,
         (CHAIN, SUBSYSTEMS) => chain_of_subsystems(size).await,
+        (ORDER, OURS) => scopes_in_order(&scope, size).await,
+        (ORDER, TOKENS) => tokens_in_order(size).await,
         (TREE, OURS) => tree_of_scopes(&scope, size).await,
         (TREE, TOKENS) => tree_of_tokens(size).await,
         _ => panic!("{way} has no {shape}"),
@@ -162,6 +172,43 @@ async fn chain_of_subsystems(depth: usize) -> f64 {
     let limit = Duration::from_secs(60);
     let (result, ()) = tokio::join!(top.handle_shutdown_requests(limit), stop);
     assert!(result.is_ok(), "subsystems failed");
+    ended()
+}
+
+/// Each stops before the one that was opened before it.
+async fn scopes_in_order(root: &Scope, count: usize) -> f64 {
+    let top = root.scope("order");
+    let mut before = top.scope("order");
+    drop(before.spawn(parked()));
+    for _ in 1..count {
+        let next = top.scope("order").depends_on(&before);
+        drop(next.spawn(parked()));
+        before = next;
+    }
+    drop(before);
+    until_parked(count).await;
+    asked();
+    top.stop().await.expect("not from inside");
+    ended()
+}
+
+/// As it is written by hand: a token and a tracker each, one after the other from the last.
+async fn tokens_in_order(count: usize) -> f64 {
+    let all: Vec<_> = (0..count)
+        .map(|_| {
+            let (token, tracker) = (CancellationToken::new(), TaskTracker::new());
+            let own = token.clone();
+            tracker.spawn(async move { own.run_until_cancelled(parked()).await });
+            (token, tracker)
+        })
+        .collect();
+    until_parked(count).await;
+    asked();
+    for (token, tracker) in all.iter().rev() {
+        token.cancel();
+        tracker.close();
+        tracker.wait().await;
+    }
     ended()
 }
 

@@ -45,20 +45,23 @@ pub async fn turns<'a>(
     all
 }
 
-/// The same where each turn is a process of its own, which measures `N` things at once.
+/// The same where each turn is a process of its own, which measures `N` things at once. NaN stands for
+/// what the way cannot do.
 pub fn separate_turns<const N: usize>(
-    ways: &Ways,
+    ways: &[&'static str],
     rounds: usize,
     round: impl Fn(&str) -> Option<[f64; N]>,
 ) -> [Vec<Rounds>; N] {
-    let none = || ways.iter().map(|way| Rounds { way: way.name(), nanos: Vec::new() }).collect();
+    let none = || ways.iter().map(|way| Rounds { way, nanos: Vec::new() }).collect();
     let mut all: [Vec<Rounds>; N] = std::array::from_fn(|_| none());
     for number in 0..rounds {
         for turn in 0..ways.len() {
             let index = (turn + number) % ways.len();
-            let Some(figures) = round(ways[index].name()) else { continue };
+            let Some(figures) = round(ways[index]) else { continue };
             for (all, figure) in all.iter_mut().zip(figures) {
-                all[index].nanos.push(figure);
+                if !figure.is_nan() {
+                    all[index].nanos.push(figure);
+                }
             }
         }
     }
@@ -73,14 +76,20 @@ pub async fn timed(work: impl Future<Output = ()>) -> f64 {
     start.elapsed().as_nanos() as f64
 }
 
-/// Makes a row of rounds; `units` of work are in each, of which the bare figure is told for one.
-pub fn row(title: &str, rounds: &[Rounds], units: usize, budget: Option<Budget>) -> Row {
-    let (bare, others) = rounds.split_first().expect("the bare executor is the first way");
-    let ratio = |of: &Rounds| (of.way, Quartiles::of_ratios(&of.nanos, &bare.nanos));
+/// Makes a row of rounds, beside those of the first way; `units` of work are in each, of which the
+/// first way's figure is told for one.
+pub fn row(
+    title: &str,
+    rounds: &[Rounds],
+    units: usize,
+    budgets: &[(&'static str, Budget)],
+) -> Row {
+    let (base, others) = rounds.split_first().expect("what the others are measured beside");
+    let ratio = |of: &Rounds| (of.way, Quartiles::of_ratios(&of.nanos, &base.nanos));
     Row {
         title: title.to_owned(),
-        bare: time(Quartiles::of(bare.nanos.clone()).median / units as f64),
+        base: time(Quartiles::of(base.nanos.clone()).median / units as f64),
         ratios: others.iter().map(ratio).collect(),
-        budget,
+        budgets: budgets.to_vec(),
     }
 }

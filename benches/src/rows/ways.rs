@@ -3,10 +3,10 @@
 use adjourn::Scope;
 
 use super::turns::Ways;
-use crate::host::{Host, OnTokio};
+use crate::host::{Host, OnSmol, OnTokio};
 use crate::way::{
-    AsyncShutdown, Bare, Elegant, Free, Graceful, InJoinSet, Ours, Subsystems, Swansong, Tracker,
-    Way,
+    AsyncShutdown, Bare, Dropped, Elegant, Free, Graceful, InJoinSet, Ours, Subsystems, Swansong,
+    Tracker, Way,
 };
 
 /// Runs `$body`, a future, in a task of a configuration's executor, as most of a program runs; with
@@ -16,7 +16,7 @@ macro_rules! with_ways {
         use adjourn::{async_std, tokio};
 
         use crate::host::{self, Config, OnAsyncStd, OnSmol, OnTokio};
-        use crate::rows::ways::{general_ways, inside, tokio_ways};
+        use crate::rows::ways::{general_ways, inside, smol_ways, tokio_ways};
         match $config {
             Config::TokioCurrentThread => {
                 host::run(tokio::Runner::new().current_thread(), async |scope| {
@@ -34,7 +34,7 @@ macro_rules! with_ways {
                 })
             }
             Config::Smol => OnSmol::run(async |$host, scope| {
-                let $ways = general_ways(&$host, &scope);
+                let $ways = smol_ways(&$host, &scope);
                 inside(&scope, $body).await
             }),
             Config::AsyncStd => host::run(async_std::Runner::new(), async |scope| {
@@ -67,7 +67,14 @@ pub fn tokio_ways(host: &OnTokio, scope: &Scope) -> Ways {
     ways
 }
 
-/// The ways that there are on every executor.
+/// The ways that there are on smol.
+pub fn smol_ways(host: &OnSmol, scope: &Scope) -> Ways {
+    let mut ways = general_ways(host, scope);
+    ways.push(Box::new(Dropped(host.clone())));
+    ways
+}
+
+/// The ways that there are on every executor; what users write leads ours.
 pub fn general_ways<H: Host>(host: &H, scope: &Scope) -> Ways {
     vec![
         Box::new(Bare(host.clone())),

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use adjourn::rt::{AnyBackend, Spawner};
-use adjourn::{FutureExt, Scope, spawn};
+use adjourn::{FutureExt, Scope, scope, spawn};
 
 use super::{Boxed, Group, Size, TURNS, batches};
 use crate::body::{asked, parked, until_parked, yield_now};
@@ -16,8 +16,15 @@ pub struct Ours<B, const ERASED: bool>(pub Scope<B>);
 #[derive(Debug)]
 pub struct Free;
 
+/// The names of our ways, as tables and budgets have them. What users write comes first.
+pub const FREE: &str = "Adjourn, free functions";
+/// On a scope of the backend's own type.
+pub const TYPED: &str = "Adjourn, typed";
+/// On a scope as it is.
+pub const UNTYPED: &str = "Adjourn, untyped scope";
+
 impl Group for Free {
-    const NAME: &'static str = "Adjourn, free functions";
+    const NAME: &'static str = FREE;
 
     async fn finish<F>(&self, size: Size, work: impl Fn() -> F + Send + Sync)
     where
@@ -26,15 +33,19 @@ impl Group for Free {
         batches(|| spawn(work()), size).await;
     }
 
-    async fn cancel<'a>(&'a self, _: usize, _: Boxed<'a>) {
-        unreachable!("a scope is stopped, by its handle");
+    async fn cancel<'a>(&'a self, count: usize, meanwhile: Boxed<'a>) {
+        let scope = scope("parked");
+        let spawner = scope.spawn(async move { (0..count).for_each(|_| drop(spawn(parked()))) });
+        spawner.await.expect("it does not panic");
+        until_parked(count).await;
+        meanwhile.await;
+        asked();
+        scope.stop().await.expect("not awaited from inside");
     }
 
     fn watch(&self, size: Size) -> Option<Boxed<'_>> {
         Some(Box::pin(self.finish(size, watching)))
     }
-
-    const MOST: usize = 0;
 }
 
 async fn watching() {
@@ -59,7 +70,7 @@ impl<B: Spawner> Ours<B, false> {
 }
 
 impl<B: Spawner, const ERASED: bool> Group for Ours<B, ERASED> {
-    const NAME: &'static str = if ERASED { "Adjourn, erased" } else { "Adjourn" };
+    const NAME: &'static str = if ERASED { UNTYPED } else { TYPED };
 
     async fn finish<F>(&self, size: Size, work: impl Fn() -> F + Send + Sync)
     where
