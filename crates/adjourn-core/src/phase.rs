@@ -80,7 +80,7 @@ use std::time::Duration;
 use slab::Slab;
 
 pub(crate) use self::limits::Limits;
-use self::limits::{Agenda, Ending, Share};
+use self::limits::{Agenda, At, Ending, Share};
 use self::stops::Stop;
 use self::tree::{Node, ROOT, Tree};
 
@@ -94,6 +94,9 @@ pub(crate) struct ScopeId {
 }
 
 impl ScopeId {
+    /// The root of every machine.
+    pub(crate) const ROOT: ScopeId = ScopeId { index: ROOT, serial: 0 };
+
     /// Returns the index of the scope: small, the root's 0, and not used for another scope before
     /// the driver has said that this one has [`ended`](Machine::ended).
     pub(crate) fn index(self) -> usize {
@@ -195,14 +198,16 @@ pub(crate) struct Machine {
     /// When the system ends the process, where it has said so.
     ending: Option<Ending>,
     /// The latest time told.
-    now: Duration,
+    now: At,
     tree: Tree,
     stops: Slab<Stop>,
     /// T0 of the program, and its stop.
-    program: Option<(Duration, usize)>,
+    program: Option<(At, usize)>,
+    /// When the lame duck phase is over, while there is one.
+    lame_duck: Option<At>,
     agenda: Agenda<Due>,
     /// The share that was apportioned last, and to what: from when, until when, levels.
-    last_share: Option<((Duration, Duration, u32), Share)>,
+    last_share: Option<((At, At, u32), Share)>,
     /// Scopes to be looked at; empty between calls.
     work: VecDeque<u32>,
     actions: VecDeque<Action>,
@@ -244,10 +249,11 @@ impl Machine {
         Machine {
             limits: limits.clamped(),
             ending: None,
-            now: Duration::ZERO,
+            now: At::ZERO,
             tree: Tree::new(),
             stops: Slab::new(),
             program: None,
+            lame_duck: None,
             agenda: Agenda::new(),
             last_share: None,
             work: VecDeque::new(),
@@ -261,7 +267,7 @@ impl Machine {
 
     /// Returns the root: the program.
     pub(crate) fn root(&self) -> ScopeId {
-        self.tree.id(ROOT)
+        ScopeId::ROOT
     }
 
     /// Opens a scope, or returns `None` if `parent` has ended.
@@ -284,7 +290,7 @@ impl Machine {
         parent: ScopeId,
         depends_on: &[ScopeId],
     ) -> Option<ScopeId> {
-        self.now = self.now.max(now);
+        self.now = self.now.max(At::new(now));
         if self.finished {
             return None;
         }
@@ -292,9 +298,9 @@ impl Machine {
         let index = self.tree.open(parent, depends_on)?;
         self.wait_again(parent);
         let levels = self.tree.levels(index);
-        let (phase, stop) = (self.tree[parent].phase, self.tree[parent].stop);
+        let (phase, stop) = (self.tree[parent].phase, self.tree[parent].stop());
         let node = &self.tree[index];
-        let stops = node.needs.iter().map(|edge| self.tree[edge.node].stop);
+        let stops = node.links().needs.iter().map(|edge| self.tree[edge.node].stop());
         let earliest = stops.chain([stop]).flatten().min_by_key(|&stop| {
             let stop = &self.stops[stop as usize];
             (stop.cut_off, stop.deadline)
@@ -333,9 +339,9 @@ impl Machine {
             return false;
         };
         let node = &self.tree[index];
-        let alone = node.children.is_empty() && index != ROOT && !self.finished;
+        let alone = node.links().children.is_empty() && index != ROOT && !self.finished;
         let ends = match node.phase {
-            Phase::Running => node.stop.is_none() && left,
+            Phase::Running => node.stop().is_none() && left,
             // One that takes work for as long as its parent does goes on.
             Phase::Cancelling => {
                 left || node.shown_out || self.tree[node.parent].phase < Phase::Cancelling
@@ -345,11 +351,19 @@ impl Machine {
         if !alone || !ends || node.open || node.released || node.cut {
             return false;
         }
-        self.now = self.now.max(now);
+        self.now = self.now.max(At::new(now));
         self.part(index);
         self.tree.free(scope);
         self.run();
         true
+    }
+
+    /// Whether something may follow from the end of this scope: its parent, or a scope that it depends on, may
+    /// wait for it alone. Else the time of that end means nothing.
+    pub(crate) fn is_awaited(&self, scope: ScopeId) -> bool {
+        let Some(node) = self.tree.get(scope) else { return false };
+        !node.links().needs.is_empty()
+            || self.tree[node.parent].links().busy <= 1 && self.is_waiting(node.parent)
     }
 
     /// Cancels a scope as its [`Action::Fire`] is performed, in which plain tasks are alive and no graceful
@@ -360,11 +374,12 @@ impl Machine {
     pub(crate) fn cancel_at_once(&mut self, now: Duration, scope: ScopeId) -> bool {
         let Some(index) = self.tree.find(scope) else { return false };
         let node = &self.tree[index];
-        let turn = node.phase == Phase::Draining && node.share.is_some() && node.busy == 0;
-        if !turn || node.was_open || node.open_children > 0 || node.released || self.finished {
+        let turn = node.phase == Phase::Draining && node.share().is_some();
+        let below = node.links().busy + node.links().open_children > 0;
+        if !turn || below || node.was_open || node.released || self.finished {
             return false;
         }
-        self.now = self.now.max(now);
+        self.now = self.now.max(At::new(now));
         let node = &mut self.tree[index];
         (node.graceful, node.live) = (Some(false), Some(true));
         node.phase = Phase::Cancelling;
@@ -374,7 +389,7 @@ impl Machine {
 
     /// Returns the latest time that it was told.
     pub(crate) fn now(&self) -> Duration {
-        self.now
+        self.now.since_epoch()
     }
 
     /// Whether time means anything to what comes next: there are limits, or there may be some.
@@ -396,7 +411,7 @@ impl Machine {
             return false;
         };
         let (node, other) = (&self.tree[index], &self.tree[need]);
-        let runs = |node: &Node| node.stop.is_none() && node.phase <= Phase::LameDuck;
+        let runs = |node: &Node| node.stop().is_none() && node.phase <= Phase::LameDuck;
         let fits = runs(node) && runs(other) && other.born < node.born;
         if fits && !self.tree.is_ancestor(need, index) {
             self.tree.link(index, need);
@@ -407,7 +422,7 @@ impl Machine {
     /// Returns the scopes that this one stops before, as far as they have not ended.
     pub(crate) fn dependencies(&self, scope: ScopeId) -> Vec<ScopeId> {
         let index = self.tree.find(scope);
-        let needs = index.map(|index| &self.tree[index].needs).into_iter().flatten();
+        let needs = index.map(|index| &self.tree[index].links().needs).into_iter().flatten();
         needs.map(|edge| self.tree.id(edge.node)).collect()
     }
 
@@ -422,7 +437,7 @@ impl Machine {
     /// The same for several events of one instant, of which each is seen before the consequences of
     /// any.
     pub(crate) fn handle_all(&mut self, now: Duration, events: impl IntoIterator<Item = Event>) {
-        self.now = self.now.max(now);
+        self.now = self.now.max(At::new(now));
         for event in events {
             // The executor has yet to end, in the time that is left.
             if self.finished && !matches!(event, Event::EndsWithin(_)) {
@@ -446,7 +461,7 @@ impl Machine {
     /// Returns the next instant at which [`Event::Tick`] changes something, limits of the cut-off
     /// and the deadline among them; `None` if none will come. Constant time, nearly.
     pub(crate) fn next_limit(&self) -> Option<Duration> {
-        self.agenda.next()
+        self.agenda.next().map(At::since_epoch)
     }
 
     /// Returns the phase of a scope: Stopped if it has ended.
@@ -461,20 +476,21 @@ impl Machine {
 
     /// Returns T0: when the program was asked to stop.
     pub(crate) fn stop_time(&self) -> Option<Duration> {
-        self.program.map(|(start, _)| start)
+        self.program.map(|(start, _)| start.since_epoch())
     }
 
     /// Returns the deadline of the program's stop, [`Duration::MAX`] if it never comes.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        let start = self.stop_time()?;
-        Some(self.by_ending(start.saturating_add(self.limits.deadline), |ending| ending.deadline))
+        let (start, _) = self.program?;
+        let deadline = self.by_ending(start.after(self.limits.deadline), |ending| ending.deadline);
+        Some(deadline.since_epoch())
     }
 
     /// Returns the spans of the program's stop, each counted from its request, as far as the end of the
     /// process leaves them; without a stop, as if it were requested now.
     pub(crate) fn spans(&self) -> Limits {
         let Some(ending) = &self.ending else { return self.limits };
-        self.limits.until(ending, self.stop_time().unwrap_or(self.now))
+        self.limits.until(ending, self.program.map_or(self.now, |(start, _)| start))
     }
 
     /// Tells whether the tasks of a scope are not waited for any longer, since its cut-off.
@@ -485,8 +501,8 @@ impl Machine {
     /// Returns when the graceful tasks of a scope are cancelled, once its turn has begun;
     /// [`Duration::MAX`] if never.
     pub(crate) fn drain_limit(&self, scope: ScopeId) -> Option<Duration> {
-        let share = self.tree[self.tree.find(scope)?].share?;
-        Some(share.drain)
+        let share = self.tree[self.tree.find(scope)?].share()?;
+        Some(share.drain.since_epoch())
     }
 }
 
@@ -495,8 +511,8 @@ impl Machine {
     /// Returns a scope's drain limit and until when it is waited for, once its turn has begun and until
     /// it was said to have [`ended`](Machine::ended); [`Duration::MAX`] for what never comes.
     pub(crate) fn own_limits(&self, scope: ScopeId) -> Option<[Duration; 2]> {
-        let share = self.tree.get(scope)?.share?;
-        Some([share.drain, share.level])
+        let share = self.tree.get(scope)?.share()?;
+        Some([share.drain, share.level].map(At::since_epoch))
     }
 }
 
@@ -505,14 +521,15 @@ impl Machine {
 impl Machine {
     /// Returns the cut-off of the program's stop, [`Duration::MAX`] if it never comes.
     pub(crate) fn cut_off(&self) -> Option<Duration> {
-        let start = self.stop_time()?;
-        Some(self.by_ending(start.saturating_add(self.limits.cut_off), |ending| ending.cut_off))
+        let (start, _) = self.program?;
+        let cut_off = self.by_ending(start.after(self.limits.cut_off), |ending| ending.cut_off);
+        Some(cut_off.since_epoch())
     }
 
     /// Returns when a scope is overdue, once its turn has begun; [`Duration::MAX`] if never.
     pub(crate) fn level_limit(&self, scope: ScopeId) -> Option<Duration> {
-        let share = self.tree[self.tree.find(scope)?].share?;
-        Some(share.level)
+        let share = self.tree[self.tree.find(scope)?].share()?;
+        Some(share.level.since_epoch())
     }
 }
 

@@ -37,7 +37,6 @@ use crate::contract::inspect::{Inspected, Inspector};
 use crate::contract::options::{Options, Until};
 use crate::contract::report::{At, Failure, MOST_LISTED, Outcome, PhaseSpan, Reason, Report};
 use crate::contract::rt::{AnyBackend, Timer};
-use crate::few::Few;
 use crate::phase::{Event, Limits, Machine, Phase, ScopeId};
 use crate::process::notify::{self, Manager};
 use crate::program::signals::Reactions;
@@ -58,23 +57,34 @@ use self::state::State;
 #[derive(Default)]
 pub(crate) struct Rest {
     wakes: Wakes,
+    /// Mostly nothing.
+    more: Option<Box<More>>,
+}
+
+#[derive(Default)]
+struct More {
     /// With how many tasks were alive then, where somebody may want to know.
     entered: Vec<(Phase, Option<u64>)>,
     /// To be dropped.
-    nodes: Few<Arc<Node>>,
+    nodes: Vec<Arc<Node>>,
     hooks: Vec<Hook>,
     /// In the report already; others are to be told.
     failures: Vec<Failure>,
 }
 
 impl Rest {
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
     pub(crate) fn finish(&mut self, program: &Program) {
         // A subscriber may block: whoever has to go on is woken first.
         self.wakes.wake();
-        self.entered.drain(..).for_each(|(phase, alive)| log::phase(phase, alive));
-        self.nodes = Few::new();
-        self.hooks.clear();
-        self.failures.drain(..).for_each(|failure| program.tell_failure(&failure));
+        if let Some(more) = self.more.take() {
+            more.entered.iter().for_each(|(phase, alive)| log::phase(*phase, *alive));
+            drop((more.nodes, more.hooks));
+            more.failures.iter().for_each(|failure| program.tell_failure(failure));
+        }
     }
 }
 
@@ -434,13 +444,22 @@ impl Program {
         self.settle(state, now);
     }
 
-    /// Tells the machine what is alive in a scope.
+    /// Tells the machine what is alive in a scope, or that it is over.
     pub(crate) fn sync(&self, node: &Arc<Node>) {
-        let now = self.event_time();
-        let mut state = self.lock();
-        let now = now.max(state.machine.now()); // a stop may have begun just before the lock
         let mut rest = Rest::default();
-        if !state.retire(now, node, &mut rest) {
+        let mut state = self.lock();
+        let mut now = state.machine.now();
+        // Where time means nothing yet, or nothing follows from the end of the scope, no clock is read.
+        let timed = state.machine.is_timed();
+        let mut ended = !(timed && state.ends_in_time(node)) && state.retire(now, node, &mut rest);
+        if timed && !ended {
+            drop(state);
+            let read = self.now();
+            state = self.lock();
+            now = read.max(state.machine.now());
+            ended = state.retire(now, node, &mut rest);
+        }
+        if !ended {
             state.tell_tasks(now, node);
         } else if !state.machine.has_actions() {
             self.set_timed(&state);

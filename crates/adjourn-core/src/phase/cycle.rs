@@ -42,12 +42,12 @@ impl Machine {
         let node = &self.tree[index];
         let waited = |&index: &u32| !self.tree[index].released && !self.tree[index].open;
         if self.may_fire(index) {
-            let mut dependents = node.dependents.iter().map(|edge| edge.node);
+            let mut dependents = node.links().dependents.iter().map(|edge| edge.node);
             dependents.find(waited)
         } else if node.phase <= Phase::LameDuck {
             Some(node.parent)
         } else {
-            node.children.iter().copied().find(waited)
+            node.links().children.iter().copied().find(waited)
         }
     }
 }

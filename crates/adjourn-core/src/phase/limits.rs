@@ -6,8 +6,42 @@ use std::time::Duration;
 
 use crate::few::Few;
 
-/// The instant, or span, that never comes.
-pub(super) const NEVER: Duration = Duration::MAX;
+/// An instant: nanoseconds since the machine's epoch. What would be later than in 584 years never comes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct At(u64);
+
+impl At {
+    pub(super) const ZERO: At = At(0);
+    pub(super) const NEVER: At = At(u64::MAX);
+
+    pub(super) fn new(since_epoch: Duration) -> At {
+        At(nanos(since_epoch))
+    }
+
+    /// So long after this instant.
+    pub(super) fn after(self, span: Duration) -> At {
+        At(self.0.saturating_add(nanos(span)))
+    }
+
+    /// The time since the epoch; [`Duration::MAX`] for what never comes.
+    pub(super) fn since_epoch(self) -> Duration {
+        if self == At::NEVER { Duration::MAX } else { Duration::from_nanos(self.0) }
+    }
+
+    /// An equal part of what is left from `start` to this instant.
+    fn part(self, start: At, parts: u32) -> At {
+        if self == At::NEVER {
+            return At::NEVER;
+        }
+        At(start.0.saturating_add(self.0.saturating_sub(start.0) / u64::from(parts)))
+    }
+}
+
+/// Its nanoseconds, or as many as there are.
+fn nanos(span: Duration) -> u64 {
+    let seconds = span.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(span.subsec_nanos().into())
+}
 
 /// The spans of a stop, all of them measured from the stop request.
 ///
@@ -33,16 +67,16 @@ pub(crate) struct Limits {
 /// has set them for another length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ending {
-    pub(super) drain: Duration,
-    pub(super) cut_off: Duration,
-    pub(super) deadline: Duration,
+    pub(super) drain: At,
+    pub(super) cut_off: At,
+    pub(super) deadline: At,
 }
 
 /// The two instants of a scope whose turn has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share {
-    pub(super) drain: Duration,
-    pub(super) level: Duration,
+    pub(super) drain: At,
+    pub(super) level: At,
 }
 
 impl Limits {
@@ -55,16 +89,16 @@ impl Limits {
 
     /// The spans of a stop after which the process ends: 0.8 for the drain, 0.92 until the cut-off.
     pub(crate) fn before_the_end(span: Duration) -> Limits {
-        let part = |parts: u32| if span == NEVER { NEVER } else { span / 25 * parts };
+        let part = |parts: u32| if span == Duration::MAX { span } else { span / 25 * parts };
         Limits { lame_duck: Duration::ZERO, drain: part(20), cut_off: part(23), deadline: span }
     }
 
     /// The same spans of a stop that began at `start`, none of them past the end of the process. There
     /// is no time left for a lame duck then.
-    pub(super) fn until(self, ending: &Ending, start: Duration) -> Limits {
-        let left = |span: Duration, end: Duration| match end {
-            NEVER => span,
-            _ => span.min(end.saturating_sub(start)),
+    pub(super) fn until(self, ending: &Ending, start: At) -> Limits {
+        let left = |span: Duration, end: At| match end {
+            At::NEVER => span,
+            _ => span.min(end.since_epoch().saturating_sub(start.since_epoch())),
         };
         Limits {
             lame_duck: Duration::ZERO,
@@ -74,37 +108,30 @@ impl Limits {
         }
     }
 
-    /// Apportions the time from `start` to `cut_off` (both instants) when `levels` are left.
+    /// Apportions the time from `start` to `cut_off` when `levels` are left.
     ///
     /// A level gets 1/levels of it, and the drain limit the same part of that as of the whole:
     /// drain / cut-off. Exact in nanoseconds, rounded down.
-    pub(super) fn share(&self, start: Duration, cut_off: Duration, levels: u32) -> Share {
-        let left = cut_off.saturating_sub(start);
-        let level = match cut_off {
-            NEVER => NEVER,
-            _ => start.saturating_add(left / levels),
-        };
-        // Spans of more than 584 years do not fit: there, and without a cut-off, the drain span
-        // counts as it is.
-        let drain = match self.drain.as_nanos().checked_mul(left.as_nanos()) {
-            Some(product) if cut_off != NEVER => {
-                from_nanos(product.checked_div(self.cut_off.as_nanos()).unwrap_or(0))
+    pub(super) fn share(&self, start: At, cut_off: At, levels: u32) -> Share {
+        let level = cut_off.part(start, levels);
+        let (drain, whole) = (nanos(self.drain), nanos(self.cut_off));
+        // Without a cut-off the drain span counts as it is.
+        let drain = match cut_off {
+            At::NEVER => drain,
+            _ => {
+                let left = u128::from(cut_off.0.saturating_sub(start.0));
+                (u128::from(drain) * left).checked_div(whole.into()).unwrap_or(0) as u64
             }
-            _ => self.drain,
         };
-        let drain = match drain {
-            NEVER => NEVER,
-            _ => start.saturating_add(drain / levels),
-        };
+        let drain = At(start.0.saturating_add(drain)).part(start, levels);
         Share { drain: drain.min(level), level }
     }
 }
 
 impl Ending {
-    pub(super) fn new(now: Duration, span: Duration) -> Ending {
+    pub(super) fn new(now: At, span: Duration) -> Ending {
         let Limits { drain, cut_off, deadline, .. } = Limits::before_the_end(span);
-        let [drain, cut_off, deadline] =
-            [drain, cut_off, deadline].map(|at| now.saturating_add(at));
+        let [drain, cut_off, deadline] = [drain, cut_off, deadline].map(|span| now.after(span));
         Ending { drain, cut_off, deadline }
     }
 
@@ -118,24 +145,17 @@ impl Ending {
     }
 
     /// What a level has of the time from `start` on, when so many are left.
-    pub(super) fn share(&self, start: Duration, levels: u32) -> Share {
-        let part = |end: Duration| match end {
-            NEVER => NEVER,
-            _ => start.saturating_add(end.saturating_sub(start) / levels),
-        };
-        Share { drain: part(self.drain), level: part(self.cut_off) }
+    pub(super) fn share(&self, start: At, levels: u32) -> Share {
+        Share { drain: self.drain.part(start, levels), level: self.cut_off.part(start, levels) }
     }
 }
 
 impl Share {
+    pub(super) const NEVER: Share = Share { drain: At::NEVER, level: At::NEVER };
+
     pub(super) fn min(self, other: Share) -> Share {
         Share { drain: self.drain.min(other.drain), level: self.level.min(other.level) }
     }
-}
-
-fn from_nanos(nanos: u128) -> Duration {
-    const SECOND: u128 = 1_000_000_000;
-    Duration::new((nanos / SECOND) as u64, (nanos % SECOND) as u32)
 }
 
 /// What is due when.
@@ -145,7 +165,7 @@ fn from_nanos(nanos: u128) -> Duration {
 /// comes or nothing else is left there; whoever takes items out asks whether they still hold.
 #[derive(Debug)]
 pub(super) struct Agenda<T> {
-    at: BTreeMap<Duration, Items<T>>,
+    at: BTreeMap<At, Items<T>>,
 }
 
 #[derive(Debug)]
@@ -159,8 +179,8 @@ impl<T> Agenda<T> {
         Agenda { at: BTreeMap::new() }
     }
 
-    pub(super) fn add(&mut self, at: Duration, item: T) {
-        if at == NEVER {
+    pub(super) fn add(&mut self, at: At, item: T) {
+        if at == At::NEVER {
             return;
         }
         let items = self.at.entry(at).or_insert_with(|| Items { live: 0, list: Few::new() });
@@ -169,7 +189,7 @@ impl<T> Agenda<T> {
     }
 
     /// Takes back one item that was added for `at` and has not been taken out.
-    pub(super) fn cancel(&mut self, at: Duration) {
+    pub(super) fn cancel(&mut self, at: At) {
         if let Entry::Occupied(mut items) = self.at.entry(at) {
             items.get_mut().live -= 1;
             if items.get().live == 0 {
@@ -178,12 +198,12 @@ impl<T> Agenda<T> {
         }
     }
 
-    pub(super) fn next(&self) -> Option<Duration> {
+    pub(super) fn next(&self) -> Option<At> {
         self.at.keys().next().copied()
     }
 
     /// Takes out the earliest items if their instant has come; cancelled ones may be among them.
-    pub(super) fn take_due(&mut self, now: Duration) -> Option<(Duration, Few<T>)> {
+    pub(super) fn take_due(&mut self, now: At) -> Option<(At, Few<T>)> {
         let first = self.at.first_entry()?;
         if *first.key() > now {
             return None;

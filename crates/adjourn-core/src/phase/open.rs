@@ -37,26 +37,26 @@ impl Machine {
             _ => false,
         };
         let kept = !node.left && !node.shown_out && !node.released && !node.cut;
-        index != ROOT && idle && kept && node.busy == 0 && self.follows(index)
+        index != ROOT && idle && kept && node.links().busy == 0 && self.follows(index)
     }
 
     /// Whether there is something above that the scope takes work for.
     fn follows(&self, index: u32) -> bool {
         let node = &self.tree[index];
-        let untold = |node: &Node| node.stop.is_some() && node.phase <= Phase::LameDuck;
+        let untold = |node: &Node| node.stop().is_some() && node.phase <= Phase::LameDuck;
         self.tree[node.parent].phase >= Phase::Draining
-            || node.needs.iter().any(|edge| untold(&self.tree[edge.node]))
+            || node.links().needs.iter().any(|edge| untold(&self.tree[edge.node]))
     }
 
     fn leave_open(&mut self, index: u32) {
         let node = &mut self.tree[index];
         (node.open, node.was_open) = (true, true);
         let parent = node.parent;
-        if node.share.take().is_some() {
+        if node.take_share() {
             self.active -= 1;
         }
         self.disarm(index);
-        self.tree[parent].open_children += 1;
+        self.tree.links_mut(parent).open_children += 1;
         self.wait_no_more(index);
     }
 
@@ -67,12 +67,13 @@ impl Machine {
             let node = &mut self.tree[index];
             node.open = false;
             let parent = node.parent;
-            for at in 0..self.tree[index].needs.len() {
-                let need = self.tree[index].needs[at].node;
-                self.tree[need].blockers += 1;
+            for at in 0..self.tree[index].links().needs.len() {
+                let need = self.tree[index].links().needs[at].node;
+                self.tree.links_mut(need).blockers += 1;
             }
-            self.tree[parent].open_children -= 1;
-            self.tree[parent].busy += 1;
+            let links = self.tree.links_mut(parent);
+            links.open_children -= 1;
+            links.busy += 1;
             self.work.push_back(index);
             index = parent;
         }
@@ -88,11 +89,11 @@ impl Machine {
 
     /// The same for all that follow the scope and are open. Returns whether there were any.
     pub(super) fn show_out_children(&mut self, index: u32) -> bool {
-        if self.tree[index].open_children == 0 {
+        if self.tree[index].links().open_children == 0 {
             return false;
         }
-        for at in 0..self.tree[index].children.len() {
-            let child = self.tree[index].children[at];
+        for at in 0..self.tree[index].links().children.len() {
+            let child = self.tree[index].links().children[at];
             if self.tree[child].open {
                 self.show_out(child);
             }
@@ -103,8 +104,8 @@ impl Machine {
     /// The same for all that depend on the scope and are open. Returns whether there were any.
     pub(super) fn show_out_dependents(&mut self, index: u32) -> bool {
         let mut any = false;
-        for at in 0..self.tree[index].dependents.len() {
-            let dependent = self.tree[index].dependents[at].node;
+        for at in 0..self.tree[index].links().dependents.len() {
+            let dependent = self.tree[index].links().dependents[at].node;
             if self.tree[dependent].open {
                 self.show_out(dependent);
                 any = true;

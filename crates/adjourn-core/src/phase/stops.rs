@@ -1,8 +1,9 @@
 //! The stops: what a request reaches, and what becomes of it at the cut-off and at the deadline.
 
+use std::mem;
 use std::time::Duration;
 
-use super::limits::{Ending, Share};
+use super::limits::{At, Ending, Share};
 use super::tree::ROOT;
 use super::{Action, Due, Machine, Phase, ScopeId};
 use crate::few::Few;
@@ -14,10 +15,10 @@ use crate::few::Few;
 #[derive(Debug)]
 pub(super) struct Stop {
     /// As it was asked for: what the levels share.
-    asked: Duration,
+    asked: At,
     /// The same, or nearer where the process ends before.
-    pub(super) cut_off: Duration,
-    pub(super) deadline: Duration,
+    pub(super) cut_off: At,
+    pub(super) deadline: At,
     /// The cut-off has been taken from the agenda, and the deadline, which is no earlier, put there.
     pub(super) cut: bool,
     /// The deadline has been taken from the agenda.
@@ -38,27 +39,30 @@ impl Machine {
         } else {
             self.tree[ROOT].phase = Phase::LameDuck;
             self.actions.push_back(Action::LameDuck);
-            let end = self.now.saturating_add(lame_duck);
+            let end = self.now.after(lame_duck);
             self.agenda.add(end, Due::LameDuck);
-            self.tree[ROOT].armed = Some(end);
+            self.lame_duck = Some(end);
         }
     }
 
     /// Starts the stop of the program itself, once it was requested and its lame duck phase is over.
     pub(super) fn proceed(&mut self) {
         if let Some((_, stop)) = self.program {
-            if self.tree[ROOT].stop.is_none() {
-                self.disarm(ROOT);
+            if self.tree[ROOT].stop().is_none() {
+                if let Some(end) = self.lame_duck.take() {
+                    self.agenda.cancel(end);
+                }
                 self.request(ROOT, stop as u32);
             }
         }
     }
 
     pub(super) fn stop_scope(&mut self, index: u32) {
-        self.show_out(index); // it may be open for others, or come to be, and is asked itself
-        if self.tree[index].stop.is_some() {
-            return;
+        // It may be open for others, or come to be, and is asked itself.
+        if self.tree[index].stop().is_some() {
+            return self.show_out(index);
         }
+        self.tree[index].shown_out = true;
         let stop = match self.program {
             Some((_, stop)) => stop, // lame duck: the program's limits are the earlier ones
             None => self.new_stop(),
@@ -67,9 +71,9 @@ impl Machine {
     }
 
     fn new_stop(&mut self) -> usize {
-        let asked = self.now.saturating_add(self.limits.cut_off);
+        let asked = self.now.after(self.limits.cut_off);
         let cut_off = self.by_ending(asked, |ending| ending.cut_off);
-        let deadline = self.now.saturating_add(self.limits.deadline);
+        let deadline = self.now.after(self.limits.deadline);
         let deadline = self.by_ending(deadline, |ending| ending.deadline);
         let key = self.stops.insert(Stop {
             asked,
@@ -89,28 +93,24 @@ impl Machine {
     /// Scopes that an earlier stop reached stay in that, but have more levels to the top now.
     fn request(&mut self, top: u32, stop: u32) {
         let node = &self.tree[top];
-        if node.children.is_empty() && node.dependents.is_empty() {
+        if node.links().children.is_empty() && node.links().dependents.is_empty() {
             return self.ask(top, stop); // as most scopes that are stopped alone
         }
-        let mut found = Vec::new();
-        let mut next = vec![top];
+        // Breadth first: children come in the order of their age, nearly, so that there is little to sort.
+        let mut found = vec![(node.born, top)];
         self.tree[top].marked = true;
-        while let Some(index) = next.pop() {
-            let node = &self.tree[index];
-            found.push((node.born, index));
-            let start = next.len();
-            next.extend(&node.children);
-            next.extend(node.dependents.iter().map(|edge| edge.node));
-            let mut kept = start;
-            for at in start..next.len() {
-                let reached = &mut self.tree[next[at]];
-                if !reached.marked {
-                    reached.marked = true;
-                    next[kept] = next[at];
-                    kept += 1;
+        let (mut at, mut below) = (0, Vec::new());
+        while let Some(&(_, index)) = found.get(at) {
+            at += 1;
+            let links = self.tree[index].links();
+            below.extend_from_slice(&links.children);
+            below.extend(links.dependents.iter().map(|edge| edge.node));
+            for reached in below.drain(..) {
+                let node = &mut self.tree[reached];
+                if !mem::replace(&mut node.marked, true) {
+                    found.push((node.born, reached));
                 }
             }
-            next.truncate(kept);
         }
         found.sort_unstable();
 
@@ -123,11 +123,11 @@ impl Machine {
     /// Asks one scope to stop, those above it that are asked before it.
     fn ask(&mut self, index: u32, stop: u32) {
         let levels = self.tree.levels(index);
-        let top = index == ROOT || self.tree[self.tree[index].parent].stop.is_none();
+        let top = index == ROOT || self.tree[self.tree[index].parent].stop().is_none();
         let node = &mut self.tree[index];
         let more = levels > node.levels;
         node.levels = levels;
-        match (node.stop, node.share) {
+        match (node.stop(), node.share()) {
             (None, _) => {
                 node.top = top;
                 // The others are looked at when their parent fires.
@@ -138,8 +138,7 @@ impl Machine {
             }
             (Some(own), Some(share)) if more => {
                 let less = self.share(own, levels);
-                self.tree[index].share = Some(share.min(less));
-                self.work.push_back(index);
+                self.limit(index, share.min(less));
             }
             _ => {}
         }
@@ -148,7 +147,7 @@ impl Machine {
     pub(super) fn join(&mut self, index: u32, stop: u32) {
         let id = self.tree.id(index);
         let node = &mut self.tree[index];
-        node.stop = Some(stop);
+        node.set_stop(stop);
         if node.phase <= Phase::LameDuck {
             self.unfired += 1;
         }
@@ -191,16 +190,22 @@ impl Machine {
         // Parents first: what was open has its parent's limits.
         for index in self.members(&keys) {
             let node = &self.tree[index];
-            let Some(share) = node.share else { continue };
-            let parents = self.tree[node.parent].share.filter(|_| node.was_open);
+            let Some(share) = node.share() else { continue };
+            let parents = self.tree[node.parent].share().filter(|_| node.was_open);
             let less = parents.unwrap_or_else(|| ending.share(self.now, node.levels));
-            self.tree[index].share = Some(share.min(less));
-            self.work.push_back(index);
+            self.limit(index, share.min(less));
         }
     }
 
+    /// Gives a scope whose turn has begun less time than it had.
+    fn limit(&mut self, index: u32, share: Share) {
+        self.disarm(index);
+        self.tree[index].set_share(share);
+        self.work.push_back(index);
+    }
+
     /// An instant, or that of the process's end where it is the earlier one.
-    pub(super) fn by_ending(&self, at: Duration, end: impl Fn(&Ending) -> Duration) -> Duration {
+    pub(super) fn by_ending(&self, at: At, end: impl Fn(&Ending) -> At) -> At {
         self.ending.as_ref().map_or(at, |ending| at.min(end(ending)))
     }
 

@@ -1,10 +1,9 @@
 //! The transitions: what follows for each scope from what has happened and from the time.
 
 use std::mem;
-use std::time::Duration;
 
-use super::limits::NEVER;
-use super::tree::ROOT;
+use super::limits::At;
+use super::tree::{Armed, ROOT};
 use super::{Action, Due, Machine, Phase};
 
 impl Machine {
@@ -16,21 +15,22 @@ impl Machine {
                 return;
             };
             let (mut cut, mut over) = (Vec::new(), Vec::new());
+            // First, so that nobody takes back from the agenda what has been taken out of it.
+            for due in due.iter() {
+                let Due::Scope(id) = *due else { continue };
+                if let Some(index) = self.tree.find(id) {
+                    let node = &mut self.tree[index];
+                    if node.armed_at() == Some(at) {
+                        node.armed = Armed::Not;
+                        self.work.push_back(index);
+                    }
+                }
+            }
             for due in due {
                 match due {
-                    Due::Scope(id) => {
-                        if let Some(index) = self.tree.find(id) {
-                            let node = &mut self.tree[index];
-                            if node.armed == Some(at) {
-                                node.armed = None;
-                                self.work.push_back(index);
-                            }
-                        }
-                    }
+                    Due::Scope(_) => {}
                     Due::LameDuck => {
-                        let root = &mut self.tree[ROOT];
-                        if root.stop.is_none() {
-                            root.armed = None;
+                        if self.lame_duck.take().is_some() {
                             self.proceed();
                         }
                     }
@@ -88,14 +88,17 @@ impl Machine {
     pub(super) fn settle(&mut self, index: u32) {
         let node = &self.tree[index];
         if node.phase <= Phase::LameDuck {
-            if node.stop.is_none() {
-                if node.left && node.children.is_empty() && index != ROOT {
+            if node.stop().is_none() {
+                if node.left && node.links().children.is_empty() && index != ROOT {
                     self.tree[index].live = Some(false);
                     self.close(index);
                 }
             } else if self.may_fire(index) {
-                if node.blockers == 0 && !self.show_out_dependents(index) {
+                if node.links().blockers == 0 && !self.show_out_dependents(index) {
                     self.fire(index);
+                    if self.begin_alone(index) {
+                        return;
+                    }
                 } else if !self.tree[index].listed {
                     self.tree[index].listed = true;
                     self.blocked.push(index);
@@ -117,11 +120,12 @@ impl Machine {
             return;
         }
         let node = &self.tree[index];
-        if let (Some(stop), None, 0, false) = (node.stop, node.share, node.busy, node.released) {
+        let waits = node.share().is_some() || node.links().busy > 0 || node.released;
+        if let (Some(stop), false) = (node.stop(), waits) {
             let levels = node.levels;
-            let parents = self.tree[node.parent].share.filter(|_| node.was_open);
+            let parents = self.tree[node.parent].share().filter(|_| node.was_open);
             let share = parents.unwrap_or_else(|| self.share(stop, levels));
-            self.tree[index].share = Some(share);
+            self.tree[index].set_share(share);
             self.active += 1;
         }
         let node = &self.tree[index];
@@ -129,9 +133,9 @@ impl Machine {
             self.cancel(index);
         }
         let node = &self.tree[index];
-        if node.phase == Phase::Cancelling && node.gone() && node.busy == 0 {
+        if node.phase == Phase::Cancelling && node.gone() && node.links().busy == 0 {
             // What has no task below it goes first. The root waits for those that are overdue too.
-            let alone = index != ROOT || node.children.is_empty();
+            let alone = index != ROOT || node.links().children.is_empty();
             if !self.show_out_children(index) && alone {
                 self.close(index);
             }
@@ -142,7 +146,7 @@ impl Machine {
         }
         let node = &self.tree[index];
         if node.phase == Phase::Closing && node.closed && node.gone() {
-            if node.children.is_empty() {
+            if node.links().children.is_empty() {
                 self.end(index);
                 return;
             }
@@ -159,7 +163,7 @@ impl Machine {
     /// Whether only dependents can keep the scope from firing.
     pub(super) fn may_fire(&self, index: u32) -> bool {
         let node = &self.tree[index];
-        node.stop.is_some()
+        node.stop().is_some()
             && node.phase <= Phase::LameDuck
             && (node.top || self.tree[self.tree[index].parent].phase >= Phase::Draining)
     }
@@ -170,25 +174,40 @@ impl Machine {
         node.phase = Phase::Draining;
         node.graceful = None;
         node.live = None;
-        if node.stop.is_some() {
+        if node.stop().is_some() {
             self.unfired -= 1;
         }
-        self.work.extend(&node.children);
+        self.work.extend(&node.links().children);
         self.actions.push_back(Action::Fire(id));
         // Where a cycle gives way there may be some that took work for as long as this was untold.
-        for at in 0..self.tree[index].dependents.len() {
-            let dependent = self.tree[index].dependents[at].node;
+        for at in 0..self.tree[index].links().dependents.len() {
+            let dependent = self.tree[index].links().dependents[at].node;
             if self.tree[dependent].open {
                 self.work.push_back(dependent);
             }
         }
     }
 
+    /// Begins the turn of a leaf that has just fired, as most have: nothing follows from it but a limit. Returns
+    /// false, and does nothing, where there is more to do.
+    fn begin_alone(&mut self, index: u32) -> bool {
+        let node = &self.tree[index];
+        let (Some(stop), true) = (node.stop(), node.is_leaf()) else { return false };
+        let share = self.share(stop, node.levels);
+        if share.drain <= self.now {
+            return false;
+        }
+        self.tree[index].set_share(share);
+        self.active += 1;
+        self.rearm(index);
+        true
+    }
+
     pub(super) fn cancel(&mut self, index: u32) {
         let node = &mut self.tree[index];
         node.phase = Phase::Cancelling;
-        if node.open_children > 0 {
-            self.work.extend(&node.children); // open ones follow it
+        if node.links().open_children > 0 {
+            self.work.extend(&node.links().children); // open ones follow it
         }
         self.actions.push_back(Action::Cancel(self.tree.id(index)));
     }
@@ -205,12 +224,12 @@ impl Machine {
             return;
         }
         node.released = true;
-        if node.share.is_some() {
+        if node.share().is_some() {
             self.active -= 1;
         }
         if mem::take(&mut node.open) {
             let parent = node.parent;
-            self.tree[parent].open_children -= 1;
+            self.tree.links_mut(parent).open_children -= 1;
         } else {
             self.wait_no_more(index);
         }
@@ -220,17 +239,17 @@ impl Machine {
     pub(super) fn wait_no_more(&mut self, index: u32) {
         let parent = self.tree[index].parent;
         if index != ROOT {
-            let parent_node = &mut self.tree[parent];
-            parent_node.busy -= 1;
-            if parent_node.busy == 0 {
+            let links = self.tree.links_mut(parent);
+            links.busy -= 1;
+            if links.busy == 0 {
                 self.look_at(parent);
             }
         }
-        for at in 0..self.tree[index].needs.len() {
-            let need = self.tree[index].needs[at].node;
-            let need_node = &mut self.tree[need];
-            need_node.blockers -= 1;
-            if need_node.blockers == 0 {
+        for at in 0..self.tree[index].links().needs.len() {
+            let need = self.tree[index].links().needs[at].node;
+            let links = self.tree.links_mut(need);
+            links.blockers -= 1;
+            if links.blockers == 0 {
                 self.look_at(need);
             }
         }
@@ -238,10 +257,15 @@ impl Machine {
 
     /// Something that a scope waited for is gone: looks at it, unless it waits for nothing.
     fn look_at(&mut self, index: u32) {
-        let node = &self.tree[index];
-        if node.stop.is_some() || node.left || node.phase > Phase::LameDuck {
+        if self.is_waiting(index) {
             self.work.push_back(index);
         }
+    }
+
+    /// Whether there is anything that the scope waits for.
+    pub(super) fn is_waiting(&self, index: u32) -> bool {
+        let node = &self.tree[index];
+        node.stop().is_some() || node.left || node.phase > Phase::LameDuck
     }
 
     pub(super) fn end(&mut self, index: u32) {
@@ -255,17 +279,18 @@ impl Machine {
 
     /// Takes a scope out of all that it is part of: it has ended.
     pub(super) fn part(&mut self, index: u32) {
-        debug_assert!(self.tree[index].children.is_empty());
+        debug_assert!(self.tree[index].links().children.is_empty());
         self.release(index);
         self.disarm(index);
         self.tree.unlink(index);
         let node = &mut self.tree[index];
         node.phase = Phase::Stopped;
         let parent = node.parent;
-        if let Some(stop) = node.stop {
+        if let Some(stop) = node.stop() {
             self.leave(stop as usize);
         }
-        if index != ROOT {
+        // Those that it waited for alone are looked at by now.
+        if index != ROOT && self.tree[parent].links().children.is_empty() {
             self.look_at(parent);
         }
     }
@@ -284,33 +309,38 @@ impl Machine {
 /// Limits of one scope.
 impl Machine {
     /// When the scope becomes overdue, if it does before the cut-off.
-    fn overdue_at(&self, index: u32) -> Option<Duration> {
+    fn overdue_at(&self, index: u32) -> Option<At> {
         let node = &self.tree[index];
-        let (stop, share) = (node.stop?, node.share?);
+        let (stop, share) = (node.stop()?, node.share()?);
         let before = share.level < self.stops[stop as usize].cut_off;
         (before && !node.released).then_some(share.level)
     }
 
     pub(super) fn rearm(&mut self, index: u32) {
         let node = &self.tree[index];
-        let mut want = self.overdue_at(index);
         // Before what is alive is told the limit means nothing: `Cancel` is not performed before `Fire`.
         let asked = node.phase == Phase::Draining && node.graceful.is_some();
-        if let (true, 0, Some(share)) = (asked, node.busy, node.share) {
-            want = Some(share.drain);
+        let want = if asked && node.share().is_some() && node.links().busy == 0 {
+            Armed::Drain
+        } else if self.overdue_at(index).is_some() {
+            Armed::Level
+        } else {
+            Armed::Not
+        };
+        if node.armed == want {
+            return;
         }
-        let want = want.filter(|&at| at != NEVER);
-        if node.armed != want {
-            self.disarm(index);
-            if let Some(at) = want {
-                self.agenda.add(at, Due::Scope(self.tree.id(index)));
-                self.tree[index].armed = want;
-            }
+        self.disarm(index);
+        self.tree[index].armed = want;
+        if let Some(at) = self.tree[index].armed_at() {
+            self.agenda.add(at, Due::Scope(self.tree.id(index)));
         }
     }
 
     pub(super) fn disarm(&mut self, index: u32) {
-        if let Some(at) = self.tree[index].armed.take() {
+        let node = &mut self.tree[index];
+        if let Some(at) = node.armed_at() {
+            node.armed = Armed::Not;
             self.agenda.cancel(at);
         }
     }

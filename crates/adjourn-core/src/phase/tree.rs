@@ -1,11 +1,10 @@
 //! The tree of scopes and the dependencies between them.
 
 use std::ops::{Index, IndexMut};
-use std::time::Duration;
 
 use slab::Slab;
 
-use super::limits::{NEVER, Share};
+use super::limits::{At, Share};
 use super::{Phase, ScopeId};
 
 pub(super) const ROOT: u32 = 0;
@@ -19,37 +18,29 @@ pub(super) struct Tree {
 }
 
 /// One scope. The links are indices: a node outlives what is linked to it.
+///
+/// Most scopes are leaves, and there may be a million of them: what a leaf does not have is in its `links`.
 #[derive(Debug)]
 pub(super) struct Node {
     /// Position in the order of opening. Parents are older than their children, dependencies older
     /// than their dependents: the order of age is an order of levels.
     pub(super) born: u64,
-    pub(super) phase: Phase,
-    /// Root: itself, as in `jump`.
+    links: Option<Box<Links>>,
+    /// Means something once `has_turn`.
+    share: Share,
+    /// Root: itself.
     pub(super) parent: u32,
-    /// An ancestor further up (jump pointers), so that ancestry takes logarithmic time.
-    jump: u32,
-    depth: u32,
     /// Position in the parent's `children`.
     place: u32,
-    /// Those that have not ended.
-    pub(super) children: Vec<u32>,
-    /// Children that are still waited for: neither ended, nor overdue, nor open.
-    pub(super) busy: u32,
-    pub(super) needs: Vec<Edge>,
-    pub(super) dependents: Vec<Edge>,
-    /// Children that are open.
-    pub(super) open_children: u32,
-    /// Dependents that are still waited for: neither ended, nor overdue, nor open.
-    pub(super) blockers: u32,
-    /// The stop that it belongs to, once asked to stop.
-    pub(super) stop: Option<u32>,
+    /// The stop that it belongs to, once asked to stop; `NO_STOP` before.
+    stop: u32,
     /// Levels from here to the top of the stop, at least 1 in a stop.
     pub(super) levels: u32,
-    /// Since its turn.
-    pub(super) share: Option<Share>,
-    /// The instant for which it is in the agenda.
-    pub(super) armed: Option<Duration>,
+    pub(super) phase: Phase,
+    /// Its turn has begun.
+    has_turn: bool,
+    /// Which of its instants it is in the agenda for.
+    pub(super) armed: Armed,
     /// As told since it fired.
     pub(super) graceful: Option<bool>,
     /// As told since it fired.
@@ -76,6 +67,38 @@ pub(super) struct Node {
     pub(super) marked: bool,
 }
 
+const _: () = assert!(size_of::<Node>() <= 64, "there may be a million of them");
+
+const NO_STOP: u32 = u32::MAX;
+
+/// What a scope has that has others below it, or an order.
+#[derive(Debug)]
+pub(super) struct Links {
+    /// An ancestor further up (jump pointers), so that ancestry takes logarithmic time. Root: itself.
+    jump: u32,
+    depth: u32,
+    /// Those that have not ended.
+    pub(super) children: Vec<u32>,
+    pub(super) needs: Vec<Edge>,
+    pub(super) dependents: Vec<Edge>,
+    /// Children that are still waited for: neither ended, nor overdue, nor open.
+    pub(super) busy: u32,
+    /// Children that are open.
+    pub(super) open_children: u32,
+    /// Dependents that are still waited for: neither ended, nor overdue, nor open.
+    pub(super) blockers: u32,
+}
+
+/// The instant for which a scope is in the agenda.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Armed {
+    Not,
+    /// Its drain limit.
+    Drain,
+    /// When it is overdue.
+    Level,
+}
+
 /// One end of a dependency: the scope at the other end, and where its edge back is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Edge {
@@ -86,7 +109,8 @@ pub(super) struct Edge {
 impl Tree {
     pub(super) fn new() -> Tree {
         let mut nodes = Slab::new();
-        nodes.insert(Node::new(0, ROOT));
+        let links = Some(Box::new(Links::new(ROOT, 0)));
+        nodes.insert(Node { links, ..Node::new(0, ROOT) });
         Tree { nodes, born: 1 }
     }
 
@@ -118,20 +142,12 @@ impl Tree {
         let index = u32::try_from(self.nodes.vacant_key()).ok()?;
         let needs = self.dependencies(parent, depends_on);
         let mut node = Node::new(self.born, parent);
-        let above = &self[parent];
-        node.depth = above.depth + 1;
-        // Skew-binary jump pointers: two jumps of the same length make a longer one.
-        let near = &self[above.jump];
-        let far = &self[near.jump];
-        let same = above.depth - near.depth == near.depth - far.depth;
-        node.jump = if same { near.jump } else { parent };
-        node.place = above.children.len() as u32;
         self.born += 1;
-        self.nodes.insert(node);
-
-        let above = &mut self[parent];
+        let above = self.links_mut(parent);
+        node.place = above.children.len() as u32;
         above.children.push(index);
         above.busy += 1;
+        self.nodes.insert(node);
         for need in needs {
             self.link(index, need);
         }
@@ -148,10 +164,10 @@ impl Tree {
     /// 1 + the most levels of the scopes that wait for this one: parent and dependencies.
     pub(super) fn levels(&self, index: u32) -> u32 {
         let node = &self[index];
-        let above = (node.needs.iter().map(|edge| edge.node))
+        let above = (node.links().needs.iter().map(|edge| edge.node))
             .chain((index != ROOT).then_some(node.parent))
             .map(|index| &self[index])
-            .filter(|node| node.stop.is_some())
+            .filter(|node| node.stop().is_some())
             .map(|node| node.levels);
         above.max().unwrap_or(0) + 1
     }
@@ -170,27 +186,42 @@ impl Tree {
 
     /// Whether `ancestor` is `index` or above it.
     pub(super) fn is_ancestor(&self, ancestor: u32, mut index: u32) -> bool {
-        let depth = self[ancestor].depth;
-        loop {
-            let node = &self[index];
-            if node.depth <= depth {
-                return index == ancestor;
-            }
-            index = match self[node.jump].depth >= depth {
-                true => node.jump,
-                false => node.parent,
-            };
+        let depth = self.depth(ancestor);
+        while self.depth(index) > depth {
+            let jump = self[index].links.as_ref().map(|links| links.jump);
+            let near = |jump: &u32| self.depth(*jump) >= depth;
+            index = jump.filter(near).unwrap_or(self[index].parent);
         }
+        index == ancestor
+    }
+
+    fn depth(&self, index: u32) -> u32 {
+        let node = &self[index];
+        node.links.as_ref().map_or_else(|| self[node.parent].links().depth + 1, |links| links.depth)
+    }
+
+    /// What the scope has that others do not; from now on it is no leaf.
+    pub(super) fn links_mut(&mut self, index: u32) -> &mut Links {
+        let parent = self[index].parent;
+        if self[index].links.is_none() {
+            // Skew-binary jump pointers: two jumps of the same length make a longer one.
+            let above = self[parent].links();
+            let near = self[above.jump].links();
+            let far = self[near.jump].links();
+            let same = above.depth - near.depth == near.depth - far.depth;
+            let jump = if same { near.jump } else { parent };
+            self[index].links = Some(Box::new(Links::new(jump, above.depth + 1)));
+        }
+        self[index].links.get_or_insert_with(|| Box::new(Links::new(parent, 0)))
     }
 
     pub(super) fn link(&mut self, dependent: u32, need: u32) {
-        let place = self[dependent].needs.len() as u32;
-        let node = &mut self[need];
-        let back = node.dependents.len() as u32;
-        node.blockers += 1;
-        node.dependents.push(Edge { node: dependent, back: place });
-        let node = &mut self[dependent];
-        node.needs.push(Edge { node: need, back });
+        let place = self[dependent].links().needs.len() as u32;
+        let links = self.links_mut(need);
+        let back = links.dependents.len() as u32;
+        links.blockers += 1;
+        links.dependents.push(Edge { node: dependent, back: place });
+        self.links_mut(dependent).needs.push(Edge { node: need, back });
     }
 
     /// Takes an ended scope out of its parent and out of all dependencies.
@@ -198,27 +229,30 @@ impl Tree {
     /// Each list closes its gap with its last element, whose other end is told its new place.
     pub(super) fn unlink(&mut self, index: u32) {
         let node = &mut self[index];
-        let (parent, place) = (node.parent, node.place);
+        let (parent, place, leaf) = (node.parent, node.place, node.links.is_none());
         if index != ROOT {
-            let children = &mut self[parent].children;
+            let children = &mut self.links_mut(parent).children;
             children.swap_remove(place as usize);
             if let Some(&moved) = children.get(place as usize) {
                 self[moved].place = place;
             }
         }
+        if leaf {
+            return;
+        }
         // One after the other: two edges may lead to the same scope.
-        while let Some(need) = self[index].needs.pop() {
-            let edges = &mut self[need.node].dependents;
+        while let Some(need) = self.links_mut(index).needs.pop() {
+            let edges = &mut self.links_mut(need.node).dependents;
             edges.swap_remove(need.back as usize);
             if let Some(&moved) = edges.get(need.back as usize) {
-                self[moved.node].needs[moved.back as usize].back = need.back;
+                self.links_mut(moved.node).needs[moved.back as usize].back = need.back;
             }
         }
-        while let Some(dependent) = self[index].dependents.pop() {
-            let edges = &mut self[dependent.node].needs;
+        while let Some(dependent) = self.links_mut(index).dependents.pop() {
+            let edges = &mut self.links_mut(dependent.node).needs;
             edges.swap_remove(dependent.back as usize);
             if let Some(&moved) = edges.get(dependent.back as usize) {
-                self[moved.node].dependents[moved.back as usize].back = dependent.back;
+                self.links_mut(moved.node).dependents[moved.back as usize].back = dependent.back;
             }
         }
     }
@@ -242,21 +276,15 @@ impl Node {
     fn new(born: u64, parent: u32) -> Node {
         Node {
             born,
-            phase: Phase::Running,
+            links: None,
+            share: Share::NEVER,
             parent,
-            jump: ROOT,
-            depth: 0,
             place: 0,
-            children: Vec::new(),
-            busy: 0,
-            open_children: 0,
-            needs: Vec::new(),
-            dependents: Vec::new(),
-            blockers: 0,
-            stop: None,
+            stop: NO_STOP,
             levels: 1,
-            share: None,
-            armed: None,
+            phase: Phase::Running,
+            has_turn: false,
+            armed: Armed::Not,
             graceful: None,
             live: None,
             top: true,
@@ -273,18 +301,77 @@ impl Node {
         }
     }
 
+    #[inline]
+    pub(super) fn links(&self) -> &Links {
+        static NONE: Links = Links::new(ROOT, 0);
+        self.links.as_deref().unwrap_or(&NONE)
+    }
+
+    /// It has nothing below it and no order, and never had.
+    pub(super) fn is_leaf(&self) -> bool {
+        self.links.is_none()
+    }
+
+    /// The stop that it belongs to, once asked to stop.
+    #[inline]
+    pub(super) fn stop(&self) -> Option<u32> {
+        (self.stop != NO_STOP).then_some(self.stop)
+    }
+
+    pub(super) fn set_stop(&mut self, stop: u32) {
+        self.stop = stop;
+    }
+
+    /// Since its turn.
+    #[inline]
+    pub(super) fn share(&self) -> Option<Share> {
+        self.has_turn.then_some(self.share)
+    }
+
+    /// Begins its turn, or has it end sooner. It is not in the agenda.
+    pub(super) fn set_share(&mut self, share: Share) {
+        debug_assert!(self.armed == Armed::Not);
+        (self.share, self.has_turn) = (share, true);
+    }
+
+    /// Takes back that its turn has begun; returns whether it had.
+    pub(super) fn take_share(&mut self) -> bool {
+        std::mem::take(&mut self.has_turn)
+    }
+
+    /// The instant for which it is in the agenda.
+    pub(super) fn armed_at(&self) -> Option<At> {
+        match self.armed {
+            Armed::Not => None,
+            Armed::Drain => Some(self.share.drain),
+            Armed::Level => Some(self.share.level),
+        }
+    }
+
     /// Its turn has begun, its children have gone, and so have its graceful tasks or their time.
-    pub(super) fn drained(&self, now: Duration) -> bool {
-        let Some(share) = self.share else {
-            return false;
-        };
+    pub(super) fn drained(&self, now: At) -> bool {
         let idle = self.graceful == Some(false);
-        let late = share.drain != NEVER && now >= share.drain;
-        self.busy == 0 && (idle || late)
+        let late = self.share.drain != At::NEVER && now >= self.share.drain;
+        self.has_turn && self.links().busy == 0 && (idle || late)
     }
 
     /// No task is waited for.
     pub(super) fn gone(&self) -> bool {
         self.cut || self.live == Some(false)
+    }
+}
+
+impl Links {
+    const fn new(jump: u32, depth: u32) -> Links {
+        Links {
+            jump,
+            depth,
+            children: Vec::new(),
+            needs: Vec::new(),
+            dependents: Vec::new(),
+            busy: 0,
+            open_children: 0,
+            blockers: 0,
+        }
     }
 }

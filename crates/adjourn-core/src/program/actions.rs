@@ -94,10 +94,9 @@ impl Program {
         let mut rest = Rest::default();
         let mut held = 0;
         loop {
-            while let Some(action) = state.next_action(now, &mut rest) {
-                state.actions.push_back(action);
-            }
-            let Some(action) = state.actions.pop_front() else { break };
+            // What others have taken from the machine meanwhile is older.
+            let taken = state.actions.pop_front();
+            let Some(action) = taken.or_else(|| state.next_action(now, &mut rest)) else { break };
             if state.perform(now, action, &mut rest) {
                 continue;
             }

@@ -41,15 +41,52 @@ pub(super) struct Course {
     more: bool,
 }
 
-/// When the stop came to a scope.
-#[derive(Clone, Copy, Debug, Default)]
+/// When the stop came to a scope. There may be a million of them.
+#[derive(Clone, Copy, Debug)]
 struct Moments {
-    scope: Option<ScopeId>,
-    told: Option<Duration>,
-    cancelled: Option<Duration>,
-    /// Of its first turn, since one that has become empty and takes work again may have another; nearer
-    /// where the end has come nearer.
-    limits: Option<[Duration; 2]>,
+    scope: ScopeId,
+    told: Moment,
+    cancelled: Moment,
+    /// Its drain limit, and until when it is waited for, of its first turn, since one that has become empty
+    /// and takes work again may have another; nearer where the end has come nearer.
+    limits: [Moment; 2],
+}
+
+const _: () = assert!(size_of::<Moments>() <= 40);
+
+/// Nanoseconds since the start of `run`, or never; that is earlier than in 584 years.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Moment(u64);
+
+impl Moment {
+    const NEVER: Moment = Moment(u64::MAX);
+
+    fn new(at: Duration) -> Moment {
+        Moment(at.as_nanos().try_into().unwrap_or(u64::MAX))
+    }
+
+    fn get(self) -> Option<Duration> {
+        (self != Moment::NEVER).then(|| Duration::from_nanos(self.0))
+    }
+}
+
+impl Moments {
+    const fn new(scope: ScopeId) -> Moments {
+        let (never, limits) = (Moment::NEVER, [Moment::NEVER; 2]);
+        Moments { scope, told: never, cancelled: never, limits }
+    }
+
+    fn limit(&mut self, limits: Option<[Duration; 2]>) {
+        let Some(limits) = limits else { return };
+        for (noted, limit) in self.limits.iter_mut().zip(limits) {
+            *noted = Moment::new(limit).min(*noted);
+        }
+    }
+
+    /// When a task was cancelled that has ended now, or goes on.
+    fn cancelled_by(self, task: &TaskReport) -> Option<Duration> {
+        self.cancelled.get().filter(|_| task.task.kind.is_cancelled())
+    }
 }
 
 impl Course {
@@ -59,18 +96,22 @@ impl Course {
 
     /// Notes when a scope is told, and when it is cancelled.
     pub(super) fn note(&mut self, now: Duration, action: &Action) {
-        let (Action::Fire(id) | Action::Cancel(id)) = *action else { return };
+        match *action {
+            Action::Fire(id) => self.at(id).told = Moment::new(now),
+            Action::Cancel(id) => self.at(id).cancelled = Moment::new(now),
+            _ => {}
+        }
+    }
+
+    fn at(&mut self, id: ScopeId) -> &mut Moments {
         if self.moments.len() <= id.index() {
-            self.moments.resize(id.index() + 1, Moments::default());
+            self.moments.resize(id.index() + 1, Moments::new(ScopeId::ROOT)); // of nobody
         }
         let moments = &mut self.moments[id.index()];
-        if moments.scope != Some(id) {
-            *moments = Moments { scope: Some(id), ..Moments::default() };
+        if moments.scope != id {
+            *moments = Moments::new(id);
         }
-        match action {
-            Action::Fire(_) => moments.told = Some(now),
-            _ => moments.cancelled = Some(now),
-        }
+        moments
     }
 
     /// A scope ends, and tasks of it are alive.
@@ -79,8 +120,8 @@ impl Course {
     }
 
     fn of(&self, id: ScopeId) -> Moments {
-        let last = self.moments.get(id.index()).filter(|moments| moments.scope == Some(id));
-        last.or_else(|| self.left.get(&id)).copied().unwrap_or_default()
+        let last = self.moments.get(id.index()).filter(|moments| moments.scope == id);
+        last.or_else(|| self.left.get(&id)).copied().unwrap_or(Moments::new(id))
     }
 }
 
@@ -162,16 +203,22 @@ impl State {
     /// The machine was told of a scope's tasks: its turn may have begun.
     pub(super) fn note_limits(&mut self, id: ScopeId) {
         let moments = self.course.moments.get_mut(id.index());
-        if let Some(moments) = moments.filter(|moments| moments.scope == Some(id)) {
-            moments.limits = nearer(moments.limits, self.machine.own_limits(id));
+        if let Some(moments) = moments.filter(|moments| moments.scope == id) {
+            moments.limit(self.machine.own_limits(id));
         }
+    }
+
+    /// Whether the report lists the next scope that ends.
+    pub(super) fn lists_next_end(&self) -> bool {
+        self.machine.is_stopping() && self.course.open <= MOST_LISTED
     }
 
     /// A scope ends, and the machine still knows it.
     pub(super) fn note_scope_end(&mut self, now: Duration, id: ScopeId, node: &Node) {
+        let listed = self.lists_next_end();
         self.course.open -= 1;
         if self.machine.is_stopping() {
-            if self.course.open < MOST_LISTED {
+            if listed {
                 let times = self.times_of(id, node, Some(now));
                 self.report.add_scope_times(times);
             } else {
@@ -181,9 +228,11 @@ impl State {
     }
 
     fn times_of(&self, id: ScopeId, node: &Node, ended: Option<Duration>) -> ScopeReport {
-        let Moments { told, cancelled, limits, .. } = self.course.of(id);
-        let limits = nearer(limits, self.machine.own_limits(id)).unwrap_or([Duration::MAX; 2]);
-        let [drain_limit, limit] = limits.map(|at| Some(at).filter(|at| *at < Duration::MAX));
+        let mut moments = self.course.of(id);
+        moments.limit(self.machine.own_limits(id));
+        let Moments { told, cancelled, limits, .. } = moments;
+        let [told, cancelled, drain_limit, limit] =
+            [told, cancelled, limits[0], limits[1]].map(Moment::get);
         let scope = bound::cut(&node.path(), bound::PATH).into_owned();
         ScopeReport { scope, told, cancelled, ended, drain_limit, limit }
     }
@@ -212,21 +261,6 @@ impl State {
             report.add_hook_time(hook.times(None, Outcome::Abandoned));
         }
         report.bound_course();
-    }
-}
-
-/// The nearer of each.
-fn nearer(noted: Option<[Duration; 2]>, now: Option<[Duration; 2]>) -> Option<[Duration; 2]> {
-    match (noted, now) {
-        (Some([drain, level]), Some(now)) => Some([drain.min(now[0]), level.min(now[1])]),
-        _ => noted.or(now),
-    }
-}
-
-impl Moments {
-    /// When a task was cancelled that has ended now, or goes on.
-    fn cancelled_by(self, task: &TaskReport) -> Option<Duration> {
-        self.cancelled.filter(|_| task.task.kind.is_cancelled())
     }
 }
 
@@ -413,7 +447,7 @@ mod tests {
         let straggler = node.register(Spawn::new(TaskKind::Plain, Location::caller())).unwrap();
         program.stop(Reason::Requested(None));
         program.drive(perform);
-        let cancelled = program.lock().course.of(node.id).cancelled;
+        let cancelled = program.lock().course.of(node.id).cancelled.get();
         assert!(cancelled.is_some() && program.lock().node(node.id).is_none(), "it has ended");
         // A hook opens a scope that comes to have its index, and is told and cancelled later.
         std::thread::sleep(Duration::from_millis(1));
@@ -421,7 +455,7 @@ mod tests {
         program.drive(perform);
         assert_eq!(other.id.index(), node.id.index());
         let others = program.lock().course.of(other.id);
-        assert!(others.told > cancelled, "{others:?}");
+        assert!(others.told.get() > cancelled, "{others:?}");
         let of = |report: &Report| report.tasks[0].cancelled;
         assert_eq!(of(&program.peek().unwrap()), cancelled);
         Node::deregister(straggler, Outcome::Cancelled);

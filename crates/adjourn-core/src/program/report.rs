@@ -193,7 +193,7 @@ impl Program {
             drop(tasks);
             state.close(node, &totals, &mut rest);
         }
-        rest.hooks.append(&mut state.on_stop);
+        rest.more().hooks.append(&mut state.on_stop);
         state.actions.clear();
         self.set_waiting(false);
         report.totals.clone_from(&state.report.totals);

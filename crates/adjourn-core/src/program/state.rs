@@ -118,7 +118,9 @@ impl State {
     /// Takes the next action from the machine.
     pub(super) fn next_action(&mut self, now: Duration, rest: &mut Rest) -> Option<Action> {
         let action = self.machine.next_action()?;
-        rest.entered.extend(self.note_phase(now, &action));
+        if let Some(entered) = self.note_phase(now, &action) {
+            rest.more().entered.push(entered);
+        }
         Some(action)
     }
 
@@ -173,6 +175,11 @@ impl State {
         self.note_limits(node.id);
     }
 
+    /// Whether the time of the scope's end means something: it is listed, or others go on by it.
+    pub(super) fn ends_in_time(&self, node: &Node) -> bool {
+        self.lists_next_end() || self.machine.is_awaited(node.id)
+    }
+
     /// Ends a scope at once, if it is to end and there is nothing to be thought of: nothing is alive in it
     /// or below it, and it has no hooks. Returns whether it has.
     pub(super) fn retire(&mut self, now: Duration, node: &Arc<Node>, rest: &mut Rest) -> bool {
@@ -180,7 +187,9 @@ impl State {
         if !self.actions.is_empty() {
             return false;
         }
-        self.note_limits(node.id); // which the machine forgets
+        if self.lists_next_end() {
+            self.note_limits(node.id); // which the machine forgets
+        }
         let agrees = |left| self.machine.retire(now, node.id, left);
         let Some(totals) = node.lock().retire(node, &mut rest.wakes, agrees) else { return false };
         _ = self.nodes.get_mut(node.id.index()).and_then(Option::take);
@@ -229,15 +238,17 @@ impl State {
             let failure = hook.cut_off(at, false);
             self.report.add_failure(failure.clone());
             self.feed.tell(|| observe::Event::Failure(failure.clone()));
-            rest.failures.push(failure);
+            rest.more().failures.push(failure);
         }
     }
 
     /// Closes a scope that was shut and adds its totals to the report.
     pub(super) fn close(&mut self, node: Arc<Node>, totals: &Totals, rest: &mut Rest) {
-        rest.hooks.append(&mut node.lock().close(&mut rest.wakes));
+        let hooks = node.lock().close(&mut rest.wakes);
         self.report.add_totals(&node.name, totals);
-        rest.nodes.push(node);
+        let more = rest.more();
+        more.hooks.extend(hooks);
+        more.nodes.push(node);
     }
 
     /// When a phase of the program is over at the latest.

@@ -3,6 +3,7 @@
 use std::future::{Future, Pending, Ready, pending};
 use std::panic::Location;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -140,9 +141,19 @@ fn once_a_stop_has_begun_what_happens_in_scopes_has_its_time() {
     end(&program, [deaf]);
 }
 
-/// Counts the sleeps that it is asked for.
-#[derive(Clone)]
-struct Sleeps(Arc<Mutex<Vec<Duration>>>);
+/// Counts the sleeps that it is asked for, and how often its clock is read.
+#[derive(Clone, Default)]
+struct Sleeps(Arc<Mutex<Vec<Duration>>>, Arc<AtomicUsize>);
+
+impl Sleeps {
+    fn program(&self) -> Arc<Program> {
+        let options = Options::default();
+        let limits = options.limits().unwrap();
+        let watch = Arc::new(Watch::new(limits, Rules::new(&options, false)));
+        let backend = AnyBackend::new("sleeps", self.clone());
+        Program::new(backend, options, limits, None, watch, Inspector::default())
+    }
+}
 
 impl Spawner for Sleeps {
     type Handle<T: Send + 'static> = Ready<Result<T, crate::ExecutorGone>>;
@@ -160,6 +171,7 @@ impl Timer for Sleeps {
     type Sleep = Pending<()>;
 
     fn now(&self) -> Instant {
+        self.1.fetch_add(1, SeqCst);
         Instant::now()
     }
 
@@ -171,12 +183,8 @@ impl Timer for Sleeps {
 
 #[test]
 fn a_driver_that_sleeps_until_an_earlier_limit_asks_for_no_other_sleep() {
-    let sleeps = Sleeps(Arc::default());
-    let options = Options::default();
-    let limits = options.limits().unwrap();
-    let watch = Arc::new(Watch::new(limits, Rules::new(&options, false)));
-    let backend = AnyBackend::new("sleeps", sleeps.clone());
-    let program = Program::new(backend, options, limits, None, watch, Inspector::default());
+    let sleeps = Sleeps::default();
+    let program = sleeps.program();
     let mut driver = pin!(Driver::new(&program, Vec::new()));
     let mut drive = || {
         let polled = driver.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -196,4 +204,25 @@ fn a_driver_that_sleeps_until_an_earlier_limit_asks_for_no_other_sleep() {
     let asked = drive();
     assert!(asked.len() == 2 && asked[1] < asked[0], "a drain limit is earlier: {asked:?}");
     end(&program, tasks);
+}
+
+#[test]
+fn the_clock_is_read_for_the_end_that_others_go_on_by() {
+    let sleeps = Sleeps::default();
+    let program = sleeps.program();
+    let parent = scope(&program, &program.root());
+    let leaves: Vec<_> = (0..10).map(|_| scope(&program, &parent)).collect();
+    let tasks: Vec<_> = leaves.iter().map(|leaf| spawn(leaf, TaskKind::Plain)).collect();
+    leaves.iter().for_each(|leaf| leaf.close_handle());
+    stop(&program, &parent);
+    let reads: Vec<_> = tasks
+        .into_iter()
+        .map(|task| {
+            let before = sleeps.1.load(SeqCst);
+            Node::deregister(task, Outcome::Cancelled);
+            sleeps.1.load(SeqCst) - before
+        })
+        .collect();
+    assert_eq!(reads, [[0; 9].as_slice(), &[1]].concat(), "the parent's turn begins with the last");
+    end(&program, []);
 }

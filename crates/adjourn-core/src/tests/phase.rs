@@ -565,6 +565,18 @@ fn without_time_it_is_over_at_once() {
 }
 
 #[test]
+fn limits_of_one_instant_are_all_kept() {
+    let limits = Limits { lame_duck: ms(9), drain: ms(9), cut_off: ms(9), deadline: ms(9) };
+    let mut sim = Sim::new(limits, STUCK);
+    let scope = sim.open(0, &[], Load { graceful: NEVER, cleanup: NEVER, ..IDLE }).unwrap();
+    sim.stop(0);
+    // Stopped in the lame duck phase, by the end of which its drain limit comes nearer.
+    sim.stop(scope);
+    sim.advance(ms(9));
+    assert_eq!(sim.finished, Some(ms(9)));
+}
+
+#[test]
 fn limits_can_be_for_ever() {
     let mut sim = Sim::new(
         Limits { lame_duck: ms(0), drain: ms(5), cut_off: ms(NEVER), deadline: ms(NEVER) },
