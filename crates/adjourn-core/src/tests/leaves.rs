@@ -48,35 +48,66 @@ fn end(program: &Program, tasks: impl IntoIterator<Item = TaskRef>) {
     tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
 }
 
+/// How many tasks fill one chunk, begin a second, fill that, and begin a third: with two at the most a
+/// scope is small.
+const SIZES: [usize; 4] = [2, 3, 10, 11];
+
 #[test]
 fn a_cancelled_scope_ends_with_its_last_task_and_no_sooner() {
-    let program = nowhere::program(false);
-    let node = scope(&program, &program.root());
-    let tasks = [spawn(&node, TaskKind::Plain), spawn(&node, TaskKind::Plain)];
-    stop(&program, &node);
-    assert!(tasks.iter().all(|task| task.word().has(flag::CANCEL)), "in one step");
-    for task in tasks {
-        program.sync(&node);
-        assert_eq!((phase(&program, &node), node.lock().is_closed()), (Phase::Cancelling, false));
-        Node::deregister(task, Outcome::Cancelled);
+    for count in SIZES {
+        let program = nowhere::program(false);
+        let node = scope(&program, &program.root());
+        let tasks: Vec<_> = (0..count).map(|_| spawn(&node, TaskKind::Plain)).collect();
+        stop(&program, &node);
+        assert!(tasks.iter().all(|task| task.word().has(flag::CANCEL)), "in one step");
+        for task in tasks {
+            program.sync(&node);
+            let closed = node.lock().is_closed();
+            assert_eq!((phase(&program, &node), closed), (Phase::Cancelling, false));
+            Node::deregister(task, Outcome::Cancelled);
+        }
+        program.drive(perform);
+        assert_eq!((phase(&program, &node), node.lock().is_closed()), (Phase::Stopped, true));
+        assert_eq!(node.lock().totals().cancelled, count as u64);
+        end(&program, []);
     }
-    assert_eq!((phase(&program, &node), node.lock().is_closed()), (Phase::Stopped, true));
-    assert_eq!(node.lock().totals().cancelled, 2);
-    end(&program, []);
+}
+
+#[test]
+fn a_scope_that_nobody_has_ends_with_its_last_task() {
+    for count in SIZES {
+        let program = nowhere::program(false);
+        let node = scope(&program, &program.root());
+        let tasks: Vec<_> = (0..count).map(|_| spawn(&node, TaskKind::Plain)).collect();
+        node.close_handle();
+        for task in &tasks {
+            assert!(!node.lock().is_closed());
+            Node::deregister(*task, Outcome::Finished);
+        }
+        assert_eq!((node.lock().is_closed(), phase(&program, &node)), (true, Phase::Stopped));
+        let totals = node.lock().totals();
+        assert_eq!((totals.spawned, totals.live), (count as u64, 0));
+        assert!(tasks.iter().all(|task| task.chunk().owner() != node.uid), "all given back");
+        end(&program, []);
+    }
 }
 
 #[test]
 fn plain_tasks_wait_for_graceful_ones_of_their_scope() {
-    let program = nowhere::program(false);
-    let node = scope(&program, &program.root());
-    let [plain, graceful] = [TaskKind::Plain, TaskKind::Graceful].map(|kind| spawn(&node, kind));
-    stop(&program, &node);
-    assert_eq!(phase(&program, &node), Phase::Draining);
-    assert!(!plain.word().has(flag::CANCEL) && !graceful.word().has(flag::CANCEL));
-    Node::deregister(graceful, Outcome::Finished);
-    program.drive(perform);
-    assert!(plain.word().has(flag::CANCEL));
-    end(&program, [plain]);
+    for count in SIZES {
+        let program = nowhere::program(false);
+        let node = scope(&program, &program.root());
+        let plain: Vec<_> = (1..count).map(|_| spawn(&node, TaskKind::Plain)).collect();
+        let graceful = spawn(&node, TaskKind::Graceful);
+        stop(&program, &node);
+        assert_eq!(phase(&program, &node), Phase::Draining);
+        let cancelled = |task: &TaskRef| task.word().has(flag::CANCEL);
+        assert!(!plain.iter().any(cancelled) && !cancelled(&graceful));
+        Node::deregister(graceful, Outcome::Finished);
+        program.drive(perform);
+        assert!(plain.iter().all(cancelled));
+        end(&program, plain);
+    }
 }
 
 #[test]

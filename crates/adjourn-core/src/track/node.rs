@@ -223,29 +223,26 @@ impl Node {
         self.sweep(chunks, wakes, |chunk, slots, wakes| slots.take_watchers(chunk, wakes));
     }
 
-    /// The same under the program's lock, for a scope of one chunk at the most; whoever calls wakes. Where
+    /// The same under the program's lock, for a small scope; whoever calls wakes. Where
     /// only plain tasks are alive and `cancels` says so, they are cancelled too.
     pub(crate) fn fire_small(&self, wakes: &mut Wakes, cancels: impl FnOnce() -> bool) -> Small {
         let mut tasks = self.lock();
-        if tasks.chunks.len() > 1 {
+        if !tasks.is_small() {
             return Small::TooLarge;
         }
         self.set_fired();
         tasks.waiters.take_stop(wakes);
-        let Some(&chunk) = tasks.chunks.iter().next() else { return Small::Done };
-        let mut slots = chunk.lock();
-        chunk.set_fired(&mut slots);
-        slots.take_watchers(chunk, wakes);
+        let mut locked = tasks.lock_small();
+        for (chunk, slots) in locked.iter_mut().flatten() {
+            chunk.set_fired(slots);
+            slots.take_watchers(chunk, wakes);
+        }
         // From here on no task comes to be graceful but by the program's lock.
-        let plain = !slots.is_empty() && self.graceful.load(SeqCst) == 0;
+        let plain = self.is_alive() && self.graceful.load(SeqCst) == 0;
         if !plain || !cancels() {
             return Small::Done;
         }
-        slots.cancel(chunk);
-        slots.take_wakers(chunk, wakes, flag::CANCEL);
-        drop(slots);
-        tasks.narrow(Gate::Shielded);
-        tasks.waiters.take_cancel(wakes);
+        tasks.cancel_small(&mut locked, wakes);
         Small::Cancelled
     }
 
@@ -265,20 +262,15 @@ impl Node {
         });
     }
 
-    /// The same under the program's lock, for a scope of one chunk at the most in which no graceful task is
+    /// The same under the program's lock, for a small scope in which no graceful task is
     /// alive: none comes to be so while that lock is held. Whoever calls wakes.
     pub(crate) fn cancel_small(&self, wakes: &mut Wakes) -> Small {
         let mut tasks = self.lock();
-        if tasks.chunks.len() > 1 || self.graceful.load(SeqCst) > 0 {
+        if !tasks.is_small() || self.graceful.load(SeqCst) > 0 {
             return Small::TooLarge;
         }
-        tasks.narrow(Gate::Shielded);
-        tasks.waiters.take_cancel(wakes);
-        if let Some(chunk) = tasks.chunks.iter().next() {
-            let mut slots = chunk.lock();
-            slots.cancel(chunk);
-            slots.take_wakers(chunk, wakes, flag::CANCEL);
-        }
+        let mut locked = tasks.lock_small();
+        tasks.cancel_small(&mut locked, wakes);
         Small::Done
     }
 

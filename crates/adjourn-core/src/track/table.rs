@@ -26,7 +26,8 @@
 //!    who holds the scope's, for all chunks before anybody is woken: a spawn that comes before the
 //!    change is seen by whoever makes it, one that comes after it sees the change.
 //! 5. A chunk in the pool has no owner and no live slot.
-//! 6. Locks are taken in the order program, scope, chunk, pool.
+//! 6. Locks are taken in the order program, scope, chunk, pool; those of two chunks of one scope in the
+//!    order of its list, under its own.
 
 mod entry;
 mod mark;
@@ -163,8 +164,8 @@ impl Chunk {
         self.fired.store(true, SeqCst);
     }
 
-    /// Gives it to a scope, whose lock is held.
-    fn attach(&self, node: &Arc<Node>, gate: Gate) {
+    /// Gives it to a scope, whose lock is held; returns its own, held.
+    fn attach(&self, node: &Arc<Node>, gate: Gate) -> MutexGuard<'_, Slots> {
         let mut slots = self.lock();
         debug_assert!(slots.is_empty() && slots.foreground == 0 && slots.abandoned == 0);
         slots.node = Some(node.clone());
@@ -172,6 +173,7 @@ impl Chunk {
         self.hosted.store(node.above().is_hosted(), Relaxed);
         slots.gate = gate;
         self.fired.store(node.is_fired(), SeqCst);
+        slots
     }
 
     /// Takes it from a scope that has ended, whose lock is held and which is kept by who holds it, and
@@ -414,11 +416,14 @@ impl Slots {
     }
 }
 
-/// Takes a chunk for a scope that has so many, whose lock is held.
-pub(crate) fn new_chunk(node: &Arc<Node>, gate: Gate, others: usize) -> &'static Chunk {
+/// Takes a chunk for a scope that has so many, whose lock is held; returns it with its lock held.
+pub(crate) fn new_chunk(
+    node: &Arc<Node>,
+    gate: Gate,
+    others: usize,
+) -> (&'static Chunk, MutexGuard<'static, Slots>) {
     let chunk = pool::take(others.min(SIZES.len() - 1));
-    chunk.attach(node, gate);
-    chunk
+    (chunk, chunk.attach(node, gate))
 }
 
 /// Gives back the chunk of a scope that has ended if this was its last straggler. What it returns is

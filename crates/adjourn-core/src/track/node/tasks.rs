@@ -8,6 +8,7 @@ use super::{Gate, Node, Spawn};
 use crate::contract::hook::Hook;
 use crate::contract::report::Totals;
 use crate::few::Few;
+use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::above::Above;
 use crate::track::table::{self, Chunk, Insert, Slots, Tally, TaskRef, flag};
@@ -38,6 +39,9 @@ pub(super) struct Rest {
     /// Tasks whose end the report wants, and where it wants it.
     pub(super) listed: Vec<(TaskRef, usize)>,
 }
+
+/// The chunks of a small scope with their locks.
+pub(super) type Locked = [Option<(&'static Chunk, MutexGuard<'static, Slots>)>; 2];
 
 pub(crate) struct Counts {
     pub(crate) graceful: bool,
@@ -81,10 +85,9 @@ impl Tasks {
                 done => return done,
             }
         }
-        let chunk = table::new_chunk(node, self.gate, self.chunks.len());
+        let (chunk, mut slots) = table::new_chunk(node, self.gate, self.chunks.len());
         self.chunks.push(chunk);
         self.roomy.push(chunk);
-        let mut slots = chunk.lock();
         slots.listed = true;
         chunk.insert(&mut slots, node.uid, spawn, admitted)
     }
@@ -92,6 +95,16 @@ impl Tasks {
     /// Takes no more than `gate` lets in; each chunk has yet to be told.
     pub(super) fn narrow(&mut self, gate: Gate) {
         self.gate = self.gate.max(gate);
+    }
+
+    /// Cancels plain and graceful tasks and takes their wakers, of a small scope.
+    pub(super) fn cancel_small(&mut self, locked: &mut Locked, wakes: &mut Wakes) {
+        self.narrow(Gate::Shielded);
+        self.waiters.take_cancel(wakes);
+        for (chunk, slots) in locked.iter_mut().flatten() {
+            slots.cancel(chunk);
+            slots.take_wakers(chunk, wakes, flag::CANCEL);
+        }
     }
 
     /// Calls `each` with every live task, until it returns false.
@@ -139,6 +152,17 @@ impl Tasks {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.gate == Gate::Closed
+    }
+
+    /// Whether it has so few chunks that they are told, cancelled and given back in one step.
+    pub(super) fn is_small(&self) -> bool {
+        self.chunks.len() <= 2
+    }
+
+    /// Locks the chunks of a small scope.
+    pub(super) fn lock_small(&self) -> Locked {
+        let mut chunks = self.chunks.iter().map(|&chunk| (chunk, chunk.lock()));
+        [chunks.next(), chunks.next()]
     }
 
     pub(super) fn is_left(&self, node: &Node) -> bool {
@@ -192,22 +216,21 @@ impl Tasks {
         wakes: &mut Wakes,
         agrees: impl FnOnce(bool) -> bool,
     ) -> Option<Totals> {
-        // With more chunks there is no one lock under which nothing comes any more.
-        let few = !self.has_hooks() && self.chunks.len() <= 1;
-        if !few || self.is_closed() || node.is_root() {
+        if self.has_hooks() || !self.is_small() || self.is_closed() || node.is_root() {
             return None;
         }
-        let agrees = || agrees(self.handles == 0 || self.sealed);
-        match self.chunks.iter().next() {
-            Some(&chunk) => {
-                let slots = chunk.lock();
-                if !slots.is_empty() || !agrees() {
-                    return None;
-                }
-                self.tally.add(&chunk.leave(slots));
-            }
-            None if agrees() => {}
-            None => return None,
+        // Under the locks of all chunks, so that nothing comes any more.
+        let locked = self.lock_small();
+        let empty = locked.iter().flatten().all(|(_, slots)| slots.is_empty());
+        if !empty || !agrees(self.handles == 0 || self.sealed) {
+            return None;
+        }
+        let [first, second] = locked;
+        if let Some((chunk, slots)) = first {
+            self.tally.add(&chunk.leave(slots));
+        }
+        if let Some((chunk, slots)) = second {
+            self.tally.add(&chunk.leave(slots));
         }
         (self.chunks, self.roomy) = (Few::new(), Few::new());
         self.narrow(Gate::Closed);

@@ -3,8 +3,6 @@
 //! They are made several at a time, so that most scopes need no allocation for their table. A process
 //! that has needed one so far has made one.
 
-#[cfg(not(loom))]
-use super::MOST;
 use super::{Chunk, Entry, Mark, SIZES};
 use crate::sync::atomic::AtomicU64;
 
@@ -24,13 +22,16 @@ fn make(count: usize, slots: usize) -> &'static [Chunk] {
 mod shared {
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    use super::{Chunk, MOST, SIZES, make};
+    use super::{Chunk, SIZES, make};
 
     struct Pool {
         idle: Vec<&'static Chunk>,
         /// How many were made so far.
         made: usize,
     }
+
+    /// The most slots that are made at a time, but for one large chunk: about a page of memory.
+    const AT_ONCE: usize = 32;
 
     /// One for each size.
     static POOLS: [Mutex<Pool>; SIZES.len()] =
@@ -47,8 +48,8 @@ mod shared {
             if let Some(chunk) = pool.idle.pop() {
                 return chunk;
             }
-            // As many again as there are, but no more slots than a large chunk has.
-            let count = pool.made.clamp(1, MOST / SIZES[size]);
+            // As many again as there are, but only one that is large.
+            let count = pool.made.clamp(1, (AT_ONCE / SIZES[size]).max(1));
             pool.made += count;
             pool.idle.extend(make(count, SIZES[size]).iter().rev());
         }
