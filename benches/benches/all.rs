@@ -74,8 +74,11 @@ fn measure(effort: Effort, parts: &[&str], write: bool) -> io::Result<()> {
         let start = Instant::now();
         add(&mut page, part, effort)?;
         println!("({part} took {:.0} s)", start.elapsed().as_secs_f64());
+        if write {
+            page.write()?; // now: should a later part fail, this one is kept
+        }
     }
-    if write { page.write() } else { Ok(()) }
+    Ok(())
 }
 
 fn add(page: &mut Page, part: &str, effort: Effort) -> io::Result<()> {

@@ -59,6 +59,10 @@ pub trait Group: Sync {
         F: Future<Output = ()> + Send + 'static;
     /// Spawns [`parked_until`](crate::body::parked_until) the group is asked to stop.
     fn spawn_asking(&self, above: &Self::Above, group: &Self::Group) -> Self::Handle;
+    /// Forgets groups whose tasks have ended.
+    fn forget(&self, above: &mut Self::Above) {
+        _ = above;
+    }
     /// Waits until all tasks have ended by themselves.
     fn over(
         &self,
@@ -147,6 +151,7 @@ where
         let task = nest.spawn(&above, &group, work());
         drop(group);
         _ = black_box(task.await);
+        nest.forget(&mut above);
     }
     nest.over(above, Vec::new()).await;
 }

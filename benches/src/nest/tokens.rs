@@ -22,7 +22,7 @@ pub struct Above {
 
 impl<const TRACKERS: bool> Group for Tokens<TRACKERS> {
     const NAME: &'static str =
-        if TRACKERS { "child token + a TaskTracker each" } else { "child token + TaskTracker" };
+        if TRACKERS { "child token + tracker each" } else { "child token + TaskTracker" };
     type Above = Above;
     type Group = (CancellationToken, TaskTracker);
     type Handle = JoinHandle<()>;
@@ -49,6 +49,12 @@ impl<const TRACKERS: bool> Group for Tokens<TRACKERS> {
     fn spawn_asking(&self, _: &Above, (token, tracker): &Self::Group) -> JoinHandle<()> {
         let token = token.clone();
         tracker.spawn(async move { parked_until(token.run_until_cancelled(busy())).await })
+    }
+
+    fn forget(&self, above: &mut Above) {
+        if TRACKERS {
+            above.trackers.clear();
+        }
     }
 
     async fn over(&self, above: Above, _: Vec<JoinHandle<()>>) {

@@ -118,7 +118,7 @@ fn cold_rows(config: Config, names: &[&'static str], full: bool) -> (Vec<Row>, G
         let limit = budgets(count == 100_000, SPAWNED);
         rows.push(once("spawn and finish", SPAWN, count, limit));
     }
-    let many = if full { 100_000 } else { 1_000 };
+    let many = if full { 10_000 } else { 1_000 }; // more would take minutes
     rows.push(once("the same, polled 50 times", POLL, many, &[]));
     rows.push(once(&format!("the same, watching for stop in {TURNS} turns"), WATCH, many, &[]));
 
