@@ -47,6 +47,13 @@ const YIELDS: usize = 50;
 /// All of them; what is taken off another comes before it.
 pub const PATHS: &[Path] = &[
     Path {
+        name: "free",
+        title: "spawn and finish a task by the free function, as users write it",
+        less: None,
+        ways: &["bare", "free"],
+        sizes: (2_048, 10_240),
+    },
+    Path {
         name: "spawn",
         title: "spawn and finish a task",
         less: None,
@@ -136,13 +143,6 @@ pub const PATHS: &[Path] = &[
         less: None,
         ways: &["tracker", "typed", "erased"],
         sizes: (512, 2_560),
-    },
-    Path {
-        name: "free",
-        title: "spawn and finish a task by the free function",
-        less: None,
-        ways: &["bare", "erased"],
-        sizes: (2_048, 10_240),
     },
     Path {
         name: "ask",
