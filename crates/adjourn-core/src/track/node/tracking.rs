@@ -243,9 +243,9 @@ impl Node {
         }
         let (kind, background) = (entry.kind, entry.is_background());
         let removed = slots.remove(&task);
-        let alone = slots.is_empty() || slots.was_full();
-        let last = !background && slots.foreground == 1;
-        if alone || last || kind == TaskKind::Graceful || word.has(flag::MARKED) {
+        // Where it keeps the program alive, the last task of the chunk is also the last that does.
+        let last = if background { slots.is_empty() } else { slots.foreground == 1 };
+        if last || slots.was_full() || kind == TaskKind::Graceful || word.has(flag::MARKED) {
             let what = (kind, background, word, outcome);
             return Node::deregister_noted(task, guard, removed, what);
         }
