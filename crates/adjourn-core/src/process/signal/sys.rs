@@ -342,7 +342,7 @@ pub(super) fn poll_both(
 /// A descriptor that is readable while one of these signals is pending for the process, which is
 /// while the thread that the system chose for it does not run.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn pending(signals: &[Signal]) -> Option<OwnedFd> {
+pub(super) fn pending(signals: impl Iterator<Item = Signal>) -> Option<OwnedFd> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset fills in the set before it is read, and the pointers are valid for the
     // calls. A descriptor that signalfd returns is new and nobody else's.
@@ -374,7 +374,7 @@ pub(super) fn keep_pending(pending: &OwnedFd, signals: impl Iterator<Item = Sign
 pub(super) fn keep_pending(_: &OwnedFd, _: impl Iterator<Item = Signal>) {}
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn pending(_: &[Signal]) -> Option<OwnedFd> {
+pub(super) fn pending(_: impl Iterator<Item = Signal>) -> Option<OwnedFd> {
     None
 }
 

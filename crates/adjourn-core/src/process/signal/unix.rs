@@ -28,7 +28,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -418,8 +418,9 @@ impl Listener {
     }
 
     pub(super) fn parker(&self) -> Parker {
-        let pending = if self.signals.is_empty() { None } else { sys::pending(&self.signals) };
-        Parker { parking: Arc::clone(&self.parking), pending }
+        let signals = self.signals.iter().fold(0, |set, signal| set | signal.bit());
+        let signals = AtomicU64::new(signals);
+        Parker { parking: Arc::clone(&self.parking), signals, pending: OnceLock::new() }
     }
 
     /// Whether a nudge came since the last call.
@@ -553,13 +554,17 @@ impl Drop for Listener {
 #[derive(Debug)]
 pub(super) struct Parker {
     parking: Arc<Parking>,
-    /// Readable while a signal has not come to its handler.
-    pending: Option<OwnedFd>,
+    /// The set of those that it sees to.
+    signals: AtomicU64,
+    /// Readable while a signal has not come to its handler. Made by the first wait: who never waits, as in
+    /// a program that is over at once, needs none.
+    pending: OnceLock<Option<OwnedFd>>,
 }
 
 impl Parker {
     pub(super) fn keep_only(&self, kept: u64) {
-        if let Some(pending) = &self.pending {
+        let kept = kept & self.signals.fetch_and(kept, SeqCst);
+        if let Some(Some(pending)) = self.pending.get() {
             sys::keep_pending(pending, set_of(kept));
         }
     }
@@ -570,7 +575,11 @@ impl Parker {
     pub(super) fn park(&self, timeout: Option<Duration>) {
         /// How long the thread that was chosen has.
         const CHOSEN: Duration = Duration::from_millis(10);
-        let Some(pending) = self.pending.as_ref().filter(|_| self.parking.is_ours()) else {
+        let pending = self.pending.get_or_init(|| {
+            let signals = self.signals.load(SeqCst);
+            if signals == 0 { None } else { sys::pending(set_of(signals)) }
+        });
+        let Some(pending) = pending.as_ref().filter(|_| self.parking.is_ours()) else {
             return self.parking.park(timeout);
         };
         let both = |timeout| {

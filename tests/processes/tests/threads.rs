@@ -1,0 +1,78 @@
+//! How many threads a program starts from its start to its end, counted where they are started.
+//!
+//! One test, since the counter is the process's. What runs beside a running program is counted in
+//! `guard.rs`.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+
+use std::ffi::{c_int, c_void};
+use std::mem;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use adjourn::rt::Executor;
+use adjourn::{Until, async_std, smol, tokio};
+use adjourn_core::Runner;
+
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+type Main = extern "C" fn(*mut c_void) -> *mut c_void;
+type Create = unsafe extern "C" fn(
+    *mut libc::pthread_t,
+    *const libc::pthread_attr_t,
+    Main,
+    *mut c_void,
+) -> c_int;
+
+/// Takes the place of the C library's, which it calls.
+///
+/// # Safety
+///
+/// As for pthread_create(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pthread_create(
+    thread: *mut libc::pthread_t,
+    attributes: *const libc::pthread_attr_t,
+    main: Main,
+    argument: *mut c_void,
+) -> c_int {
+    static NEXT: OnceLock<usize> = OnceLock::new();
+    STARTED.fetch_add(1, SeqCst);
+    // SAFETY: the name is a C string; what is found by it is the function of that name and type, and
+    // the caller's promises are the same.
+    unsafe {
+        let next = *NEXT
+            .get_or_init(|| libc::dlsym(libc::RTLD_NEXT, c"pthread_create".as_ptr()) as usize);
+        assert_ne!(next, 0, "the C library has it");
+        mem::transmute::<usize, Create>(next)(thread, attributes, main, argument)
+    }
+}
+
+const RUNS: usize = 40;
+
+/// Has so many programs run, one after the other, and checks how many threads each started.
+fn each_starts<E: Executor>(name: &str, threads: usize, runner: impl Fn() -> Runner<E>) {
+    let run = || assert_eq!(runner().run(async {}).exit_code(), 0, "{name}");
+    run(); // what an executor starts once for all
+    let before = STARTED.load(SeqCst);
+    (0..RUNS).for_each(|_| run());
+    let started = STARTED.load(SeqCst) - before;
+    // On a busy machine the calling thread may not come to run for 5 ms in the middle of the stop. Then
+    // another is started that helps.
+    let expected = RUNS * threads..RUNS * threads + RUNS / 4;
+    assert!(expected.contains(&started), "{name}: {started} threads in {RUNS} programs");
+}
+
+#[test]
+fn an_end_in_order_starts_no_second_thread() {
+    let current = || tokio::Runner::new().current_thread();
+    each_starts("Tokio", 1, current);
+    each_starts("Tokio, with main's end", 1, || current().until(Until::MainReturns));
+    each_starts("Tokio, asked to stop", 1, || {
+        let runner = current();
+        runner.stopper().stop();
+        runner
+    });
+    each_starts("Tokio with two workers", 3, || tokio::Runner::new().worker_threads(2));
+    each_starts("smol", 1, || smol::Runner::new().current_thread());
+    each_starts("async-std", 1, async_std::Runner::new);
+}
