@@ -1,13 +1,12 @@
-//! How many threads a program starts from its start to its end, counted where they are started.
-//!
-//! One test, since the counter is the process's. What runs beside a running program is counted in
-//! `guard.rs`.
+//! How many threads a program starts from its start to its end, counted where they are started, and what
+//! becomes of the last one. What runs beside a running program is counted in `guard.rs`.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use std::ffi::{c_int, c_void};
 use std::mem;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use adjourn::rt::Executor;
 use adjourn::{Until, async_std, smol, tokio};
@@ -40,12 +39,15 @@ pub unsafe extern "C" fn pthread_create(
     // SAFETY: the name is a C string; what is found by it is the function of that name and type, and
     // the caller's promises are the same.
     unsafe {
-        let next = *NEXT
-            .get_or_init(|| libc::dlsym(libc::RTLD_NEXT, c"pthread_create".as_ptr()) as usize);
+        let next =
+            *NEXT.get_or_init(|| libc::dlsym(libc::RTLD_NEXT, c"pthread_create".as_ptr()) as usize);
         assert_ne!(next, 0, "the C library has it");
         mem::transmute::<usize, Create>(next)(thread, attributes, main, argument)
     }
 }
+
+/// The counter and the signals are the process's: one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
 
 const RUNS: usize = 40;
 
@@ -64,6 +66,7 @@ fn each_starts<E: Executor>(name: &str, threads: usize, runner: impl Fn() -> Run
 
 #[test]
 fn an_end_in_order_starts_no_second_thread() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let current = || tokio::Runner::new().current_thread();
     each_starts("Tokio", 1, current);
     each_starts("Tokio, with main's end", 1, || current().until(Until::MainReturns));
@@ -75,4 +78,41 @@ fn an_end_in_order_starts_no_second_thread() {
     each_starts("Tokio with two workers", 3, || tokio::Runner::new().worker_threads(2));
     each_starts("smol", 1, || smol::Runner::new().current_thread());
     each_starts("async-std", 1, async_std::Runner::new);
+}
+
+/// How many threads supervise, or are on their way out.
+fn wardens() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux has it");
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    };
+    tasks.filter_map(name).filter(|name| name.trim_end() == "adjourn-warden").count()
+}
+
+/// Nobody waits until a thread is gone that has nothing left to do. So the next program may start before
+/// it is.
+#[test]
+fn what_is_on_its_way_out_takes_nothing_from_the_next_program() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let runner = || tokio::Runner::new().current_thread();
+    for _ in 0..200 {
+        assert_eq!(runner().run(async {}).exit_code(), 0);
+        let exit = runner().run(async {
+            // SAFETY: no precondition; somebody listens to it.
+            unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+            std::future::pending::<()>().await; // for ever, where it is not heard
+        });
+        assert_eq!(exit.exit_code(), 0, "{}", exit.report());
+        assert_eq!(exit.report().signals.len(), 1, "{}", exit.report());
+    }
+    (0..1_000).for_each(|_| {
+        assert_eq!(runner().run(async {}).exit_code(), 0);
+        let there = wardens();
+        assert!(there <= 10, "{there} of them: none is waited for");
+    });
+    let end = Instant::now() + Duration::from_secs(10);
+    while wardens() > 0 {
+        assert!(Instant::now() < end, "{} stay", wardens());
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

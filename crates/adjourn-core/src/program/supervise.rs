@@ -32,6 +32,10 @@
 //! Where no successor can be started, the warden does the teller's work: late help is better than none, and
 //! it has armed by then. Should that hold it up, nobody ends the process.
 //!
+//! A program that ends in order has only the warden, and `run` may return before its thread is gone. By then
+//! it has nothing to do but to end: the program is not in the [`Watch`] any more, and the signals are given
+//! back. What is left of the listener is the warden's until its end, so that nobody else gets its pipe.
+//!
 //! Where the backend brings a [`Host`](crate::contract::rt::Host) there is no thread. The machine's
 //! limits, the hard ones too, are then kept by the driver alone, on the backend's clock.
 
@@ -182,6 +186,9 @@ impl Drop for Supervision {
         let stays = self.watch.finish();
         let first = self.warden.take();
         let (second, told) = self.watch.threads();
+        if second.is_none() && warden::may_go_alone() {
+            return; // it has only to end, for which it has all that it needs
+        }
         let (warden, teller) = match second {
             Some(second) => (Some(second), first),
             None => (first, None),

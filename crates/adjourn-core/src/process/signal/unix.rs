@@ -57,7 +57,10 @@ const SLOTS: usize = 128;
 
 /// What the handler knows of one listener.
 struct Slot {
-    /// The set of its signals; empty: nobody's.
+    /// It is somebody's. Set under the registry's lock, and cleared without it, when its listener is gone:
+    /// for a thread on its way out, which a fork may catch there.
+    taken: AtomicBool,
+    /// The set of its signals.
     hears: AtomicU64,
     /// Where the handler writes.
     fd: AtomicI32,
@@ -70,6 +73,7 @@ struct Slot {
 
 static TABLE: [Slot; SLOTS] = [const {
     Slot {
+        taken: AtomicBool::new(false),
         hears: AtomicU64::new(0),
         fd: AtomicI32::new(-1),
         levels: [const { AtomicU8::new(0) }; Signal::HIGHEST as usize],
@@ -203,14 +207,14 @@ impl Pipe {
 /// Everything about listeners that the handler need not know.
 struct Registry {
     owner: u32,
-    /// Each slot's pipe, once it has had one, and whether the slot is taken.
-    slots: Vec<(Arc<Pipe>, bool)>,
+    /// Each slot's pipe, once it has had one.
+    pipes: Vec<Arc<Pipe>>,
     /// By signal and level: what was replaced when the level was last installed.
     previous: BTreeMap<(Signal, usize), Action>,
 }
 
 static REGISTRY: Mutex<Registry> =
-    Mutex::new(Registry { owner: 0, slots: Vec::new(), previous: BTreeMap::new() });
+    Mutex::new(Registry { owner: 0, pipes: Vec::new(), previous: BTreeMap::new() });
 
 impl Registry {
     fn lock() -> MutexGuard<'static, Registry> {
@@ -221,11 +225,12 @@ impl Registry {
             // pipes, which close here once the parent's listeners are dropped here. Handlers and what
             // they replaced are inherited and stay true.
             for slot in &TABLE {
+                slot.taken.store(false, SeqCst);
                 slot.hears.store(0, SeqCst);
                 slot.fd.store(-1, SeqCst);
             }
             LEAVING.store(0, SeqCst);
-            registry.slots.clear();
+            registry.pipes.clear();
             registry.owner = process;
             OWNER.store(process, SeqCst);
         }
@@ -233,18 +238,18 @@ impl Registry {
     }
 
     fn take_slot(&mut self) -> Result<usize, SignalError> {
-        let free = self.slots.iter().position(|(_, taken)| !taken);
+        let free = TABLE.iter().take(self.pipes.len()).position(|slot| !slot.taken.load(SeqCst));
         let slot = match free {
             Some(slot) => slot,
-            None if self.slots.len() == SLOTS => {
+            None if self.pipes.len() == SLOTS => {
                 return Err(SignalError(Kind::TooManyListeners(SLOTS)));
             }
             None => {
-                self.slots.push((Pipe::new()?, false));
-                self.slots.len() - 1
+                self.pipes.push(Pipe::new()?);
+                self.pipes.len() - 1
             }
         };
-        self.slots[slot].1 = true;
+        TABLE[slot].taken.store(true, SeqCst);
         Ok(slot)
     }
 
@@ -378,12 +383,12 @@ impl Listener {
                 Ok(None) => {}
                 Err(error) => {
                     signals.into_iter().for_each(|signal| registry.detach(signal));
-                    registry.slots[number].1 = false;
+                    slot.taken.store(false, SeqCst);
                     return Err(error);
                 }
             }
         }
-        let pipe = Arc::clone(&registry.slots[number].0);
+        let pipe = Arc::clone(&registry.pipes[number]);
         slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
         slot.hears.store(signals.iter().fold(0, |set, signal| set | signal.bit()), SeqCst);
         Ok(Listener::over(pipe, signals, Some(number)))
@@ -545,7 +550,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.keep_only(0);
         if let Some(number) = self.slot.filter(|_| self.parking.is_ours()) {
-            Registry::lock().slots[number].1 = false;
+            TABLE[number].taken.store(false, SeqCst);
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::last_words::{Facts, Fixed};
 use super::watch::{Inner, Teller, Watch};
 use super::{STALL, echo, is_due, teller};
 use crate::process::last;
-use crate::process::signal::{self, Parker};
+use crate::process::signal::{self, Listener, Parker};
 
 /// The name of its thread, which the teller keeps.
 pub(super) const NAME: &str = "adjourn-warden";
@@ -95,7 +96,7 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
     let echoes = inner.echoes;
     let listener = inner.listener.take();
     drop(inner);
-    if let Some(listener) = listener {
+    if let Some(listener) = listener.filter(Listener::hears_any) {
         leave_to_others(parker, echoes);
         echo::swallow(listener, parker, echoes);
     }
@@ -124,9 +125,25 @@ fn succeed(watch: &Arc<Watch>, parker: &Arc<Parker>) -> bool {
     there
 }
 
+/// How many threads supervise, or are on their way out.
+static THERE: AtomicUsize = AtomicUsize::new(0);
+/// So many may be there for nobody to wait until one that has nothing left to do is gone. It is bounded:
+/// a program that runs again and again on a busy machine would have as many as it runs.
+const FEW: usize = 8;
+
 /// Starts a warden.
 pub(super) fn start(keeps: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(NAME.to_owned()).spawn(keeps)
+    THERE.fetch_add(1, SeqCst);
+    let started = thread::Builder::new().name(NAME.to_owned()).spawn(|| {
+        keeps();
+        THERE.fetch_sub(1, SeqCst);
+    });
+    started.inspect_err(|_| _ = THERE.fetch_sub(1, SeqCst))
+}
+
+/// Whether a thread that supervises, and has nothing left to do, may go by itself.
+pub(super) fn may_go_alone() -> bool {
+    THERE.load(SeqCst) <= FEW
 }
 
 /// Ends the process with the report's code and, unless that is clean, the report on standard error.

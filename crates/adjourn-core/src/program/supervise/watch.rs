@@ -414,7 +414,8 @@ impl Watch {
         }
     }
 
-    /// `run` returns. Gives the signals back, and returns whether the warden stays for a while to
+    /// `run` returns. Gives the signals back, all that is to be given back of the listener: what is left of
+    /// it, its pipe, is the warden's until that is gone. Returns whether the warden stays for a while to
     /// swallow repetitions.
     pub(super) fn finish(&self) -> bool {
         self.give_back();
@@ -425,7 +426,6 @@ impl Watch {
         }
         inner.over = true;
         let stays = inner.listener.as_ref().is_some_and(Listener::hears_any);
-        let listener = if stays { None } else { inner.listener.take() };
         let words = mem::take(&mut inner.last_words);
         self.bell.notify_all();
         // What the teller is at is mostly over soon. Where it is not, it is left to itself.
@@ -436,7 +436,7 @@ impl Watch {
         });
         log::finish_saying(MARGIN);
         self.wake(self.lock());
-        drop((listener, words));
+        drop(words);
         stays
     }
 
