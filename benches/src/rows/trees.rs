@@ -25,6 +25,7 @@ const WAYS: [&str; 3] = [OURS, TOKENS, SUBSYSTEMS];
 const CHAIN: &str = "chain";
 const TREE: &str = "tree";
 const ORDER: &str = "order";
+const LAST: &str = "last";
 /// Scopes below each of a tree.
 const ARITY: usize = 10;
 
@@ -58,12 +59,16 @@ pub fn all(effort: Effort) -> (String, Chart) {
             [format!("chain of {depth}"), depth.to_string()].into_iter().chain(cells).collect(),
         );
     }
-    for &count in if full { &[100, 1_000, 10_000][..] } else { &[100] } {
-        let each = |nanos: f64| format!("{}, {:.0} ns a scope", time(nanos), nanos / count as f64);
-        let mut line = vec![format!("{count}, each depends on the one before"), count.to_string()];
-        line.extend(measure(&WAYS[..2], ORDER, count).into_iter().map(each));
-        line.push("–".to_owned());
-        lines.push(line);
+    let orders = [(ORDER, "each depends on the one before"), (LAST, "the last depends on all")];
+    for (shape, title) in orders {
+        for &count in if full { &[100, 1_000, 10_000][..] } else { &[100] } {
+            let each =
+                |nanos: f64| format!("{}, {:.0} ns a scope", time(nanos), nanos / count as f64);
+            let mut line = vec![format!("{count}, {title}"), count.to_string()];
+            line.extend(measure(&WAYS[..2], shape, count).into_iter().map(each));
+            line.push("–".to_owned());
+            lines.push(line);
+        }
     }
     for &levels in if full { &[3, 4][..] } else { &[2] } {
         let leaves = usize::pow(ARITY, levels);
@@ -95,7 +100,9 @@ pub fn once(way: &str, shape: &str, size: usize) -> f64 {
         (CHAIN, TOKENS) => chain_of_tokens(size).await,
         (CHAIN, SUBSYSTEMS) => chain_of_subsystems(size).await,
         (ORDER, OURS) => scopes_in_order(&scope, size).await,
-        (ORDER, TOKENS) => tokens_in_order(size).await,
+        (ORDER, TOKENS) => tokens_in_order(size, 1).await,
+        (LAST, OURS) => last_of_scopes(&scope, size).await,
+        (LAST, TOKENS) => tokens_in_order(size, size - 1).await,
         (TREE, OURS) => tree_of_scopes(&scope, size).await,
         (TREE, TOKENS) => tree_of_tokens(size).await,
         _ => panic!("{way} has no {shape}"),
@@ -192,8 +199,24 @@ async fn scopes_in_order(root: &Scope, count: usize) -> f64 {
     ended()
 }
 
-/// As it is written by hand: a token and a tracker each, one after the other from the last.
-async fn tokens_in_order(count: usize) -> f64 {
+/// One stops before all others, which it depends on.
+async fn last_of_scopes(root: &Scope, count: usize) -> f64 {
+    let top = root.scope("order");
+    let others: Vec<_> = (1..count).map(|_| top.scope("other")).collect();
+    let last = others.iter().fold(top.scope("last"), |last, other| last.depends_on(other));
+    for scope in others.iter().chain([&last]) {
+        drop(scope.spawn(parked()));
+    }
+    drop((others, last));
+    until_parked(count).await;
+    asked();
+    top.stop().await.expect("not from inside");
+    ended()
+}
+
+/// As it is written by hand: a token and a tracker each; the last is stopped first, and then so many at
+/// once.
+async fn tokens_in_order(count: usize, at_once: usize) -> f64 {
     let all: Vec<_> = (0..count)
         .map(|_| {
             let (token, tracker) = (CancellationToken::new(), TaskTracker::new());
@@ -204,10 +227,13 @@ async fn tokens_in_order(count: usize) -> f64 {
         .collect();
     until_parked(count).await;
     asked();
-    for (token, tracker) in all.iter().rev() {
-        token.cancel();
-        tracker.close();
-        tracker.wait().await;
+    let (others, last) = all.split_at(count - 1);
+    for together in [last].into_iter().chain(others.rchunks(at_once)) {
+        together.iter().for_each(|(token, _)| token.cancel());
+        for (_, tracker) in together {
+            tracker.close();
+            tracker.wait().await;
+        }
     }
     ended()
 }
