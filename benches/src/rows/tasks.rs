@@ -119,8 +119,9 @@ fn cold_rows(config: Config, names: &[&'static str], full: bool) -> (Vec<Row>, G
         rows.push(once("spawn and finish", SPAWN, count, limit));
     }
     let many = if full { 10_000 } else { 1_000 }; // more would take minutes
-    rows.push(once("the same, polled 50 times", POLL, many, &[]));
-    rows.push(once(&format!("the same, watching for stop in {TURNS} turns"), WATCH, many, &[]));
+    rows.push(once("spawn and finish, polled 50 times", POLL, many, &[]));
+    let watched = format!("spawn and finish, watching for stop in {TURNS} turns");
+    rows.push(once(&watched, WATCH, many, &[]));
 
     let mut growth = Growth::new();
     for &count in sizes {
