@@ -71,8 +71,13 @@ impl Program {
     /// Tells of a failure that is in the report already, once: `on_failure`, else `tracing` where somebody
     /// listens to it, else standard error. What is called may block.
     pub(crate) fn tell_failure(&self, failure: &Failure) {
+        let told = self.failure_sink().clone();
+        self.tell_failure_to(told.as_ref(), failure);
+        drop_quietly(told); // the last one, where the program has let go of it meanwhile
+    }
+
+    fn tell_failure_to(&self, told: Option<&FailureSink>, failure: &Failure) {
         self.as_part(|| {
-            let told = self.failure_sink().clone();
             let Some(told) = told else {
                 return super::log::failure(failure, self.is_hosted(), &self.watch);
             };
@@ -80,7 +85,6 @@ impl Program {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| told(failure))) {
                 forget_payload(payload);
             }
-            drop_quietly(told); // the last one, where the program has let go of it meanwhile
         });
     }
 
@@ -92,15 +96,17 @@ impl Program {
     }
 
     /// Tells of the failures of the end, on a thread of its own: what is called may block, and there may be
-    /// no time left. It is waited for, for a while; without a thread to be had the report alone has them.
+    /// no time left. It is waited for, for a while, and tells all the same if it is later; without a thread to
+    /// be had the report alone has them.
     pub(crate) fn tell_late(self: &Arc<Program>, within: Option<Duration>) {
         let late = mem::take(&mut self.lock().late);
         if late.is_empty() {
             return;
         }
-        let program = self.clone();
+        let (program, told) = (self.clone(), self.failure_sink().clone());
         let tells = move || {
-            late.iter().for_each(|failure| program.tell_failure(failure));
+            late.iter().for_each(|failure| program.tell_failure_to(told.as_ref(), failure));
+            drop_quietly(told);
             drop(program); // before whoever waits goes on
         };
         if self.is_hosted() {
@@ -122,7 +128,7 @@ impl Program {
         self.failure_sink().is_some()
     }
 
-    fn failure_sink(&self) -> MutexGuard<'_, Option<FailureSink>> {
+    pub(super) fn failure_sink(&self) -> MutexGuard<'_, Option<FailureSink>> {
         self.on_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

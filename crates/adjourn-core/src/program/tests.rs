@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::panic::Location;
+use std::sync::mpsc::channel;
 
 use super::report::{MOST_NAMES, OTHER};
 use super::*;
@@ -658,4 +659,29 @@ fn a_manager_is_told_nothing_after_the_stop_that_was_true_before_it() {
     assert_eq!((hears().as_deref(), hears()), (Some("STOPPING=1"), None));
     std::fs::remove_file(&path).unwrap();
     program.conclude();
+}
+
+#[test]
+fn failures_of_the_end_are_told_though_the_program_has_let_go_of_who_is_told() {
+    let program = program(false);
+    let ((begun, is_begun), (go, goes)) = (channel(), channel());
+    let goes = Mutex::new(goes);
+    let sink: FailureSink = Arc::new(move |failure: &Failure| {
+        begun.send(failure.origin.clone()).unwrap();
+        goes.lock().unwrap().recv().unwrap();
+    });
+    *program.failure_sink() = Some(sink);
+    let mut report = program.conclude();
+    for origin in ["first", "second"] {
+        let (kind, messages) = (FailureKind::HookOverdue, Vec::new());
+        let failure =
+            Failure { at: Duration::ZERO, kind, origin: origin.to_owned(), messages, fatal: true };
+        program.fail_late(&mut report, failure);
+    }
+    program.tell_late(Some(Duration::ZERO)); // it does not wait for ever
+    program.let_go();
+    for told in ["first", "second"] {
+        assert_eq!(is_begun.recv().unwrap(), told);
+        go.send(()).unwrap();
+    }
 }
