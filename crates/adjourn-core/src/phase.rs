@@ -82,7 +82,7 @@ use slab::Slab;
 pub(crate) use self::limits::Limits;
 use self::limits::{Agenda, At, Ending, Share};
 use self::stops::Stop;
-use self::tree::{Node, ROOT, Tree};
+use self::tree::{Armed, Node, ROOT, Tree};
 
 /// Names one scope of one machine.
 ///
@@ -296,8 +296,9 @@ impl Machine {
         }
         let parent = self.tree.find(parent)?;
         let index = self.tree.open(parent, depends_on)?;
-        self.wait_again(parent);
-        let levels = self.tree.levels(index);
+        if self.tree[parent].open {
+            self.wait_again(parent);
+        }
         let (phase, stop) = (self.tree[parent].phase, self.tree[parent].stop());
         let node = &self.tree[index];
         let stops = node.links().needs.iter().map(|edge| self.tree[edge.node].stop());
@@ -308,6 +309,7 @@ impl Machine {
         if earliest.is_none() && phase <= Phase::LameDuck {
             return Some(self.tree.id(index)); // nothing follows from it
         }
+        let levels = self.tree.levels(index);
         let node = &mut self.tree[index];
         node.levels = levels;
         node.top = stop.is_none();
@@ -362,7 +364,9 @@ impl Machine {
     /// wait for it alone. Else the time of that end means nothing.
     pub(crate) fn is_awaited(&self, scope: ScopeId) -> bool {
         let Some(node) = self.tree.get(scope) else { return false };
-        !node.links().needs.is_empty()
+        // A cycle waits for all that goes on.
+        self.unfired > 0
+            || !node.links().needs.is_empty()
             || self.tree[node.parent].links().busy <= 1 && self.is_waiting(node.parent)
     }
 
@@ -383,7 +387,10 @@ impl Machine {
         let node = &mut self.tree[index];
         (node.graceful, node.live) = (Some(false), Some(true));
         node.phase = Phase::Cancelling;
-        self.rearm(index);
+        // Its drain limit means nothing any more; the other one stays as it is.
+        if node.armed == Armed::Drain {
+            self.rearm(index);
+        }
         true
     }
 

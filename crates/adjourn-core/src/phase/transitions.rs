@@ -236,6 +236,7 @@ impl Machine {
     }
 
     /// Its parent and what it depends on do not wait for the scope any longer.
+    #[inline]
     pub(super) fn wait_no_more(&mut self, index: u32) {
         let parent = self.tree[index].parent;
         if index != ROOT {
@@ -337,6 +338,7 @@ impl Machine {
         }
     }
 
+    #[inline]
     pub(super) fn disarm(&mut self, index: u32) {
         let node = &mut self.tree[index];
         if let Some(at) = node.armed_at() {

@@ -201,18 +201,26 @@ impl Tree {
     }
 
     /// What the scope has that others do not; from now on it is no leaf.
+    #[inline]
     pub(super) fn links_mut(&mut self, index: u32) -> &mut Links {
-        let parent = self[index].parent;
-        if self[index].links.is_none() {
-            // Skew-binary jump pointers: two jumps of the same length make a longer one.
-            let above = self[parent].links();
-            let near = self[above.jump].links();
-            let far = self[near.jump].links();
-            let same = above.depth - near.depth == near.depth - far.depth;
-            let jump = if same { near.jump } else { parent };
-            self[index].links = Some(Box::new(Links::new(jump, above.depth + 1)));
+        let new = if self[index].links.is_some() { None } else { Some(self.new_links(index)) };
+        let node = &mut self[index];
+        match new {
+            Some(new) => node.links.insert(new),
+            None => node.links.get_or_insert_with(|| Box::new(Links::new(ROOT, 0))),
         }
-        self[index].links.get_or_insert_with(|| Box::new(Links::new(parent, 0)))
+    }
+
+    #[cold]
+    fn new_links(&self, index: u32) -> Box<Links> {
+        let parent = self[index].parent;
+        // Skew-binary jump pointers: two jumps of the same length make a longer one.
+        let above = self[parent].links();
+        let near = self[above.jump].links();
+        let far = self[near.jump].links();
+        let same = above.depth - near.depth == near.depth - far.depth;
+        let jump = if same { near.jump } else { parent };
+        Box::new(Links::new(jump, above.depth + 1))
     }
 
     pub(super) fn link(&mut self, dependent: u32, need: u32) {

@@ -103,6 +103,25 @@ impl Course {
         }
     }
 
+    /// The same of a scope that was told or cancelled in one step, or both.
+    pub(super) fn note_small(
+        &mut self,
+        now: Duration,
+        action: &Action,
+        cancelled: bool,
+        limits: Option<[Duration; 2]>,
+    ) {
+        let (Action::Fire(id) | Action::Cancel(id)) = *action else { return };
+        let (moments, now) = (self.at(id), Moment::new(now));
+        if matches!(action, Action::Fire(_)) {
+            moments.told = now;
+        }
+        if cancelled || matches!(action, Action::Cancel(_)) {
+            moments.cancelled = now;
+        }
+        moments.limit(limits);
+    }
+
     fn at(&mut self, id: ScopeId) -> &mut Moments {
         if self.moments.len() <= id.index() {
             self.moments.resize(id.index() + 1, Moments::new(ScopeId::ROOT)); // of nobody

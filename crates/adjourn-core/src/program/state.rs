@@ -118,8 +118,9 @@ impl State {
     /// Takes the next action from the machine.
     pub(super) fn next_action(&mut self, now: Duration, rest: &mut Rest) -> Option<Action> {
         let action = self.machine.next_action()?;
-        if let Some(entered) = self.note_phase(now, &action) {
-            rest.more().entered.push(entered);
+        // Of the program itself, that is.
+        if action.scope().is_none_or(|scope| scope == ScopeId::ROOT) {
+            rest.more().entered.extend(self.note_phase(now, &action));
         }
         Some(action)
     }
@@ -160,12 +161,12 @@ impl State {
         if let Small::TooLarge = done {
             return false;
         }
-        self.course.note(now, &action);
-        match done {
-            Small::Cancelled => self.course.note(now, &Action::Cancel(id)),
-            _ => tell_tasks(machine, now, node),
+        let cancelled = matches!(done, Small::Cancelled);
+        if !cancelled {
+            tell_tasks(machine, now, node);
         }
-        self.note_limits(id);
+        let limits = machine.own_limits(id);
+        self.course.note_small(now, &action, cancelled, limits);
         true
     }
 

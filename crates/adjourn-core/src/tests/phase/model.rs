@@ -252,9 +252,15 @@ impl Sim {
     fn retire(&mut self, index: usize, left: bool) -> bool {
         let scope = &self.scopes[index];
         let quick = scope.load.hooks == 0 && !scope.live && index % 2 == 0;
+        let due = self.machine.next_limit().is_some_and(|limit| limit <= self.now);
+        let awaited = due || self.machine.is_awaited(scope.id);
+        let parent = scope.parent.map_or(scope.id, |parent| self.scopes[parent].id);
+        let turn = self.machine.drain_limit(parent);
         if !quick || !self.machine.retire(self.now, scope.id, left) {
             return false;
         }
+        let follows = self.machine.has_actions() || self.machine.drain_limit(parent) != turn;
+        assert!(awaited || !follows, "what follows has a time: {scope:?}");
         assert_eq!(
             (scope.fire.is_some(), scope.close),
             (scope.cancel.is_some(), None),
