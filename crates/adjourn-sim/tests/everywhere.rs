@@ -590,7 +590,11 @@ fn a_program_beside_the_simulation_is_said_to_be_unsteady() {
     let message = fails(|| {
         let failed = AtomicU32::new(0);
         _ = stop_everywhere(|sim| {
-            _ = sim.run(Runner::new(), async {});
+            _ = sim.run(Runner::new(), async {
+                for _ in 0..5 {
+                    yield_now().await;
+                }
+            });
             assert!(failed.fetch_add(1, SeqCst) != 3, "once only");
         });
     });
