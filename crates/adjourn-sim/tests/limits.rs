@@ -131,6 +131,19 @@ impl Backend for Wedged {
     }
 }
 
+/// Spawns a task that is pending for ever, and waits until it is.
+async fn wedge() {
+    let polled = Arc::new(AtomicUsize::new(0));
+    let notes = polled.clone();
+    drop(task("wedged").spawn(async move {
+        notes.store(1, SeqCst);
+        pending::<()>().await;
+    }));
+    while polled.load(SeqCst) == 0 {
+        yield_now().await;
+    }
+}
+
 #[test]
 fn an_attached_program_gives_up_on_what_is_not_dropped_before_the_deadline() {
     let executor = Sim::new().build().unwrap();
@@ -138,8 +151,7 @@ fn an_attached_program_gives_up_on_what_is_not_dropped_before_the_deadline() {
     let start = backend.now();
     let runner = Runner::new().timeout(HOUR);
     let exit = executor.block_on(runner.attach_to(&backend, async {
-        drop(task("wedged").spawn(pending::<()>()));
-        yield_now().await;
+        wedge().await;
         _ = Scope::current().stop();
     }));
     assert_eq!(exit.exit_code(), 124, "{}", exit.report());
@@ -253,8 +265,7 @@ fn what_is_not_dropped_is_waited_for_no_longer_than_the_process_lives() {
         stopper.stop_within(Duration::from_millis(500));
     }));
     let exit = executor.block_on(runner.attach_to(&backend, async {
-        task("wedged").spawn(pending::<()>());
-        yield_now().await;
+        wedge().await;
         _ = Scope::current().stop();
     }));
     assert_eq!(exit.report().total().abandoned, 1, "{}", exit.report());
