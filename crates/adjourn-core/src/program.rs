@@ -313,13 +313,15 @@ impl Program {
         Some(node)
     }
 
-    /// Nothing keeps the program alive any more, as of just now.
-    pub(crate) fn idle(&self) {
+    /// Nothing keeps the program alive any more, as of just now, or so it may be. Returns whether it is so,
+    /// and the program ends for it.
+    pub(crate) fn idle(&self) -> bool {
         let over = self.options.until == Until::Idle && self.busy.load(SeqCst) == 0;
-        let main_over = || self.lock().report.main.is_some();
-        if over && main_over() {
+        let idle = over && self.lock().report.main.is_some();
+        if idle {
             self.stop(Reason::Idle);
         }
+        idle
     }
 
     // Wakers.

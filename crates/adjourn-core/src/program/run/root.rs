@@ -143,9 +143,10 @@ fn main_ended(program: &Arc<Program>, end: Result<MainEnd, JoinError>) {
     match program.options.until {
         Until::MainReturns => program.stop(Reason::MainReturned),
         Until::Idle => {
-            program.idle();
-            // What is over then is mostly nothing: done here, `run` waits for no other thread's turn.
-            begin_stop(program);
+            if program.idle() {
+                // What is to end is mostly nothing: done here, `run` waits for no other thread's turn.
+                begin_stop(program);
+            }
         }
         Until::Stopped => {}
     }
