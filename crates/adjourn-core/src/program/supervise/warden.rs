@@ -128,8 +128,8 @@ fn succeed(watch: &Arc<Watch>, parker: &Arc<Parker>) -> bool {
 /// How many threads supervise, or are on their way out.
 static THERE: AtomicUsize = AtomicUsize::new(0);
 /// So many may be there for nobody to wait until one that has nothing left to do is gone. It is bounded:
-/// a program that runs again and again on a busy machine would have as many as it runs.
-const FEW: usize = 8;
+/// a program that runs again and again on a busy machine would have as many as it runs, and each has a pipe.
+const FEW: usize = 2;
 
 /// Starts a warden.
 pub(super) fn start(keeps: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
