@@ -180,3 +180,43 @@ fn end_process(watch: &Watch, mut inner: std::sync::MutexGuard<'_, Inner>) -> ! 
     }
     signal::exit_now(code.into())
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::contract::options::Options;
+    use crate::phase::Limits;
+    use crate::program::supervise::Rules;
+
+    /// The warden leaves the signals to others without its lock, and `run` may be over meanwhile.
+    #[test]
+    fn a_warden_that_lets_go_of_signals_hears_that_run_is_over() {
+        let long = Duration::from_secs(3_600);
+        let limits = Limits { lame_duck: long, drain: long, cut_off: long, deadline: long };
+        let mut stay = 0;
+        for round in 0..4_000_u32 {
+            let rules = Rules::new(&Options::default(), false);
+            let listener = Listener::new(&[]).unwrap();
+            let parker = Arc::new(listener.parker());
+            let watch = Arc::new(Watch::kept(limits, rules, listener, false));
+            let kept = watch.clone();
+            let warden = start(move || keep(&kept, &parker)).unwrap();
+            while !watch.lock().asleep {
+                thread::yield_now();
+            }
+            watch.give_back();
+            watch.arm(); // as `on_report` does where no stop has begun, and each stop
+            let wait = Instant::now() + Duration::from_nanos(u64::from(round % 200) * 500);
+            while Instant::now() < wait {
+                std::hint::spin_loop();
+            }
+            watch.finish();
+            let end = Instant::now() + Duration::from_millis(300);
+            while !warden.is_finished() && Instant::now() < end {
+                thread::yield_now();
+            }
+            stay += u32::from(!warden.is_finished());
+        }
+        assert_eq!(stay, 0, "wardens that wait for a limit of a program that is over");
+    }
+}
