@@ -53,8 +53,7 @@ impl<H: Host> Group for Swansongs<H> {
         drop(above); // a stop, of which nobody is left to hear
     }
 
-    async fn stop(&self, above: Swansong, handles: Vec<H::Handle>) {
-        above.shut_down().await;
-        self.over(above, handles).await;
+    async fn stop(&self, above: Swansong, _: Vec<H::Handle>) {
+        above.shut_down().await; // as a tracker's end, known from within the last poll of each
     }
 }

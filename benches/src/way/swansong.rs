@@ -41,11 +41,8 @@ impl<H: Host> Group for Swansong<H> {
         until_parked(count).await;
         meanwhile.await;
         asked();
-        swansong.shut_down().await;
-        // The guard is dropped before the executor is through with the task.
-        for task in tasks {
-            task.await;
-        }
+        swansong.shut_down().await; // as a tracker's end, known from within the last poll of each
+        drop(tasks);
     }
 
     fn watch(&self, size: Size) -> Option<Boxed<'_>> {

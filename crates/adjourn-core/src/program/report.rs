@@ -73,7 +73,7 @@ impl Program {
     pub(crate) fn tell_failure(&self, failure: &Failure) {
         let told = self.failure_sink().clone();
         self.tell_failure_to(told.as_ref(), failure);
-        drop_quietly(told); // the last one, where the program has let go of it meanwhile
+        self.drop_sink(told);
     }
 
     fn tell_failure_to(&self, told: Option<&FailureSink>, failure: &Failure) {
@@ -86,6 +86,11 @@ impl Program {
                 forget_payload(payload);
             }
         });
+    }
+
+    /// It may be the last one, where the program has let go of it meanwhile: what is dropped is the user's.
+    fn drop_sink(&self, told: Option<FailureSink>) {
+        self.as_part(|| drop_quietly(told));
     }
 
     /// Adds a failure of the end to the report; it is told by [`tell_late`](Program::tell_late).
@@ -106,7 +111,7 @@ impl Program {
         let (program, told) = (self.clone(), self.failure_sink().clone());
         let tells = move || {
             late.iter().for_each(|failure| program.tell_failure_to(told.as_ref(), failure));
-            drop_quietly(told);
+            program.drop_sink(told);
             drop(program); // before whoever waits goes on
         };
         if self.is_hosted() {

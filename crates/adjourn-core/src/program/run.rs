@@ -42,12 +42,13 @@ type Build<E> = Box<dyn FnOnce(&Threads) -> Result<E, StartError> + Send>;
 ///
 /// `E` is the executor that [`run`](Runner::run) starts. Process-wide effects of `run`: handlers
 /// for the chosen signals, given back at its end, or 250 ms after it for those that were heard in the
-/// stop, so that a repetition is swallowed; a thread that supervises, which may still be on its way out
-/// when `run` has returned, and a second one from the first signal on; a line on standard error for a failure nobody else is told of
-/// ([`on_failure`](Runner::on_failure)), and what a stop waits for that takes longer than 300 ms
-/// ([`narrate`](Runner::narrate)); and, when the calling thread is stuck past the deadline, the end of the process
-/// ([`exit_when_stuck`](Runner::exit_when_stuck)). None of these on a simulated executor
-/// ([`Host`](crate::contract::rt::Host)).
+/// stop, so that a repetition is swallowed; a thread that supervises, and a second one once there is
+/// something to tell (a signal, a limit, a stop that takes more than some milliseconds); a line on standard
+/// error for a failure nobody else is told of ([`on_failure`](Runner::on_failure)), and what a stop waits
+/// for that takes longer than 300 ms ([`narrate`](Runner::narrate)); and, when the calling thread is stuck
+/// past the deadline, the end of the process ([`exit_when_stuck`](Runner::exit_when_stuck)). The thread may
+/// still be on its way out when `run` has returned: for that moment it takes a signal that the calling
+/// thread blocks only then. None of these on a simulated executor ([`Host`](crate::contract::rt::Host)).
 ///
 /// # Examples
 ///

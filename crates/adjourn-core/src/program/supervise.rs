@@ -60,6 +60,7 @@ use crate::program::{Program, log};
 
 pub(crate) use self::last_words::LastWords;
 pub(crate) use self::rules::{Heard, Rules};
+use self::warden::Gone;
 pub(crate) use self::watch::Watch;
 
 /// How long after the deadline, or after it was forced, `run` may take to return by itself.
@@ -99,7 +100,10 @@ impl Supervision {
         let parker = Arc::new(listener.parker());
         let watch = Arc::new(Watch::kept(limits, rules, listener, exits));
         let kept = watch.clone();
-        let warden = warden::start(move || warden::keep(&kept, &parker))?;
+        let warden = warden::start(move || {
+            let gone = Gone(kept);
+            warden::keep(&gone.0, &parker);
+        })?;
         Ok(Supervision { watch, warden: Some(warden), program: None })
     }
 
@@ -186,7 +190,7 @@ impl Drop for Supervision {
         let stays = self.watch.finish();
         let first = self.warden.take();
         let (second, told) = self.watch.threads();
-        if second.is_none() && warden::may_go_alone() {
+        if second.is_none() && !stays && self.watch.leaving.may_go_alone() {
             return; // it has only to end, for which it has all that it needs
         }
         let (warden, teller) = match second {

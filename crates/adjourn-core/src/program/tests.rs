@@ -404,7 +404,7 @@ fn a_late_release_leaves_the_slots_next_task_alone() {
 fn blocking_code_that_waits_for_a_token_is_told_of_the_end() {
     let program = program(false);
     let token = crate::track::stop::StopToken::new(program.root());
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = channel();
     let waits = std::thread::spawn(move || {
         tell.send(false).unwrap();
         tell.send(token.wait_timeout(SOON * 3600)).unwrap();

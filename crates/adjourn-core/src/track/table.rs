@@ -56,7 +56,8 @@ pub(crate) use self::task_ref::{TaskKey, TaskRef};
 const SIZES: [usize; 3] = if cfg!(loom) { [1, 2, 2] } else { [2, 8, 64] };
 const MOST: usize = SIZES[2];
 
-/// Up to 64 tasks of one scope. Aligned, so that no two share a cache line.
+/// Up to 64 tasks of one scope. Aligned, so that no two heads share a cache line; marks and entries of small ones
+/// may share theirs with others.
 #[repr(align(64))]
 pub(crate) struct Chunk {
     /// The scope's number; 0 in the pool and once the scope has ended.

@@ -5,7 +5,7 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,7 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
             inner = watch.lock();
             inner.let_go = true;
             watch.bell.notify_all();
+            continue; // `run` may be over by now
         }
         inner.look_for_signals(watch);
         let now = Instant::now();
@@ -125,25 +126,47 @@ fn succeed(watch: &Arc<Watch>, parker: &Arc<Parker>) -> bool {
     there
 }
 
-/// How many threads supervise, or are on their way out.
-static THERE: AtomicUsize = AtomicUsize::new(0);
-/// So many may be there for nobody to wait until one that has nothing left to do is gone. It is bounded:
-/// a program that runs again and again on a busy machine would have as many as it runs, and each has a pipe.
-const FEW: usize = 2;
-
 /// Starts a warden.
 pub(super) fn start(keeps: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    THERE.fetch_add(1, SeqCst);
-    let started = thread::Builder::new().name(NAME.to_owned()).spawn(|| {
-        keeps();
-        THERE.fetch_sub(1, SeqCst);
-    });
-    started.inspect_err(|_| _ = THERE.fetch_sub(1, SeqCst))
+    thread::Builder::new().name(NAME.to_owned()).spawn(keeps)
 }
 
-/// Whether a thread that supervises, and has nothing left to do, may go by itself.
-pub(super) fn may_go_alone() -> bool {
-    THERE.load(SeqCst) <= FEW
+/// How many threads are on their way out for which nobody waits.
+static LEAVING: AtomicUsize = AtomicUsize::new(0);
+/// The most of them: a program that runs again and again on a busy machine would have as many as it runs,
+/// and each has a pipe.
+const MOST: usize = 2;
+
+/// What a warden and `run` share of the end of that thread.
+#[derive(Default)]
+pub(super) struct Leaving(AtomicBool);
+
+impl Leaving {
+    /// Whether the thread, which has nothing left to do, may go by itself. It is counted until it has gone.
+    pub(super) fn may_go_alone(&self) -> bool {
+        let one_more = |count| (count < MOST).then_some(count + 1);
+        let goes = LEAVING.fetch_update(SeqCst, SeqCst, one_more).is_ok();
+        if goes {
+            self.one_is_done();
+        }
+        goes
+    }
+
+    /// The second of the two takes the thread off the count.
+    fn one_is_done(&self) {
+        if self.0.swap(true, SeqCst) {
+            LEAVING.fetch_sub(1, SeqCst);
+        }
+    }
+}
+
+/// Says at a thread's end that it has gone.
+pub(super) struct Gone(pub(super) Arc<Watch>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.leaving.one_is_done();
+    }
 }
 
 /// Ends the process with the report's code and, unless that is clean, the report on standard error.

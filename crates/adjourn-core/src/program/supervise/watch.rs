@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::warden::Leaving;
 use super::{GRACE, Heard, LastWords, MARGIN, Rules, near_deadline};
 use crate::contract::options::SecondInterrupt;
 use crate::contract::report::Report;
@@ -56,6 +57,7 @@ pub(crate) struct Watch {
     pending: AtomicBool,
     pub(crate) narration: Narration,
     pub(super) bell: Condvar,
+    pub(super) leaving: Leaving,
     inner: Mutex<Inner>,
 }
 
@@ -135,6 +137,7 @@ impl Watch {
             pending: AtomicBool::new(false),
             narration: Narration::new(rules.mode),
             bell: Condvar::new(),
+            leaving: Leaving::default(),
             inner: Mutex::new(Inner {
                 listener: None,
                 stage: Stage::Starting,
