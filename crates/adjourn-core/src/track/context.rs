@@ -20,8 +20,8 @@ struct Hot {
     chunk: Cell<Option<&'static Chunk>>,
     /// Where the task's own waker is for the time of the poll; no other is there meanwhile.
     waker: Cell<usize>,
-    /// [`NOBODY`] before the first poll, and where the thread is at its end.
-    seat: Cell<&'static StaticUsize>,
+    /// None before the first poll, and where the thread is at its end.
+    seat: Cell<Option<&'static StaticUsize>>,
     /// The chunk that this thread spawned into last, and the number of its scope.
     roomy: Cell<Option<&'static Chunk>>,
     roomy_of: Cell<u64>,
@@ -87,7 +87,7 @@ thread_local! {
             mark: Cell::new(None),
             chunk: Cell::new(None),
             waker: Cell::new(0),
-            seat: Cell::new(&NOBODY),
+            seat: Cell::new(None),
             roomy: Cell::new(None),
             roomy_of: Cell::new(0),
         }
@@ -109,9 +109,6 @@ const _: () = assert!(!std::mem::needs_drop::<Hot>());
 /// threads once this one has ended.
 struct Seat(&'static StaticUsize);
 
-/// Whatever is said there, nobody reads.
-static NOBODY: StaticUsize = StaticUsize::new(0);
-
 /// All seats, and those that no thread has.
 static SEATS: Mutex<(Vec<&'static StaticUsize>, Vec<&'static StaticUsize>)> =
     Mutex::new((Vec::new(), Vec::new()));
@@ -130,14 +127,14 @@ impl Seat {
     /// Gives this thread one, unless it is at its end.
     fn take() {
         if let Ok(seat) = COLD.try_with(|cold| cold.seat.get_or_init(Seat::new).0) {
-            HOT.with(|hot| hot.seat.set(seat));
+            HOT.with(|hot| hot.seat.set(Some(seat)));
         }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        HOT.with(|hot| hot.seat.set(&NOBODY));
+        HOT.with(|hot| hot.seat.set(None));
         self.0.store(0, Relaxed);
         SEATS.lock().unwrap_or_else(PoisonError::into_inner).1.push(self.0);
     }
@@ -230,9 +227,10 @@ pub(crate) fn within<R>(task: TaskRef, work: impl FnOnce() -> R) -> R {
 /// Says on this thread's seat which task it polls.
 #[inline]
 fn sit(task: Option<&'static Mark>) {
-    let seat = HOT.with(|hot| hot.seat.get());
-    // Relaxed: read for a report only, of a poll that has lasted until the cut-off.
-    seat.store(task.map_or(0, |mark| std::ptr::from_ref(mark).addr()), Relaxed);
+    if let Some(seat) = HOT.with(|hot| hot.seat.get()) {
+        // Relaxed: read for a report only, of a poll that has lasted until the cut-off.
+        seat.store(task.map_or(0, |mark| std::ptr::from_ref(mark).addr()), Relaxed);
+    }
 }
 
 impl Hot {
