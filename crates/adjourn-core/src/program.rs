@@ -68,8 +68,20 @@ struct More {
     /// To be dropped.
     nodes: Vec<Arc<Node>>,
     hooks: Vec<Hook>,
-    /// In the report already; others are to be told.
+    untold: Untold,
+}
+
+/// Failures that are in the report already, and of which others are to be told.
+#[derive(Default)]
+pub(crate) struct Untold {
     failures: Vec<Failure>,
+    sink: Option<FailureSink>,
+}
+
+impl Untold {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.failures.is_empty()
+    }
 }
 
 impl Rest {
@@ -83,7 +95,7 @@ impl Rest {
         if let Some(more) = self.more.take() {
             more.entered.iter().for_each(|(phase, alive)| log::phase(*phase, *alive));
             drop((more.nodes, more.hooks));
-            more.failures.iter().for_each(|failure| program.tell_failure(failure));
+            program.tell_failures(more.untold);
         }
     }
 }
@@ -110,7 +122,6 @@ pub(crate) struct Program {
     manager: Manager,
     /// The thread that called `run` is asked to perform actions: the driver does not come to it.
     summoned: AtomicBool,
-    on_failure: Mutex<Option<FailureSink>>,
     main: OnceLock<TaskRef>,
     /// Where code of the user's finds the program, which is past its end too where somebody keeps it.
     root: OnceLock<Weak<Node>>,
@@ -157,13 +168,12 @@ impl Program {
             ready: AtomicBool::new(false),
             manager: Manager::default(),
             summoned: AtomicBool::new(false),
-            on_failure: Mutex::new(on_failure),
             main: OnceLock::new(),
             root: OnceLock::new(),
             watch,
             inspector,
             reactions: Reactions::default(),
-            state: Mutex::new(State::new(machine, report)),
+            state: Mutex::new(State::new(machine, report, on_failure)),
         });
         let above: Arc<dyn Above> = program.clone();
         let owner = Owner::new(above, program.backend.clone());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::State;
-use super::{Program, observe};
+use super::{Program, Untold, observe};
 use crate::contract::error::Place;
 use crate::contract::report::{
     Failure, FailureKind, MOST_LISTED, OverdueTask, Report, Site, Straggler, TaskLabel, bound,
@@ -31,9 +31,9 @@ impl Program {
         if state.is_isolated() {
             let line = |straggler: &Straggler| format!("{straggler}, at the cut-off");
             let lines = stragglers.iter().map(line).collect();
-            let failures = state.isolate(now, lines, Vec::new(), omitted);
+            let untold = state.isolate(now, lines, Vec::new(), omitted);
             drop(state);
-            return failures.iter().for_each(|failure| self.tell_failure(failure));
+            return self.tell_failures(untold);
         }
         state.report.add_stragglers(stragglers, omitted, sites);
         drop(state);
@@ -41,11 +41,11 @@ impl Program {
     }
 
     /// Tells of what a drain limit found alive.
-    pub(crate) fn tell_overdue(&self, (overdue, failures): (Vec<OverdueTask>, Vec<Failure>)) {
-        failures.iter().for_each(|failure| self.tell_failure(failure));
-        if failures.is_empty() {
+    pub(crate) fn tell_overdue(&self, (overdue, untold): (Vec<OverdueTask>, Untold)) {
+        if untold.is_empty() {
             overdue.iter().for_each(super::log::overdue);
         }
+        self.tell_failures(untold);
     }
 
     /// Notes the graceful work that is about to be cancelled at the drain limit of a scope, if there is
@@ -55,7 +55,7 @@ impl Program {
     ///
     /// The program's lock is held all the while: work that ends by itself meanwhile takes back what the
     /// report says by then.
-    pub(crate) fn note_overdue(&self, node: &Arc<Node>) -> (Vec<OverdueTask>, Vec<Failure>) {
+    pub(crate) fn note_overdue(&self, node: &Arc<Node>) -> (Vec<OverdueTask>, Untold) {
         if node.graceful.load(SeqCst) == 0 {
             return Default::default(); // mostly
         }
@@ -83,12 +83,12 @@ impl Program {
         let work: Vec<_> = work.collect();
         if alone {
             let line = |overdue: &OverdueTask| format!("{overdue}, at its drain limit");
-            let failures = state.isolate(now, work.iter().map(line).collect(), keys, omitted);
-            return (work, failures);
+            let untold = state.isolate(now, work.iter().map(line).collect(), keys, omitted);
+            return (work, untold);
         }
         state.add_overdue(work.clone(), keys, omitted, sites);
         state.report.add_beside(plain);
-        (work, Vec::new())
+        (work, Untold::default())
     }
 
     /// A task that the report has as overdue has ended by itself: it was not cut off.
@@ -111,7 +111,7 @@ impl State {
         lines: Vec<String>,
         tasks: Vec<TaskKey>,
         omitted: u64,
-    ) -> Vec<Failure> {
+    ) -> Untold {
         let mut failures = Vec::new();
         let kind = FailureKind::CutOff;
         let mut tasks = tasks.into_iter();
@@ -127,7 +127,7 @@ impl State {
             failures.push(failure);
         }
         self.report.failures_omitted += omitted;
-        failures
+        self.untold(failures)
     }
 
     fn take_back_isolated(&mut self, task: TaskKey) {

@@ -2,8 +2,8 @@
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use slab::Slab;
 
 use super::course::RunningHook;
 use super::state::State;
-use super::{FailureSink, Program, Rest, observe};
+use super::{Program, Rest, Untold, observe};
 use crate::contract::error::{drop_quietly, forget_payload};
 use crate::contract::report::{
     Failure, FailureKind, MOST_LISTED, Outcome, Reason, Report, Totals, bound,
@@ -27,14 +27,14 @@ pub(super) const OTHER: &str = "(other names)";
 impl Program {
     /// Records a failure; `isolated` ones count for the exit code only once a stop has begun.
     pub(crate) fn fail(&self, kind: FailureKind, origin: String, messages: Vec<String>) {
-        let failure = self.record(kind, origin, messages, false);
-        self.tell_failure(&failure);
+        let untold = self.record(kind, origin, messages, false);
+        self.tell_failures(untold);
     }
 
     /// Records a failure that counts for the exit code.
     pub(crate) fn fail_fatally(&self, kind: FailureKind, origin: String, messages: Vec<String>) {
-        let failure = self.record(kind, origin, messages, true);
-        self.tell_failure(&failure);
+        let untold = self.record(kind, origin, messages, true);
+        self.tell_failures(untold);
     }
 
     /// Records a failure that counts for the exit code and stops the program. Others are told of it
@@ -46,9 +46,9 @@ impl Program {
         messages: Vec<String>,
         reason: Reason,
     ) {
-        let failure = self.record(kind, origin, messages, true);
+        let untold = self.record(kind, origin, messages, true);
         self.stop(reason);
-        self.tell_failure(&failure);
+        self.tell_failures(untold);
     }
 
     fn record(
@@ -57,40 +57,35 @@ impl Program {
         origin: String,
         messages: Vec<String>,
         fatal: bool,
-    ) -> Failure {
+    ) -> Untold {
         let at = self.now();
         let mut state = self.lock();
         let fatal = fatal || state.machine.is_stopping();
         let failure = Failure { at, kind, origin, messages, fatal }.bounded();
         state.report.add_failure(failure.clone());
         state.feed.tell(|| observe::Event::Failure(failure.clone()));
-        drop(state);
-        failure
+        state.untold(vec![failure])
     }
 
-    /// Tells of a failure that is in the report already, once: `on_failure`, else `tracing` where somebody
+    /// Tells of failures that are in the report already, once: `on_failure`, else `tracing` where somebody
     /// listens to it, else standard error. What is called may block.
-    pub(crate) fn tell_failure(&self, failure: &Failure) {
-        let told = self.failure_sink().clone();
-        self.tell_failure_to(told.as_ref(), failure);
-        self.drop_sink(told);
-    }
-
-    fn tell_failure_to(&self, told: Option<&FailureSink>, failure: &Failure) {
+    pub(crate) fn tell_failures(&self, Untold { failures, sink }: Untold) {
+        if failures.is_empty() {
+            return;
+        }
         self.as_part(|| {
-            let Some(told) = told else {
-                return super::log::failure(failure, self.is_hosted(), &self.watch);
-            };
-            // A sink that panics is the user's.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| told(failure))) {
-                forget_payload(payload);
+            for failure in &failures {
+                let Some(sink) = &sink else {
+                    super::log::failure(failure, self.is_hosted(), &self.watch);
+                    continue;
+                };
+                // A sink that panics is the user's.
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| sink(failure))) {
+                    forget_payload(payload);
+                }
             }
+            drop_quietly(sink); // the last one, where the program has let go of it meanwhile
         });
-    }
-
-    /// It may be the last one, where the program has let go of it meanwhile: what is dropped is the user's.
-    fn drop_sink(&self, told: Option<FailureSink>) {
-        self.as_part(|| drop_quietly(told));
     }
 
     /// Adds a failure of the end to the report; it is told by [`tell_late`](Program::tell_late).
@@ -104,14 +99,16 @@ impl Program {
     /// no time left. It is waited for, for a while, and tells all the same if it is later; without a thread to
     /// be had the report alone has them.
     pub(crate) fn tell_late(self: &Arc<Program>, within: Option<Duration>) {
-        let late = mem::take(&mut self.lock().late);
+        let mut state = self.lock();
+        let late = mem::take(&mut state.late);
         if late.is_empty() {
             return;
         }
-        let (program, told) = (self.clone(), self.failure_sink().clone());
+        let untold = state.untold(late);
+        drop(state);
+        let program = self.clone();
         let tells = move || {
-            late.iter().for_each(|failure| program.tell_failure_to(told.as_ref(), failure));
-            program.drop_sink(told);
+            program.tell_failures(untold);
             drop(program); // before whoever waits goes on
         };
         if self.is_hosted() {
@@ -130,19 +127,15 @@ impl Program {
 
     /// Whether the user's code is called for a failure.
     pub(crate) fn has_failure_sink(&self) -> bool {
-        self.failure_sink().is_some()
-    }
-
-    pub(super) fn failure_sink(&self) -> MutexGuard<'_, Option<FailureSink>> {
-        self.on_failure.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().sink.is_some()
     }
 
     /// There is nothing more to read of the program and to tell. What the user gave it is dropped here:
     /// whoever else still holds the program, a scope's handle or a thread on its way out, has no say in when.
     pub(crate) fn let_go(&self) {
         self.inspector.untie();
-        let told = self.failure_sink().take();
-        drop_quietly(told);
+        let sink = self.lock().sink.take();
+        drop_quietly(sink);
     }
 
     pub(crate) fn main_ended(&self, outcome: Outcome, code: Option<u8>) {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::Rest;
 use super::course::{Course, RunningHook};
 use super::log;
 use super::observe::{self, Feed};
+use super::{FailureSink, Rest, Untold};
 use crate::contract::hook::Hook;
 use crate::contract::report::{Failure, PhaseSpan, Report, Totals};
 use crate::phase::{Action, Alive, Event, Machine, Phase, ScopeId};
@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(super) isolated: Vec<(TaskKey, String)>,
     /// Failures of the end, which nobody was told of yet.
     pub(super) late: Vec<Failure>,
+    /// Who is told of failures, until the program lets go of that.
+    pub(super) sink: Option<FailureSink>,
     /// Signals for the user's own handler, and how often each came in a row.
     pub(super) handed_over: VecDeque<(Signal, u64)>,
     pub(super) armed: bool,
@@ -55,7 +57,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(super) fn new(machine: Machine, report: Report) -> State {
+    pub(super) fn new(machine: Machine, report: Report, sink: Option<FailureSink>) -> State {
         State {
             machine,
             nodes: Vec::new(),
@@ -73,6 +75,7 @@ impl State {
             overdue: Vec::new(),
             isolated: Vec::new(),
             late: Vec::new(),
+            sink,
             handed_over: VecDeque::new(),
             armed: false,
             hurried: false,
@@ -231,6 +234,13 @@ impl State {
         running && !self.machine.is_stopping()
     }
 
+    /// Failures that are in the report, with who is to be told of them: as of this lock, since the program
+    /// may let go of that before they are told.
+    pub(super) fn untold(&self, failures: Vec<Failure>) -> Untold {
+        let sink = if failures.is_empty() { None } else { self.sink.clone() };
+        Untold { failures, sink }
+    }
+
     /// Tells of the hooks without which a scope ends that was stopped alone. They go on beside it, and
     /// are told of no more.
     fn isolate_hooks(&mut self, at: Duration, id: ScopeId, rest: &mut Rest) {
@@ -239,7 +249,9 @@ impl State {
             let failure = hook.cut_off(at, false);
             self.report.add_failure(failure.clone());
             self.feed.tell(|| observe::Event::Failure(failure.clone()));
-            rest.more().failures.push(failure);
+            let untold = &mut rest.more().untold;
+            untold.failures.push(failure);
+            untold.sink.clone_from(&self.sink);
         }
     }
 

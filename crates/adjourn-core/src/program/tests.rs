@@ -670,7 +670,7 @@ fn failures_of_the_end_are_told_though_the_program_has_let_go_of_who_is_told() {
         begun.send(failure.origin.clone()).unwrap();
         goes.lock().unwrap().recv().unwrap();
     });
-    *program.failure_sink() = Some(sink);
+    program.lock().sink = Some(sink);
     let mut report = program.conclude();
     for origin in ["first", "second"] {
         let (kind, messages) = (FailureKind::HookOverdue, Vec::new());

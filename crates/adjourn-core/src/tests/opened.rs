@@ -188,8 +188,8 @@ fn one_that_is_opened_before_it_can_be_told_is_not() {
 #[test]
 fn nothing_is_overdue_whose_limit_has_not_come() {
     let (program, root, [deaf]) = stopped([TaskKind::Graceful]);
-    let (overdue, failures) = program.note_overdue(&root);
-    assert!(overdue.is_empty() && failures.is_empty());
+    let (overdue, untold) = program.note_overdue(&root);
+    assert!(overdue.is_empty() && untold.is_empty());
     ends_clean(&program, [deaf]);
 }
 

@@ -73,6 +73,7 @@ pub(super) fn put(_: &'static Chunk) {}
 mod tests {
     use std::collections::BTreeSet;
     use std::panic::Location;
+    use std::sync::Mutex;
 
     use super::*;
     use crate::contract::report::TaskKind;
@@ -104,5 +105,8 @@ mod tests {
             });
             assert_eq!(named, 3, "none has the entry of another");
         }
+        // Never freed, and so not to be lost.
+        static KEPT: Mutex<Vec<&[Chunk]>> = Mutex::new(Vec::new());
+        KEPT.lock().unwrap().push(chunks);
     }
 }
