@@ -123,7 +123,7 @@ async fn chain_of_scopes(root: &Scope, depth: usize) -> f64 {
         scopes.push(next);
     }
     for scope in &scopes {
-        drop(scope.spawn(parked()));
+        scope.spawn(parked());
     }
     drop(scopes);
     until_parked(depth).await;
@@ -205,7 +205,7 @@ async fn last_of_scopes(root: &Scope, count: usize) -> f64 {
     let others: Vec<_> = (1..count).map(|_| top.scope("other")).collect();
     let last = others.iter().fold(top.scope("last"), |last, other| last.depends_on(other));
     for scope in others.iter().chain([&last]) {
-        drop(scope.spawn(parked()));
+        scope.spawn(parked());
     }
     drop((others, last));
     until_parked(count).await;

@@ -135,10 +135,10 @@ impl Backend for Wedged {
 async fn wedge() {
     let polled = Arc::new(AtomicUsize::new(0));
     let notes = polled.clone();
-    drop(task("wedged").spawn(async move {
+    task("wedged").spawn(async move {
         notes.store(1, SeqCst);
         pending::<()>().await;
-    }));
+    });
     while polled.load(SeqCst) == 0 {
         yield_now().await;
     }

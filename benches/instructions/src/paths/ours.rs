@@ -22,7 +22,7 @@ pub(super) async fn ours<B: Spawner>(path: &str, way: &str, root: Scope<B>, coun
         ("park" | "cancel", _) => {
             let scope = root.scope("parked");
             for _ in 0..count {
-                drop(scope.spawn(parked()));
+                scope.spawn(parked());
             }
             park(path, count).await;
             scope.stop().await.expect("not from inside");

@@ -203,12 +203,8 @@ impl Tree {
     /// What the scope has that others do not; from now on it is no leaf.
     #[inline]
     pub(super) fn links_mut(&mut self, index: u32) -> &mut Links {
-        let new = if self[index].links.is_some() { None } else { Some(self.new_links(index)) };
-        let node = &mut self[index];
-        match new {
-            Some(new) => node.links.insert(new),
-            None => node.links.get_or_insert_with(|| Box::new(Links::new(ROOT, 0))),
-        }
+        let links = self[index].links.take().unwrap_or_else(|| self.new_links(index));
+        self[index].links.insert(links)
     }
 
     #[cold]
