@@ -16,8 +16,12 @@ if ! rustc +nightly --version >/dev/null 2>&1; then
     echo "sanitizers: no nightly toolchain: skipped"
     exit 0
 fi
+# What a sanitizer says goes to files, and is printed last: between the lines of the tests it is lost.
+reports=$into/reports
+rm -rf "$reports"
+mkdir -p "$reports"
+trap 'for report in "$reports"/*; do [ -f "$report" ] && head -c 20000 "$report"; done || true' EXIT
 libraries=$(rustc +nightly --print target-libdir --target "$target" 2>/dev/null || true)
-mkdir -p "$into"
 
 # The names of std's functions that synchronise, as linked into a program that uses them.
 #
@@ -83,8 +87,8 @@ for sanitizer in $sanitizers; do
     export RUST_TEST_THREADS
     # Backtraces and captured output are the library's too, which is not compiled with it.
     export RUST_BACKTRACE=0 RUST_TEST_NOCAPTURE=1
-    export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1"
-    export TSAN_OPTIONS="suppressions=$PWD/ci/sanitizers/threads.supp:exitcode=66:die_after_fork=0"
+    export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:log_path=$reports/address"
+    export TSAN_OPTIONS="suppressions=$PWD/ci/sanitizers/threads.supp:exitcode=66:die_after_fork=0:log_path=$reports/thread"
     test=(cargo +nightly test --target "$target" --no-fail-fast)
     some=(stop:: tokens:: programs:: tasks:: shield:: cleanup::)
     [ "$which" = all ] && some=()
