@@ -456,6 +456,15 @@ impl Program {
         self.settle(state, now);
     }
 
+    /// The hooks of a scope have run. Returns false where one has come since.
+    pub(crate) fn hooks_ran(&self, node: &Node) -> bool {
+        let now = self.now();
+        let mut state = self.lock();
+        let closes = state.answer_close(now, node);
+        self.settle(state, now);
+        closes
+    }
+
     /// Tells the machine what is alive in a scope, or that it is over.
     pub(crate) fn sync(&self, node: &Arc<Node>) {
         let mut rest = Rest::default();

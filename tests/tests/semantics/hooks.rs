@@ -20,6 +20,8 @@ scenarios![
     hooks_run_when_the_program_ends_by_itself,
     on_stopped_may_spawn_shielded_work_and_jobs,
     work_that_a_hook_leaves_in_a_scope_is_waited_for,
+    a_hook_that_is_registered_by_a_hook_runs_next,
+    a_hook_that_work_of_a_hook_registers_runs,
     a_hook_that_does_not_end_is_cut_off,
     what_hooks_and_handlers_hold_may_panic_when_it_is_dropped,
     a_hook_may_be_shielded_and_have_a_cleanup,
@@ -225,6 +227,52 @@ fn work_that_a_hook_leaves_in_a_scope_is_waited_for(config: Config) {
     clean(&exit);
     log.is(&["work"]);
     assert_eq!(exit.report().totals["db"].finished, 2);
+}
+
+/// What is opened at its first use is closed too where that is in a hook.
+fn a_hook_that_is_registered_by_a_hook_runs_next(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    let exit = Program::new(config).run(async move {
+        for scope in [adjourn::scope("db"), Scope::current()] {
+            let [first, opens, opened, inner] = [(); 4].map(|()| said.clone());
+            scope.on_stopped(move || first.say("registered first"));
+            scope.on_stopped(async move {
+                let own = Scope::current();
+                opens.say("opens");
+                own.on_stopped(async move {
+                    yields(2).await;
+                    opened.say("closes");
+                    Scope::current().on_stopped(move || inner.say("closes what that opened"));
+                });
+                yields(2).await;
+                opens.say("uses");
+            });
+        }
+    });
+    clean(&exit);
+    let each = ["opens", "uses", "closes", "closes what that opened", "registered first"];
+    log.is(&[each, each].concat());
+    assert_eq!(exit.report().hooks.len(), 8);
+}
+
+fn a_hook_that_work_of_a_hook_registers_runs(config: Config) {
+    let log = Log::default();
+    let [work, closes] = [log.clone(), log.clone()];
+    let exit = Program::new(config).run(async move {
+        let scope = adjourn::scope("db");
+        scope.on_stopped(async move {
+            // The hook is over long before it.
+            spawn_shielded(async move {
+                yields(100).await;
+                work.say("opens");
+                Scope::current().on_stopped(move || closes.say("closes"));
+            });
+        });
+        drop(scope.spawn(yields(3)));
+    });
+    clean(&exit);
+    log.is(&["opens", "closes"]);
 }
 
 fn a_hook_that_awaits_its_own_scopes_stop_gets_an_error(config: Config) {

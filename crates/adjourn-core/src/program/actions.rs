@@ -16,7 +16,6 @@ use crate::track::node::Node;
 /// What the machine is to be told of an action that was performed.
 pub(crate) enum Answer {
     Nothing,
-    This(Event),
     /// What is alive in this scope.
     Tasks(Arc<Node>),
 }
@@ -125,7 +124,6 @@ impl Program {
             now = self.now();
             state = self.lock();
             match answer {
-                Answer::This(event) => state.machine.handle(now, event),
                 Answer::Tasks(node) => state.tell_tasks(now, &node),
                 Answer::Nothing => {}
             }

@@ -15,7 +15,7 @@ use crate::contract::error::{drop_quietly, take_message};
 use crate::contract::hook::Hook;
 use crate::contract::report::{FailureKind, Outcome, TaskKind};
 use crate::contract::rt::{AnySleep, SignalSource, Spawner, Timer};
-use crate::phase::{Action, Event};
+use crate::phase::Action;
 use crate::program::untracked::Helper;
 use crate::program::{Answer, Program};
 use crate::track::context;
@@ -132,7 +132,10 @@ pub(crate) fn perform(program: &Arc<Program>, action: Action, node: Option<Arc<N
             program.add_stragglers(node.cut_off());
             return Answer::Nothing;
         }
-        Action::Close(_) => return close(program, node),
+        Action::Close(_) => {
+            close(program, node);
+            return Answer::Nothing;
+        }
         Action::LameDuck | Action::End(_) | Action::Finish => return Answer::Nothing,
     }
     Answer::Tasks(node)
@@ -175,26 +178,29 @@ impl Drop for OnStop {
     }
 }
 
-/// Runs the hooks of a scope in which nothing is alive, or all of that is cut off.
-fn close(program: &Arc<Program>, node: Arc<Node>) -> Answer {
-    let hooks = node.take_hooks();
-    if hooks.is_empty() {
-        return Answer::This(Event::Closed(node.id));
-    }
+/// Runs the hooks of a scope in which nothing is alive, or all of that is cut off, and those that are
+/// registered meanwhile: the last one first.
+fn close(program: &Arc<Program>, node: Arc<Node>) {
+    let mut hooks = node.take_hooks();
     let hooks = {
         let program = program.clone();
         async move {
-            for hook in hooks.into_iter().rev() {
+            loop {
+                hooks.append(&mut node.take_hooks());
+                let Some(hook) = hooks.pop() else {
+                    if program.hooks_ran(&node) {
+                        return;
+                    }
+                    continue;
+                };
                 let key = program.hook_begins("on_stopped", hook.place, &node);
                 let run = run_hook(program.clone(), node.clone(), "on_stopped", hook);
                 let outcome = Privileged(Box::pin(run), node.clone()).await;
                 program.hook_ends(key, outcome);
             }
-            program.event(Event::Closed(node.id));
         }
     };
     drop(program.backend.spawn(Closing::new(program, hooks)));
-    Answer::Nothing
 }
 
 /// The hooks of one scope. Given up at the program's end; never unwinds into the executor.

@@ -133,18 +133,26 @@ impl State {
         match action {
             Action::Close(id) => {
                 let Some(node) = self.node(id) else { return true };
-                let event = if node.is_alive() && !self.machine.is_cut_off(id) {
-                    Event::Occupied(id) // by a task that was spawned since there was none
-                } else if node.lock().has_hooks() {
-                    return false;
-                } else {
-                    Event::Closed(id)
-                };
-                self.machine.handle(now, event);
+                return self.answer_close(now, &node);
             }
             Action::End(id) => self.end(now, id, rest),
             _ => return false,
         }
+        true
+    }
+
+    /// Tells the machine what comes of a scope that is to close: it has closed where no hook is left to run,
+    /// and is occupied where a task has come since there was none. Returns false, and does nothing, where
+    /// there is a hook to run.
+    pub(super) fn answer_close(&mut self, now: Duration, node: &Node) -> bool {
+        let event = if node.is_alive() && !self.machine.is_cut_off(node.id) {
+            Event::Occupied(node.id)
+        } else if node.lock().end_hooks() {
+            Event::Closed(node.id)
+        } else {
+            return false;
+        };
+        self.machine.handle(now, event);
         true
     }
 

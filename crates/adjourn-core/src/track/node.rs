@@ -334,7 +334,7 @@ impl Node {
 
     pub(crate) fn add_hook(&self, hook: Hook) {
         let mut tasks = self.lock();
-        if !tasks.is_closed() {
+        if !tasks.is_closed() && !tasks.unhooked {
             tasks.rest.get_or_insert_default().hooks.push(hook);
             return;
         }

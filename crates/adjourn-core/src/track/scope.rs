@@ -247,8 +247,9 @@ impl<B> Scope<B> {
     /// to stop. The last registered runs first, each at most once. The place to close what the tasks
     /// use: whoever opens it may register this then, `main` too.
     ///
-    /// Takes a closure, an async closure or a future. A hook of a scope that has ended already is
-    /// dropped.
+    /// Takes a closure, an async closure or a future. A hook may register another one of its scope, which
+    /// runs next. One that comes when the scope has ended, or when all its hooks have run and it waits for
+    /// scopes below it that are overdue, is dropped.
     #[track_caller]
     pub fn on_stopped<M>(&self, hook: impl IntoHook<M>) {
         self.node.add_hook(Hook::new(hook, Location::caller()));

@@ -28,6 +28,8 @@ pub(crate) struct Tasks {
     pub(super) handles: u32,
     /// It ends with its tasks, whatever handles there are: a nursery whose future is over.
     pub(super) sealed: bool,
+    /// Its hooks have run, and it takes no more of them.
+    pub(super) unhooked: bool,
     pub(super) waiters: Waiters,
     /// What most scopes have nothing of.
     pub(super) rest: Option<Box<Rest>>,
@@ -59,6 +61,7 @@ impl Tasks {
             tally: Tally::default(),
             handles,
             sealed: false,
+            unhooked: false,
             waiters: Waiters::new(),
             rest: None,
         }
@@ -140,6 +143,12 @@ impl Tasks {
 
     pub(crate) fn has_hooks(&self) -> bool {
         self.rest.as_ref().is_some_and(|rest| !rest.hooks.is_empty())
+    }
+
+    /// Takes no more hooks, if there are none. Returns whether that is so.
+    pub(crate) fn end_hooks(&mut self) -> bool {
+        self.unhooked |= !self.has_hooks();
+        self.unhooked
     }
 
     pub(super) fn take_hooks(&mut self) -> Vec<Hook> {
@@ -285,6 +294,24 @@ mod tests {
         drop(tasks);
         _ = program.conclude(); // its scopes refer to it
         live.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
+    }
+
+    #[test]
+    fn a_hook_that_comes_after_the_last_one_has_run_is_dropped() {
+        let program = program(false);
+        let node = program.open(&program.root(), "scope".into(), &[]);
+        let kept = Arc::new(());
+        let add = || {
+            let kept = kept.clone();
+            node.add_hook(Hook::new(move || drop(kept), Location::caller()));
+        };
+        add();
+        assert!(!node.lock().end_hooks() && Arc::strong_count(&kept) == 2, "one is to run");
+        drop(node.take_hooks());
+        assert!(node.lock().end_hooks());
+        add();
+        assert_eq!(Arc::strong_count(&kept), 1, "nobody would run it");
+        program.conclude();
     }
 
     #[test]
