@@ -10,7 +10,9 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use adjourn::smol::Smol;
-use adjourn::{FailureKind, Reason, Scope, spawn, spawn_graceful, spawn_shielded, task};
+use adjourn::{
+    FailureKind, Reason, Scope, spawn, spawn_blocking, spawn_graceful, spawn_shielded, task,
+};
 
 use crate::harness::*;
 
@@ -18,6 +20,7 @@ scenarios![
     a_value_is_returned,
     main_may_borrow_and_not_be_send,
     a_panic_keeps_its_payload,
+    a_payload_that_nobody_takes_may_panic_when_it_is_dropped,
     abort_drops_a_pending_task_before_its_handle_resolves,
     concurrent_aborts_end_a_task_once,
     abort_does_not_cancel_a_shielded_task,
@@ -77,6 +80,27 @@ fn a_panic_keeps_its_payload(config: Config) {
     assert!(failures.iter().all(|failure| !failure.fatal), "isolated before the stop");
     assert_eq!(failures[1].messages, ["it was text"]);
     assert_eq!(exit.report().total().panicked, 2);
+}
+
+/// Where the executor dropped it, it would abort, or lose a worker.
+fn a_payload_that_nobody_takes_may_panic_when_it_is_dropped(config: Config) {
+    let blows = || -> () { std::panic::panic_any(Bomb("a payload")) };
+    let exit = Program::new(config).run(async move {
+        drop(spawn(async move { blows() }));
+        drop(spawn(async move {
+            blows();
+            String::new()
+        }));
+        let kept = spawn(async move { blows() });
+        drop(spawn_blocking(blows));
+        // All have ended: this one has come after them, and the job has nobody to wait for it.
+        while Scope::current().totals().panicked < 4 {
+            yields(1).await;
+        }
+        drop(kept);
+    });
+    succeeded(&exit);
+    assert_eq!(failures(&exit, FailureKind::TaskPanic).len(), 4);
 }
 
 fn abort_drops_a_pending_task_before_its_handle_resolves(config: Config) {

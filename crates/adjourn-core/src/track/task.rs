@@ -80,7 +80,8 @@ impl<T> Given<T> {
 
 impl<T> Drop for Given<T> {
     fn drop(&mut self) {
-        if std::mem::needs_drop::<T>() {
+        // An error may have a panic's payload in it, which is the user's too.
+        if std::mem::needs_drop::<T>() || matches!(self.0, Some(Err(_))) {
             drop_quietly(self.0.take());
         }
     }
