@@ -21,7 +21,7 @@ use futures::task::LocalSpawnExt;
 pub struct Pool(Queue<Remote>);
 
 impl Spawner for Pool {
-    type Handle<T: Send + 'static> = AnyHandle<T>;
+    type Handle<T: Send> = AnyHandle<T>;
 
     fn spawn<F>(&self, future: F) -> AnyHandle<F::Output>
     where

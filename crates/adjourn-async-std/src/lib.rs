@@ -64,7 +64,7 @@ impl<T> Drop for AsyncStdHandle<T> {
 }
 
 impl Spawner for AsyncStd {
-    type Handle<T: Send + 'static> = AsyncStdHandle<T>;
+    type Handle<T: Send> = AsyncStdHandle<T>;
 
     fn spawn<F>(&self, future: F) -> AsyncStdHandle<F::Output>
     where

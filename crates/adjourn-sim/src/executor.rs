@@ -53,7 +53,7 @@ impl<T> Drop for SimHandle<T> {
 }
 
 impl Spawner for SimBackend {
-    type Handle<T: Send + 'static> = SimHandle<T>;
+    type Handle<T: Send> = SimHandle<T>;
 
     fn spawn<F>(&self, future: F) -> SimHandle<F::Output>
     where

@@ -234,7 +234,7 @@ impl<T> Future for PausedHandle<T> {
 }
 
 impl Spawner for Paused {
-    type Handle<T: Send + 'static> = PausedHandle<T>;
+    type Handle<T: Send> = PausedHandle<T>;
 
     fn spawn<F>(&self, future: F) -> PausedHandle<F::Output>
     where

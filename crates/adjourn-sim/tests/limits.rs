@@ -92,7 +92,7 @@ struct Wedged {
 }
 
 impl Spawner for Wedged {
-    type Handle<T: Send + 'static> = adjourn_sim::SimHandle<T>;
+    type Handle<T: Send> = adjourn_sim::SimHandle<T>;
 
     fn spawn<F>(&self, future: F) -> adjourn_sim::SimHandle<F::Output>
     where

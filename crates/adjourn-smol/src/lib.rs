@@ -112,7 +112,7 @@ impl<T> Drop for SmolHandle<T> {
 }
 
 impl Spawner for Smol {
-    type Handle<T: Send + 'static> = SmolHandle<T>;
+    type Handle<T: Send> = SmolHandle<T>;
 
     fn spawn<F>(&self, future: F) -> SmolHandle<F::Output>
     where

@@ -82,7 +82,7 @@ impl<T> Future for TokioHandle<T> {
 }
 
 impl Spawner for Tokio {
-    type Handle<T: Send + 'static> = TokioHandle<T>;
+    type Handle<T: Send> = TokioHandle<T>;
 
     fn spawn<F>(&self, future: F) -> TokioHandle<F::Output>
     where

@@ -81,7 +81,7 @@ impl SpawnLocal for TokioLocal {
 }
 
 impl Spawner for TokioLocal {
-    type Handle<T: Send + 'static> = TokioHandle<T>;
+    type Handle<T: Send> = TokioHandle<T>;
 
     fn spawn<F>(&self, future: F) -> TokioHandle<F::Output>
     where

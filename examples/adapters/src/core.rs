@@ -26,7 +26,7 @@ pub struct Core {
 }
 
 impl Spawner for Core {
-    type Handle<T: Send + 'static> = AnyHandle<T>;
+    type Handle<T: Send> = AnyHandle<T>;
 
     fn spawn<F>(&self, future: F) -> AnyHandle<F::Output>
     where

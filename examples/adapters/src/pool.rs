@@ -96,7 +96,7 @@ impl Drop for Fair {
 }
 
 impl Spawner for Pool {
-    type Handle<T: Send + 'static> = AnyHandle<T>;
+    type Handle<T: Send> = AnyHandle<T>;
 
     fn spawn<F>(&self, future: F) -> AnyHandle<F::Output>
     where

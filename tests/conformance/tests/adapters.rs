@@ -95,7 +95,7 @@ impl Attached for WithoutPool {
 }
 
 impl Spawner for Poolless {
-    type Handle<T: Send + 'static> = SmolHandle<T>;
+    type Handle<T: Send> = SmolHandle<T>;
 
     fn spawn<F>(&self, future: F) -> SmolHandle<F::Output>
     where

@@ -515,7 +515,7 @@ impl<F: Future> Future for WrongFuture<F> {
 }
 
 impl Spawner for Wrong {
-    type Handle<T: Send + 'static> = WrongHandle<T>;
+    type Handle<T: Send> = WrongHandle<T>;
 
     fn spawn<F>(&self, future: F) -> WrongHandle<F::Output>
     where
@@ -597,7 +597,7 @@ impl SpawnBlocking for Wrong {
     }
 }
 
-impl<T: Send + 'static> Future for WrongHandle<T> {
+impl<T: Send> Future for WrongHandle<T> {
     type Output = Result<T, ExecutorGone>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

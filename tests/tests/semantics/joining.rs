@@ -1,5 +1,7 @@
 //! What is over does not come back: awaiting the handle of what the stop refused or cancelled.
 
+use std::borrow::Cow;
+use std::error::Error;
 use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -7,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use adjourn::{
-    FutureExt, JoinHandle, Outcome, StopToken, scope, shield, spawn, spawn_graceful, spawn_shielded,
+    FutureExt, JoinHandle, Outcome, Scope, StopToken, scope, shield, spawn, spawn_graceful,
+    spawn_shielded,
 };
 use futures_util::future::join;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -15,6 +18,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use crate::harness::*;
 
 scenarios![
+    a_task_may_await_one_whose_output_has_a_lifetime_in_its_type,
     a_plain_task_does_not_come_back_from_what_the_stop_cancelled,
     a_loop_that_awaits_what_it_spawns_ends_in_order,
     the_error_is_kept_for_who_polls_next,
@@ -26,6 +30,40 @@ scenarios![
     a_stop_of_another_program_is_news,
     an_abort_while_the_program_drains_is_told_apart,
 ];
+
+/// It compiles: whether a task is `Send` is checked with all lifetimes erased.
+fn a_task_may_await_one_whose_output_has_a_lifetime_in_its_type(config: Config) {
+    type Parsed = Result<u32, Box<dyn Error + Send + Sync>>;
+    async fn parse(text: &str) -> Parsed {
+        Ok(text.parse()?)
+    }
+    async fn all_of<B>(scope: Scope<B>) -> u32
+    where
+        B: adjourn::rt::SpawnBlocking + adjourn::rt::Backend,
+    {
+        let outer = scope.clone();
+        let all = outer.spawn(async move {
+            let parsed = scope.spawn(parse("1")).await.unwrap().unwrap();
+            let text: &'static str = scope.spawn(async { "two" }).await.unwrap();
+            let job = scope.spawn_blocking(|| -> Parsed { Ok("3".parse()?) });
+            parsed + text.len() as u32 + job.await.unwrap().unwrap()
+        });
+        all.await.unwrap()
+    }
+    let exit = Program::new(config).run(async {
+        let all = spawn(async {
+            let parsed = spawn(parse("1")).await.unwrap().unwrap();
+            let no_number = spawn_shielded(parse("x")).await.unwrap().unwrap_err();
+            assert!(no_number.to_string().contains("invalid digit"), "{no_number}");
+            let text: Cow<'static, str> = spawn(async { "two".into() }).await.unwrap();
+            let job = adjourn::spawn_blocking(|| -> Parsed { Ok("3".parse()?) });
+            parsed + text.len() as u32 + job.await.unwrap().unwrap()
+        });
+        assert_eq!(all.await.unwrap(), 7);
+        assert_eq!(all_of(Scope::current()).await, 7);
+    });
+    clean(&exit);
+}
 
 /// A task that stays, in a scope below the current one. Once the stop has cancelled it, another goes on
 /// for a while, so that nothing of the current scope is cancelled yet.

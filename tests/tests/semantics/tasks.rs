@@ -225,7 +225,7 @@ fn a_value_that_nobody_takes_may_panic_when_it_is_dropped(config: Config) {
             yields(1).await;
         }
         drop(kept);
-        drop(adjourn::spawn_blocking(|| Bomb("of a job")));
+        drop(spawn_blocking(|| Bomb("of a job")));
         yields(10).await;
     });
     clean(&exit);
@@ -326,7 +326,7 @@ fn spawns_while_cancelling_are_refused_but_from_shielded_work(config: Config) {
             let error = spawn_graceful(|_| async move { graceful.say("never") }).await.unwrap_err();
             assert!(error.is_refused());
             assert_eq!(spawn_shielded(async { 1 }).await.unwrap(), 1);
-            assert_eq!(adjourn::spawn_blocking(|| 2).await.unwrap(), 2);
+            assert_eq!(spawn_blocking(|| 2).await.unwrap(), 2);
             said.say("end");
         }));
         pending::<()>().await;
@@ -340,7 +340,7 @@ fn destructors_of_what_is_cancelled_spawn_nothing(config: Config) {
     struct Spawns(mpsc::Sender<bool>);
     impl Drop for Spawns {
         fn drop(&mut self) {
-            let handles = [spawn_shielded(async {}), adjourn::spawn_blocking(|| ())];
+            let handles = [spawn_shielded(async {}), spawn_blocking(|| ())];
             for handle in handles {
                 // Refused or over: it cannot be told from outside but by asking for the result.
                 let refused =

@@ -47,10 +47,10 @@ use crate::process::signal::Signal;
 /// Generic with an associated handle, so that a spawn costs nothing beyond the executor's own.
 pub trait Spawner: Clone + Send + Sync + 'static {
     /// Resolves to the future's output. Dropped, it detaches.
-    type Handle<T: Send + 'static>: Future<Output = Result<T, ExecutorGone>>
-        + Send
-        + Unpin
-        + 'static;
+    ///
+    /// It asks for no `'static`, which a compiler that checks whether a task is `Send` could not prove of an
+    /// output with a lifetime in its type: `Box<dyn Error + Send + Sync>`, `&'static str`.
+    type Handle<T: Send>: Future<Output = Result<T, ExecutorGone>> + Send + Unpin;
 
     /// Starts `future`; it goes on whether or not its handle is kept.
     fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>

@@ -800,7 +800,7 @@ mod tests {
     struct Hasty;
 
     impl Spawner for Hasty {
-        type Handle<T: Send + 'static> = std::future::Pending<Result<T, ExecutorGone>>;
+        type Handle<T: Send> = std::future::Pending<Result<T, ExecutorGone>>;
 
         fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
         where

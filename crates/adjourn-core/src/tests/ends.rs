@@ -108,7 +108,7 @@ fn a_future_that_the_executor_drops_is_dropped_in_its_task() {
 struct Once;
 
 impl Spawner for Once {
-    type Handle<T: Send + 'static> = Ready<Result<T, ExecutorGone>>;
+    type Handle<T: Send> = Ready<Result<T, ExecutorGone>>;
 
     fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
     where

@@ -187,7 +187,7 @@ impl Sleeps {
 }
 
 impl Spawner for Sleeps {
-    type Handle<T: Send + 'static> = Ready<Result<T, crate::ExecutorGone>>;
+    type Handle<T: Send> = Ready<Result<T, crate::ExecutorGone>>;
 
     fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
     where

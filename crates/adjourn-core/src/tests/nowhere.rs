@@ -19,7 +19,7 @@ pub(crate) type Spawned = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct Nowhere(pub(crate) fn(Spawned));
 
 impl Spawner for Nowhere {
-    type Handle<T: Send + 'static> = Ready<Result<T, ExecutorGone>>;
+    type Handle<T: Send> = Ready<Result<T, ExecutorGone>>;
 
     fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
     where
@@ -75,7 +75,7 @@ mod poolless {
     pub(crate) struct Poolless;
 
     impl Spawner for Poolless {
-        type Handle<T: Send + 'static> = Ready<Result<T, ExecutorGone>>;
+        type Handle<T: Send> = Ready<Result<T, ExecutorGone>>;
 
         fn spawn<F>(&self, future: F) -> Self::Handle<F::Output>
         where

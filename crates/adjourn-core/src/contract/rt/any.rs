@@ -71,7 +71,7 @@ impl AnyBackend {
 }
 
 impl Spawner for AnyBackend {
-    type Handle<T: Send + 'static> = AnyHandle<T>;
+    type Handle<T: Send> = AnyHandle<T>;
 
     fn spawn<F>(&self, future: F) -> AnyHandle<F::Output>
     where

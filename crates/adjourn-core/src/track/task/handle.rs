@@ -47,11 +47,11 @@ use crate::track::table::{TaskRef, flag};
 ///     Ok(one.await? + two.await?)
 /// }
 /// ```
-pub struct JoinHandle<T: Send + 'static, B: Spawner = AnyBackend> {
+pub struct JoinHandle<T: Send, B: Spawner = AnyBackend> {
     join: Join<B::Handle<Given<T>>>,
 }
 
-impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
+impl<T: Send, B: Spawner> JoinHandle<T, B> {
     pub(super) fn of(node: &Node, task: TaskRef, handle: B::Handle<Given<T>>) -> JoinHandle<T, B> {
         JoinHandle { join: Join::of(node, task, handle) }
     }
@@ -75,7 +75,7 @@ impl<T: Send + 'static, B: Spawner> JoinHandle<T, B> {
     }
 }
 
-impl<T: Send + 'static, B: Spawner> Future for JoinHandle<T, B> {
+impl<T: Send, B: Spawner> Future for JoinHandle<T, B> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -83,7 +83,7 @@ impl<T: Send + 'static, B: Spawner> Future for JoinHandle<T, B> {
     }
 }
 
-impl<T: Send + 'static, B: Spawner> fmt::Debug for JoinHandle<T, B> {
+impl<T: Send, B: Spawner> fmt::Debug for JoinHandle<T, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle").field("is_finished", &self.is_finished()).finish()
     }

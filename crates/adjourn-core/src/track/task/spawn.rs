@@ -116,7 +116,7 @@ fn current() -> Arc<Node> {
 /// # #[derive(Clone)]
 /// # struct Mine;
 /// # impl Spawner for Mine {
-/// #     type Handle<T: Send + 'static> = AnyHandle<T>;
+/// #     type Handle<T: Send> = AnyHandle<T>;
 /// #     fn spawn<F>(&self, future: F) -> AnyHandle<F::Output>
 /// #     where
 /// #         F: Future + Send + 'static,

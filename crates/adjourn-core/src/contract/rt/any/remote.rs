@@ -13,7 +13,6 @@
 use std::any::Any;
 use std::fmt;
 use std::future::{Future, Ready};
-use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
 use std::sync::PoisonError;
@@ -33,10 +32,12 @@ pub struct AnyHandle<T>(Source<T>);
 
 /// Where the output comes from.
 enum Source<T> {
-    /// A box that has it.
-    Boxed(Carrier, PhantomData<fn() -> T>),
+    /// A box that has it, and who opens that.
+    Boxed(Carrier, fn(Carried) -> Option<T>),
     /// A handle of the executor's own. Those of up to four words are kept in place.
     Own(SmallBox<dyn Own<T>, S4>),
+    /// It was taken.
+    Over,
 }
 
 /// Resolves to the box that was spawned, with the output in it.
@@ -135,7 +136,7 @@ impl<T: 'static> AnyHandle<T> {
 /// struct Mine;
 ///
 /// impl Spawner for Mine {
-///     type Handle<T: Send + 'static> = AnyHandle<T>;
+///     type Handle<T: Send> = AnyHandle<T>;
 ///
 ///     fn spawn<F>(&self, future: F) -> AnyHandle<F::Output>
 ///     where
@@ -388,34 +389,36 @@ where
     }
 }
 
-impl<T> AnyHandle<T> {
+impl<T: 'static> AnyHandle<T> {
     pub(super) fn boxed(carrier: Carrier) -> AnyHandle<T> {
-        AnyHandle(Source::Boxed(carrier, PhantomData))
+        AnyHandle(Source::Boxed(carrier, open))
     }
 }
 
-impl<T: Send + 'static> Future for AnyHandle<T> {
+impl<T: Send> Future for AnyHandle<T> {
     type Output = Result<T, ExecutorGone>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = match &mut self.0 {
-            Source::Boxed(carrier, _) => Pin::new(&mut **carrier).poll(cx).map(open),
+            Source::Boxed(carrier, open) => {
+                Pin::new(&mut **carrier).poll(cx).map(|carried| open(carried?).ok_or(ExecutorGone))
+            }
             Source::Own(handle) => Pin::new(&mut **handle).poll(cx),
+            Source::Over => Poll::Pending,
         };
         if polled.is_ready() {
-            // Fused: once it is over it stays pending.
-            *self = AnyHandle::boxed(smallbox!(Receiver { slot: None }));
+            self.0 = Source::Over;
         }
         polled
     }
 }
 
 /// Takes the output from its box.
-fn open<T: 'static>(carried: Result<Carried, ExecutorGone>) -> Result<T, ExecutorGone> {
+fn open<T: 'static>(mut carried: Carried) -> Option<T> {
     let mut output: Option<T> = None;
-    carried?.as_mut().open(&mut output);
-    output.ok_or(ExecutorGone)
+    carried.as_mut().open(&mut output);
+    output
 }
 
 impl Future for Receiver {
