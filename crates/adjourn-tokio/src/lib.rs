@@ -138,12 +138,39 @@ pub struct TokioExecutor {
     runtime: Runtime,
 }
 
-impl Executor for TokioExecutor {
-    type Backend = Tokio;
-
-    const NAME: &'static str = NAME;
-
-    fn build(threads: &Threads) -> Result<TokioExecutor, StartError> {
+impl TokioExecutor {
+    /// Builds a runtime with these threads, of which `set` sets what else there is: names, the size of
+    /// stacks, how often it looks for events. For
+    /// [`Runner::build_with`](adjourn_core::Runner::build_with).
+    ///
+    /// `set` is called once, on the thread that calls. What it sets of numbers of threads stands where
+    /// `threads` leaves them open. `on_thread_start` is the program's: what else is to run first on each
+    /// thread goes into [`Threads::on_start`], beside what is there.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], when the calling thread is inside a runtime already, when these threads are none
+    /// that Tokio can have, or with the system's error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use adjourn_core::{Exit, Runner};
+    /// use adjourn_tokio::TokioExecutor;
+    ///
+    /// fn main() -> Exit {
+    ///     let runner = Runner::<TokioExecutor>::new().build_with(|threads| {
+    ///         TokioExecutor::build_with(threads, |builder| {
+    ///             builder.thread_name("shop").thread_stack_size(8 << 20);
+    ///         })
+    ///     });
+    ///     runner.run(async { /* .. */ })
+    /// }
+    /// ```
+    pub fn build_with(
+        threads: &Threads,
+        set: impl FnOnce(&mut Builder),
+    ) -> Result<TokioExecutor, StartError> {
         if Handle::try_current().is_ok() {
             return Err(StartError::nested(
                 "`run` was called inside a Tokio runtime, which cannot be blocked: write \
@@ -154,6 +181,7 @@ impl Executor for TokioExecutor {
             Some(0) => Builder::new_current_thread(),
             _ => Builder::new_multi_thread(),
         };
+        set(&mut builder);
         if let Some(workers) = threads.workers.filter(|workers| *workers > 0) {
             builder.worker_threads(workers);
         }
@@ -174,6 +202,16 @@ impl Executor for TokioExecutor {
             StartError::executor("the Tokio runtime could not be built", Some(Box::new(error)))
         })?;
         Ok(TokioExecutor { runtime })
+    }
+}
+
+impl Executor for TokioExecutor {
+    type Backend = Tokio;
+
+    const NAME: &'static str = NAME;
+
+    fn build(threads: &Threads) -> Result<TokioExecutor, StartError> {
+        TokioExecutor::build_with(threads, |_| ())
     }
 
     fn backend(&self) -> Tokio {

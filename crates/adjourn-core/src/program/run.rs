@@ -272,7 +272,7 @@ impl<E> Runner<E> {
     }
 
     /// Builds the executor with `build` rather than with its defaults: for one that has more to set
-    /// than a number of threads. Called on the thread that calls `run`, once the signals are heard;
+    /// than a number of threads, as Tokio's (`TokioExecutor::build_with`). Called on the thread that calls `run`, once the signals are heard;
     /// an attached program has no use for it.
     pub fn build_with(
         mut self,
