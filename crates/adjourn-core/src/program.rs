@@ -429,7 +429,7 @@ impl Program {
                 state.feed.tell(|| observe::Event::Stopping(reason.clone()));
             }
             // Before any action: what is alive now is what the report tells of.
-            state.list_alive(now);
+            state.list_alive();
         }
         self.settle(state, now);
     }

@@ -13,6 +13,7 @@ use crate::contract::options::Overdue;
 use crate::phase::Phase;
 use crate::process::signal::Signal;
 
+pub(crate) use self::course::keep_greatest;
 pub use self::course::{HookReport, ScopeReport};
 pub use self::exit::Exit;
 pub(crate) use self::text::StuckIn;

@@ -6,20 +6,22 @@
 //!   noted. When no more than 100 of these are alive, others take the places of those that ended first. So
 //!   the last hundred to end are listed when they end, whichever they are. The others are taken evenly
 //!   from all that are left: where half of those end, half of all have ended, so that a stop of N tasks
-//!   looks at N, N/2, N/4 .. of them.
+//!   looks at N, N/2, N/4 .. of them, and at few of those: it passes over whole chunks.
+//!   What a task is called is put into words at the end, of those that are left in the report.
 //! - *Scopes.* The last hundred to end are those that end while no more than a hundred are there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::State;
 use crate::contract::error::Place;
 use crate::contract::report::{
-    Failure, FailureKind, HookReport, MOST_LISTED, Outcome, Report, ScopeReport, TaskReport, bound,
+    Failure, FailureKind, HookReport, MOST_LISTED, Outcome, Report, ScopeReport, TaskKind,
+    TaskReport, bound, keep_greatest,
 };
 use crate::phase::{Action, Phase, ScopeId};
-use crate::track::node::Node;
+use crate::track::node::{Node, Picker, Which};
 
 /// So many live tasks are listed at the most, and so many that have ended beside them.
 const MOST_LIVE: usize = 2 * MOST_LISTED;
@@ -33,12 +35,39 @@ pub(super) struct Course {
     left: BTreeMap<ScopeId, Moments>,
     /// Scopes that have not ended.
     open: usize,
-    /// Of each task in the report: its scope, and whether it is alive.
-    listed: Vec<(ScopeId, bool)>,
+    /// The tasks of which some are to be in the report.
+    pub(super) listed: Vec<Listed>,
     /// How many of them are alive.
     alive: usize,
+    /// Which of them have ended and are still there, in that order.
+    over: VecDeque<usize>,
     /// There are tasks that were alive at the stop and are not listed.
     more: bool,
+}
+
+/// A task that was alive at the stop.
+pub(super) struct Listed {
+    task: Which,
+    scope: ScopeId,
+    outcome: Outcome,
+    /// Never, while it is alive.
+    ended: Moment,
+    cancelled: Moment,
+}
+
+// All that is noted at a stop is new memory, which costs more than to write it.
+const _: () = assert!(size_of::<Listed>() <= 72);
+
+impl Listed {
+    fn new(task: Which, scope: ScopeId) -> Listed {
+        let (ended, cancelled) = (Moment::NEVER, Moment::NEVER);
+        Listed { task, scope, outcome: Outcome::Abandoned, ended, cancelled }
+    }
+
+    /// When it was over; those that are not over are the slowest.
+    fn end(&self) -> Moment {
+        if self.outcome == Outcome::Abandoned { Moment::NEVER } else { self.ended }
+    }
 }
 
 /// When the stop came to a scope. There may be a million of them.
@@ -84,8 +113,8 @@ impl Moments {
     }
 
     /// When a task was cancelled that has ended now, or goes on.
-    fn cancelled_by(self, task: &TaskReport) -> Option<Duration> {
-        self.cancelled.get().filter(|_| task.task.kind.is_cancelled())
+    fn cancelled_by(self, kind: TaskKind) -> Moment {
+        if kind.is_cancelled() { self.cancelled } else { Moment::NEVER }
     }
 }
 
@@ -146,77 +175,75 @@ impl Course {
 
 impl State {
     /// The stop is requested: lists what is alive.
-    pub(super) fn list_alive(&mut self, now: Duration) {
-        let nodes: Vec<_> = self.nodes.iter().flatten().cloned().collect();
+    pub(super) fn list_alive(&mut self) {
         let (report, course) = (&mut self.report, &mut self.course);
         let mut left = MOST_LIVE;
-        for node in &nodes {
+        for node in self.nodes.iter().flatten() {
             report.alive_at_stop += node.lock().list(node, &mut left, |task| {
-                course.listed.push((node.id, true));
-                let (outcome, cancelled) = (Outcome::Abandoned, None);
-                report.tasks.push(TaskReport { task, outcome, ended: now, cancelled });
-                report.tasks.len() - 1
+                if course.listed.len() == 16 {
+                    course.listed.reserve_exact(MOST_LIVE + MOST_LISTED); // there may be more
+                }
+                course.listed.push(Listed::new(task, node.id));
+                course.listed.len() - 1
             });
         }
-        course.alive = report.tasks.len();
+        course.alive = course.listed.len();
         course.more = report.alive_at_stop > course.alive as u64;
     }
 
     /// Notes how a listed task ended.
     pub(super) fn note_end(&mut self, index: usize, ended: Duration, outcome: Outcome) {
-        let Some(task) = self.report.tasks.get_mut(index) else { return };
-        (task.outcome, task.ended) = (outcome, ended);
-        if let Some((scope, true)) = self.course.listed.get(index).copied() {
-            self.course.listed[index].1 = false;
+        let Some(listed) = self.course.listed.get(index) else { return };
+        let cancelled = self.course.of(listed.scope).cancelled_by(listed.task.kind);
+        let listed = &mut self.course.listed[index];
+        if listed.ended == Moment::NEVER {
+            listed.cancelled = cancelled;
             self.course.alive -= 1;
-            task.cancelled = self.course.of(scope).cancelled_by(task);
+            self.course.over.push_back(index);
         }
+        (listed.outcome, listed.ended) = (outcome, Moment::new(ended));
         if self.course.more && self.course.alive <= MOST_LISTED {
-            self.list_more(ended);
+            self.list_more();
         }
     }
 
     /// Lists others in the places of those that ended first.
-    fn list_more(&mut self, now: Duration) {
-        let nodes: Vec<_> =
-            self.nodes.iter().flatten().chain(self.lingering.values()).cloned().collect();
-        let count: usize = nodes.iter().map(|node| node.lock().count_unlisted()).sum();
-        let (report, course) = (&mut self.report, &mut self.course);
+    fn list_more(&mut self) {
+        let State { nodes, lingering, course, .. } = self;
+        let nodes = || nodes.iter().flatten().chain(lingering.values());
+        // Some of these are listed already, or came after the stop. So a little less than there is room for
+        // may be listed; where it is less than half, all are looked at.
+        let count: u64 = nodes().map(|node| node.lock().count_live()).sum();
         let room = MOST_LIVE - course.alive;
-        course.more = count > room;
-        let mut places: Vec<_> =
-            (0..report.tasks.len()).filter(|at| !course.listed[*at].1).collect();
-        places.sort_by_key(|at| std::cmp::Reverse(report.tasks[*at].ended)); // the first is the last
-        let (mut due, mut left) = (0, room);
-        let mut pick = || {
-            // Evenly: `room` of `count`. Those may have become fewer, and are never more.
-            due += room.min(count);
-            let picked = due >= count && left > 0;
-            if picked {
-                due -= count;
-                left -= 1;
+        let mut list = |picker: &mut Picker| {
+            for node in nodes() {
+                node.lock().list_more(node, picker, |task| {
+                    let task = Listed::new(task, node.id);
+                    course.alive += 1;
+                    let full = course.listed.len() >= MOST_LIVE + MOST_LISTED;
+                    match if full { course.over.pop_front() } else { None } {
+                        Some(at) => {
+                            course.listed[at] = task;
+                            at
+                        }
+                        None => {
+                            course.listed.push(task);
+                            course.listed.len() - 1
+                        }
+                    }
+                });
             }
-            picked
         };
-        for node in &nodes {
-            node.lock().list_more(node, &mut pick, |task| {
-                let (outcome, cancelled) = (Outcome::Abandoned, None);
-                let task = TaskReport { task, outcome, ended: now, cancelled };
-                course.alive += 1;
-                let full = report.tasks.len() >= MOST_LIVE + MOST_LISTED;
-                match if full { places.pop() } else { None } {
-                    Some(at) => {
-                        (report.tasks[at], course.listed[at]) = (task, (node.id, true));
-                        at
-                    }
-                    None => {
-                        report.tasks.push(task);
-                        course.listed.push((node.id, true));
-                        report.tasks.len() - 1
-                    }
-                }
-            });
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let mut picker = Picker::new(room, count);
+        list(&mut picker);
+        let mut all = count <= room;
+        if !all && picker.left > room / 2 {
+            let mut each = Picker::new(picker.left, picker.left);
+            list(&mut each);
+            all = each.left > 0;
         }
+        course.more = !all;
     }
 
     /// The machine was told of a scope's tasks: its turn may have begun.
@@ -258,15 +285,21 @@ impl State {
 
     /// Completes a copy of the report, as of now: what is not over, and no more than there is room for.
     pub(super) fn finish_course(&self, report: &mut Report, now: Duration, nodes: &[Arc<Node>]) {
-        for (index, task) in report.tasks.iter_mut().enumerate() {
-            if task.outcome != Outcome::Abandoned {
-                continue;
+        let mut listed: Vec<_> = self.course.listed.iter().collect();
+        keep_greatest(&mut listed, |listed| listed.end());
+        let mut place = None;
+        report.tasks.extend(listed.into_iter().map(|listed| {
+            let alive = || self.course.of(listed.scope).cancelled_by(listed.task.kind);
+            TaskReport {
+                task: listed.task.label(&mut place),
+                outcome: listed.outcome.clone(),
+                ended: listed.end().get().unwrap_or(now),
+                cancelled: match listed.ended {
+                    Moment::NEVER => alive().get(),
+                    _ => listed.cancelled.get(),
+                },
             }
-            task.ended = now;
-            if let Some((scope, true)) = self.course.listed.get(index) {
-                task.cancelled = self.course.of(*scope).cancelled_by(task);
-            }
-        }
+        }));
         if self.machine.is_stopping() {
             let last = self.report.phases.last().filter(|last| last.phase >= Phase::Stopped);
             let over = last.map(|last| last.entered);
@@ -351,14 +384,18 @@ mod tests {
     }
 
     /// Ends so many tasks in this order and returns the report, and the last hundred.
-    fn stopped(count: usize, order: impl Fn(usize) -> usize) -> (Report, BTreeSet<usize>) {
+    fn stopped(
+        count: usize,
+        late: usize,
+        order: impl Fn(usize) -> usize,
+    ) -> (Report, BTreeSet<usize>) {
         let program = program(false);
         let nodes = [program.root(), program.open(&program.root(), "other".into(), &[])];
         let mut tasks: Vec<_> =
             (0..count).map(|number| Some(spawn(&nodes[number * 2 / count], number))).collect();
         program.stop(Reason::Requested(None));
-        // It was not alive at the stop, whatever becomes of it.
-        let late = spawn(&nodes[0], usize::MAX);
+        // They were not alive at the stop, whatever becomes of them.
+        let late: Vec<_> = (0..late).map(|_| spawn(&nodes[0], usize::MAX)).collect();
         program.drive(perform);
         let order: Vec<_> = (0..count).map(order).collect();
         for number in &order {
@@ -367,7 +404,7 @@ mod tests {
         let live = program.lock().course.alive;
         assert_eq!(live, 0, "all that were listed have ended");
         let report = program.conclude();
-        Node::deregister(late, Outcome::Cancelled);
+        late.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
         let last = order.iter().rev().take(MOST_LISTED).copied().collect();
         (report, last)
     }
@@ -379,10 +416,13 @@ mod tests {
                 if (1..=count).filter(|by| count % by == 0 && stride % by == 0).count() != 1 {
                     continue; // it would not come to each
                 }
-                let (report, last) = stopped(count, |place| place * stride % count);
-                assert_eq!(report.alive_at_stop, count as u64);
-                assert_eq!(names(&report), last, "{count} by steps of {stride}");
-                assert!(report.tasks.iter().all(|task| task.outcome == Outcome::Finished));
+                for late in [1, 2_000] {
+                    let (report, last) = stopped(count, late, |place| place * stride % count);
+                    assert_eq!(report.alive_at_stop, count as u64);
+                    assert_eq!(names(&report), last, "{count} by steps of {stride}");
+                    let finished = |task: &TaskReport| task.outcome == Outcome::Finished;
+                    assert!(report.tasks.iter().all(finished));
+                }
             }
         }
     }

@@ -354,7 +354,7 @@ mod tests {
             let (program, node, [first, second], plain) = told(alone);
             program.note_overdue(&node);
             node.cancel();
-            let tasks = program.lock().report.tasks.len();
+            let tasks = program.lock().course.listed.len();
             assert!(!program.lock().report.is_clean());
             first.into_iter().chain(second).for_each(|task| {
                 Node::deregister(task, Outcome::Finished);
@@ -362,7 +362,7 @@ mod tests {
             let report = program.lock().report.clone();
             assert!(report.is_clean() && report.failures_omitted == 0, "alone: {alone}: {report}");
             assert!(report.beside_overdue.is_empty() && report.overdue_sites.is_empty());
-            assert_eq!(report.tasks.len(), tasks);
+            assert_eq!(program.lock().course.listed.len(), tasks);
             assert!(program.lock().isolated.is_empty());
             end(&program, [plain]);
         }

@@ -34,7 +34,7 @@ use crate::track::context;
 use crate::track::table::{Chunk, Slots, flag};
 use crate::track::wakes::Wakes;
 
-pub(crate) use self::listing::{Alive, Late};
+pub(crate) use self::listing::{Alive, Late, Picker, Which};
 pub(crate) use self::tasks::{Counts, Tasks};
 pub(crate) use self::tracking::Spawn;
 pub(crate) use self::waiters::{Awaited, CleanupId, Ticket};

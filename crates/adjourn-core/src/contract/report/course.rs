@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{MOST_LISTED, Outcome, Report, TaskReport};
+use super::{MOST_LISTED, Outcome, Report};
 
 /// How the stop went for one scope. All times count from the start of `run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,17 +50,9 @@ impl HookReport {
     }
 }
 
-impl TaskReport {
-    /// When it was over; those that are not over are the slowest.
-    fn end(&self) -> Duration {
-        if self.outcome == Outcome::Abandoned { Duration::MAX } else { self.ended }
-    }
-}
-
 impl Report {
-    /// Leaves the slowest of those that are noted, in their order.
+    /// Leaves the slowest of the hooks and scopes that are noted, in their order.
     pub(crate) fn bound_course(&mut self) {
-        keep_greatest(&mut self.tasks, TaskReport::end);
         self.hooks_omitted += keep_greatest(&mut self.hooks, HookReport::span);
         let end = |scope: &ScopeReport| scope.ended.unwrap_or(Duration::MAX);
         self.scopes_omitted += keep_greatest(&mut self.scopes, end);
@@ -86,7 +78,7 @@ impl Report {
 
 /// Keeps the greatest hundred, in their order; of those that are equal the first. Returns how many are
 /// left out.
-fn keep_greatest<T>(list: &mut Vec<T>, key: impl Fn(&T) -> Duration) -> u64 {
+pub(crate) fn keep_greatest<T, K: Copy + Ord>(list: &mut Vec<T>, key: impl Fn(&T) -> K) -> u64 {
     let Some(surplus) = list.len().checked_sub(MOST_LISTED).filter(|surplus| *surplus > 0) else {
         return 0;
     };

@@ -126,7 +126,7 @@ fn a_listed_task_is_told_of_before_it_can_be_found_over() {
         program.stop(Reason::Requested(None));
         let ends = thread::spawn(move || Node::deregister(task, Outcome::Finished));
         if !root.is_alive() {
-            assert_eq!(program.lock().report.tasks[0].outcome, Outcome::Finished);
+            assert_eq!(program.peek().unwrap().tasks[0].outcome, Outcome::Finished);
         }
         ends.join().unwrap();
         end(&program);

@@ -1,8 +1,9 @@
 //! What a report tells of the tasks of a scope that are alive.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::Node;
@@ -13,7 +14,7 @@ use crate::contract::report::{
 };
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::context;
-use crate::track::table::{Entry, Slots, TaskKey, TaskRef, Word, flag};
+use crate::track::table::{Entry, Name, Slots, TaskKey, TaskRef, Word, flag};
 use crate::track::wakes::WakerId;
 
 /// What of a scope is alive at a limit: the oldest tasks one by one, and all of them by the line that
@@ -36,6 +37,79 @@ impl Alive {
     pub(crate) fn stragglers(self) -> (Vec<Straggler>, u64, Vec<Site>) {
         let listed = self.listed.into_iter().map(|(straggler, ..)| straggler).collect();
         (listed, self.omitted, self.sites)
+    }
+}
+
+/// Which task, for who may come to tell of it: a label is several texts, and of many tasks that are noted
+/// few are told of.
+#[derive(Clone)]
+pub(crate) struct Which {
+    name: Option<Name>,
+    scope: Arc<str>,
+    pub(crate) kind: TaskKind,
+    place: Place,
+}
+
+impl Which {
+    /// `scope` is the path of the node, once somebody has asked for it.
+    fn new(node: &Node, scope: &mut Option<Arc<str>>, entry: &Entry) -> Which {
+        let path = || bound::cut(&node.path(), bound::PATH).into();
+        let name = entry.name.as_deref().map(|name| match name {
+            Cow::Borrowed(name) => Box::new(bound::cut(name, bound::NAME)),
+            Cow::Owned(name) => Box::new(bound::cut(name, bound::NAME).into_owned().into()),
+        });
+        let scope = scope.get_or_insert_with(path).clone();
+        Which { name, scope, kind: entry.kind, place: entry.place() }
+    }
+
+    /// `last` is the place that was last put into words: mostly it is the same.
+    pub(crate) fn label(&self, last: &mut Option<(Place, String)>) -> TaskLabel {
+        if !last.as_ref().is_some_and(|(place, _)| std::ptr::eq(*place, self.place)) {
+            *last = Some((self.place, self.place.to_string()));
+        }
+        TaskLabel {
+            name: self.name.as_deref().map(|name| name.clone().into_owned()),
+            scope: self.scope.as_ref().to_owned(),
+            kind: self.kind,
+            spawned_at: last.as_ref().map(|(_, text)| text.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Picks so many of all that are alive, evenly.
+pub(crate) struct Picker {
+    room: usize,
+    count: usize,
+    due: usize,
+    /// How many more may be picked.
+    pub(crate) left: usize,
+}
+
+impl Picker {
+    /// For `room` of about `count`: of each `count` that it is shown, it picks so many.
+    pub(crate) fn new(room: usize, count: usize) -> Picker {
+        Picker { room: room.min(count), count, due: 0, left: room }
+    }
+
+    /// Passes over so many at once, if none of them is due.
+    fn passes(&mut self, many: usize) -> bool {
+        let due = self.due + self.room * many;
+        let none = due < self.count;
+        if none {
+            self.due = due;
+        }
+        none
+    }
+
+    /// Looks at one. What cannot be picked leaves its turn to the next.
+    fn picks(&mut self, can: bool) -> bool {
+        self.due += self.room;
+        let picked = self.due >= self.count && can && self.left > 0;
+        if picked {
+            self.due -= self.count;
+            self.left -= 1;
+        }
+        picked
     }
 }
 
@@ -223,9 +297,10 @@ impl Tasks {
         &mut self,
         node: &Node,
         left: &mut usize,
-        mut tell: impl FnMut(TaskLabel) -> usize,
+        mut tell: impl FnMut(Which) -> usize,
     ) -> u64 {
-        let mut listed = self.take_listed();
+        let (mut listed, mut scope) = (self.take_listed(), None);
+        listed.reserve((self.count_live() as usize).min(*left));
         let mut alive = 0;
         self.each(|task, slots| {
             alive += 1;
@@ -234,7 +309,7 @@ impl Tasks {
             if *left > 0 {
                 *left -= 1;
                 task.set(flag::LISTED);
-                listed.push((task, tell(node.label(entry))));
+                listed.push_back((task, tell(Which::new(node, &mut scope, entry))));
             }
             true
         });
@@ -242,50 +317,56 @@ impl Tasks {
         alive
     }
 
-    /// Counts the tasks that were alive at the stop and still are, and that the report does not list.
-    pub(crate) fn count_unlisted(&self) -> usize {
-        let mut count = 0;
-        self.each(|task, slots| {
-            count += usize::from(slots.at(&task).is_unlisted());
-            true
-        });
-        count
+    /// How many tasks are alive. Looks at none of them.
+    pub(crate) fn count_live(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.lock().live()).sum()
     }
 
-    /// Marks those of them for which `pick` says so as ones whose end the report wants.
+    /// Marks those for which `picker` says so as ones whose end the report wants, of the tasks that were
+    /// alive at the stop and that it does not list. Looks at no more than it has to.
     pub(crate) fn list_more(
         &mut self,
         node: &Node,
-        pick: &mut dyn FnMut() -> bool,
-        mut tell: impl FnMut(TaskLabel) -> usize,
+        picker: &mut Picker,
+        mut tell: impl FnMut(Which) -> usize,
     ) {
-        let mut listed = self.take_listed();
-        self.each(|task, slots| {
-            let entry = slots.at(&task);
-            if entry.is_unlisted() && pick() {
-                entry.set_unlisted(false);
-                task.set(flag::LISTED);
-                listed.push((task, tell(node.label(entry))));
+        let (mut listed, mut scope) = (self.take_listed(), None);
+        for chunk in self.chunks.iter() {
+            if picker.left == 0 {
+                break;
             }
-            true
-        });
+            let mut slots = chunk.lock();
+            if picker.passes(slots.live() as usize) {
+                continue;
+            }
+            slots.each(chunk, |task, slots| {
+                let entry = slots.at(&task);
+                if picker.picks(entry.is_unlisted()) {
+                    entry.set_unlisted(false);
+                    task.set(flag::LISTED);
+                    listed.push_back((task, tell(Which::new(node, &mut scope, entry))));
+                }
+                true
+            });
+        }
         self.put_listed(listed);
     }
 
-    fn take_listed(&mut self) -> Vec<(TaskRef, usize)> {
+    fn take_listed(&mut self) -> VecDeque<(TaskRef, usize)> {
         self.rest.as_mut().map(|rest| mem::take(&mut rest.listed)).unwrap_or_default()
     }
 
-    fn put_listed(&mut self, listed: Vec<(TaskRef, usize)>) {
+    fn put_listed(&mut self, mut listed: VecDeque<(TaskRef, usize)>) {
         if !listed.is_empty() {
+            listed.make_contiguous().sort_unstable_by_key(|(task, _)| task.key());
             self.rest.get_or_insert_default().listed = listed;
         }
     }
 
     pub(super) fn unlist(&mut self, task: &TaskRef) -> Option<usize> {
         let listed = &mut self.rest.as_mut()?.listed;
-        let at = listed.iter().position(|(listed, _)| listed == task)?;
-        Some(listed.swap_remove(at).1)
+        let at = listed.binary_search_by_key(&task.key(), |(listed, _)| listed.key()).ok()?;
+        Some(listed.remove(at)?.1)
     }
 }
 
@@ -302,4 +383,35 @@ pub(super) fn age_now(task: &TaskRef) -> Duration {
 fn process_time() -> Duration {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     EPOCH.get_or_init(Instant::now).elapsed()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_few_are_looked_at_and_those_are_picked_evenly() {
+        let mut picker = Picker::new(100, 64_000);
+        let (mut looks, mut picked) = (0, Vec::new());
+        for chunk in 0..1_000 {
+            if !picker.passes(64) {
+                looks += 1;
+                (0..64).for_each(|_| picked.extend(picker.picks(true).then_some(chunk)));
+            }
+        }
+        assert_eq!((looks, picked.len(), picker.left), (100, 100, 0));
+        assert!(picked.windows(2).all(|two| two[1] - two[0] == 10), "{picked:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_picked_leaves_its_turn_to_the_next() {
+        let mut picker = Picker::new(10, 100);
+        let picked = |which: std::ops::Range<u32>, picker: &mut Picker| {
+            which.filter(|number| picker.picks(number % 20 > 10)).count()
+        };
+        assert_eq!(picked(0..100, &mut picker), 10);
+        assert_eq!((picker.left, picked(0..100, &mut picker)), (0, 0));
+        let mut all = Picker::new(10, 3);
+        assert_eq!((0..10).filter(|_| all.picks(true)).count(), 10, "room for more than there are");
+    }
 }

@@ -1,5 +1,6 @@
 //! What a [`Node`]'s lock guards: its chunks, its gate, who waits, and what was counted.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
@@ -38,8 +39,8 @@ pub(crate) struct Tasks {
 #[derive(Default)]
 pub(super) struct Rest {
     pub(super) hooks: Vec<Hook>,
-    /// Tasks whose end the report wants, and where it wants it.
-    pub(super) listed: Vec<(TaskRef, usize)>,
+    /// Tasks whose end the report wants, and where it wants it. In the order of their keys.
+    pub(super) listed: VecDeque<(TaskRef, usize)>,
 }
 
 /// The chunks of a small scope with their locks.

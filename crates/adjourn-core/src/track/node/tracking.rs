@@ -260,6 +260,7 @@ impl Node {
     fn tell_end(task: &TaskRef, outcome: Outcome) {
         let Some(node) = task.node() else { return };
         let listed = node.lock().unlist(task);
+        task.clear(flag::LISTED); // told: as far as that goes its end is a plain one
         if let Some(index) = listed {
             node.above().listed(index, noted(outcome, task.word()));
         }
