@@ -423,8 +423,9 @@ impl Program {
         state.machine.handle(now, if idle { Event::Idle } else { Event::Stop(root) });
         let first = state.machine.is_stopping() && !mem::replace(&mut state.armed, true);
         if first {
-            // Before anything else, and before any code of the user's.
-            self.watch.arm();
+            // Before anything else, and before any code of the user's. What follows is to be performed: to
+            // have said so by then wakes the warden once for both.
+            self.watch.arm_pending();
             if let Some(reason) = state.report.reason() {
                 state.feed.tell(|| observe::Event::Stopping(reason.clone()));
             }

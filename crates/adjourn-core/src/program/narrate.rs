@@ -52,6 +52,8 @@ pub(crate) struct Mode {
 
 #[derive(Default)]
 struct Inner {
+    /// There is a narrator, or it is just being started.
+    begun: bool,
     over: bool,
     /// It holds the program, or runs a subscriber's code.
     busy: bool,
@@ -100,6 +102,7 @@ impl Narration {
     /// Starts the narrator; without a thread to be had nothing is told.
     pub(crate) fn start(watch: &Arc<Watch>) {
         let narrates = watch.clone();
+        watch.narration.lock().begun = true;
         let narrator = thread::Builder::new().name("adjourn-narrator".to_owned());
         let narrator = narrator.spawn(move || keep(&narrates)).ok();
         watch.narration.lock().thread = narrator;
@@ -123,7 +126,9 @@ impl Narration {
     pub(crate) fn close(&self) {
         let mut inner = self.lock();
         inner.over = true;
-        self.bell.notify_all();
+        if inner.begun {
+            self.bell.notify_all(); // to wake nobody is a system call as well
+        }
         let busy = |inner: &mut Inner| inner.busy && inner.thread.is_some();
         let mut inner = match self.bell.wait_timeout_while(inner, PATIENCE, busy) {
             Ok((inner, _)) => inner,

@@ -221,6 +221,20 @@ impl Watch {
         }
     }
 
+    /// The same where there is something to do, as after [`pending`](Watch::pending).
+    pub(crate) fn arm_pending(&self) {
+        let pends = !self.pending.swap(true, SeqCst);
+        let mut inner = self.lock();
+        inner.stopping = true;
+        let arms = inner.armed.is_none() && self.is_kept();
+        if arms {
+            inner.armed = Some(Instant::now());
+        }
+        if arms || pends {
+            self.wake(inner);
+        }
+    }
+
     /// The process is ended by others after this span.
     pub(crate) fn ends_within(&self, span: Duration) {
         let end = Instant::now().checked_add(span);
@@ -734,6 +748,23 @@ mod tests {
         assert!(!forces(&watch, 1_000), "the first was reacted to");
         assert!(!forces(&watch, 1_249), "the second has a while");
         assert!(forces(&watch, 1_250));
+    }
+
+    #[test]
+    fn a_stop_wakes_the_warden_once_for_its_limits_and_for_what_is_to_be_done() {
+        fn wakes(watch: &Watch, what: impl FnOnce(&Watch)) -> bool {
+            watch.lock().asleep = true;
+            what(watch);
+            !watch.lock().asleep
+        }
+        let watch = kept(false);
+        assert!(wakes(&watch, Watch::arm_pending));
+        assert!(watch.lock().armed.is_some() && watch.is_pending());
+        assert!(!wakes(&watch, Watch::pending), "it looks at that by itself");
+        let watch = kept(false);
+        assert!(wakes(&watch, Watch::arm), "as a signal does");
+        assert!(wakes(&watch, Watch::arm_pending), "what is to be done may be left alone");
+        assert!(!wakes(&watch, Watch::arm_pending));
     }
 
     #[test]
