@@ -68,8 +68,9 @@ pub fn all(effort: Effort) -> String {
             format!("{}{verdict}", spread(all))
         }),
     );
-    let by_hand = signals_by_hand(rounds);
-    let ours = Config::ALL.map(|config| repeat(rounds, || signal(config)));
+    let heard = rounds.min(100); // each takes a third of a second
+    let by_hand = signals_by_hand(heard);
+    let ours = Config::ALL.map(|config| repeat(heard, || signal(config)));
     let both = |values: &Vec<f64>| {
         let median = Quartiles::of(values.clone()).median;
         format!("{}, p99 {}", time(median), time(percentile_99(values.clone())))
@@ -137,16 +138,24 @@ fn empty_by_hand() -> f64 {
     nanos(start.elapsed())
 }
 
+/// How long a program has been there when its signal comes: all its threads wait.
+const SETTLES: Duration = Duration::from_millis(5);
+/// By then the thread is gone that swallows repetitions of a program's signal.
+const SWALLOWED: Duration = Duration::from_millis(300);
+
 /// Parks one task, raises SIGTERM, and returns the time to the task's destructor.
 fn signal(config: Config) -> f64 {
     let main = async {
         drop(spawn(parked()));
         until_parked(1).await;
+        std::thread::sleep(SETTLES);
         asked();
         raise();
         pending::<()>().await;
     };
     in_order(&with_runner!(config, |runner| runner.run(main)));
+    // Else the thread of this program wakes to the signal of the next one, beside it.
+    std::thread::sleep(SWALLOWED);
     nanos(gone().0)
 }
 
@@ -232,6 +241,7 @@ pub fn signal_with(rounds: usize) -> Vec<f64> {
             let watched = token.clone();
             tracker.spawn(async move { watched.run_until_cancelled(parked()).await });
             until_parked(1).await;
+            std::thread::sleep(SETTLES);
             asked();
             raise();
             terminate.recv().await;
@@ -262,16 +272,22 @@ fn without_signals<E: Executor>(runner: adjourn_core::Runner<E>) -> adjourn_core
     runner.signals([] as [Signal; 0])
 }
 
-/// The same with nothing but a runtime, which drops all tasks at its end.
+/// The same by a token and a tracker: until all tasks have ended and the runtime is gone.
 pub fn returned_by_hand(count: usize) -> f64 {
+    use tokio_util::{sync::CancellationToken, task::TaskTracker};
     let runtime = runtime();
     runtime.block_on(async {
+        let (token, tracker) = (CancellationToken::new(), TaskTracker::new());
         for _ in 0..count {
-            ::tokio::spawn(parked());
+            let watched = token.clone();
+            tracker.spawn(async move { watched.run_until_cancelled(parked()).await });
         }
         until_parked(count).await;
+        asked();
+        token.cancel();
+        tracker.close();
+        tracker.wait().await;
     });
-    asked();
     drop(runtime);
     let elapsed = since_asked();
     gone();
