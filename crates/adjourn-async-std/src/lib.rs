@@ -129,6 +129,8 @@ impl Executor for AsyncStdExecutor {
     /// The executor is the process's: it goes on.
     const ENDS: bool = false;
 
+    const WAKES_AT_ONCE: bool = true;
+
     fn build(threads: &Threads) -> Result<AsyncStdExecutor, StartError> {
         if threads.workers.is_some() {
             return Err(StartError::options(

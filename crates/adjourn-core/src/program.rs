@@ -39,6 +39,7 @@ use crate::contract::report::{At, Failure, MOST_LISTED, Outcome, PhaseSpan, Reas
 use crate::contract::rt::{AnyBackend, Timer};
 use crate::phase::{Event, Limits, Machine, Phase, ScopeId};
 use crate::process::notify::{self, Manager};
+use crate::process::signal::Signal;
 use crate::program::signals::Reactions;
 use crate::program::supervise::{Watch, near_deadline};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -63,6 +64,8 @@ pub(crate) struct Rest {
 
 #[derive(Default)]
 struct More {
+    /// A signal that came so many times, of which somebody may want to know.
+    signal: Option<(Signal, u64)>,
     /// With how many tasks were alive then, where somebody may want to know.
     entered: Vec<(Phase, Option<u64>)>,
     /// To be dropped.
@@ -93,6 +96,7 @@ impl Rest {
         // A subscriber may block: whoever has to go on is woken first.
         self.wakes.wake();
         if let Some(more) = self.more.take() {
+            more.signal.iter().for_each(|(signal, count)| log::signal(*signal, *count));
             more.entered.iter().for_each(|(phase, alive)| log::phase(*phase, *alive));
             drop((more.nodes, more.hooks));
             program.tell_failures(more.untold);
@@ -403,6 +407,19 @@ impl Program {
 
     /// Asks the whole program to stop.
     pub(crate) fn stop(&self, reason: Reason) {
+        self.stop_with(reason, Rest::default());
+    }
+
+    /// The same for a signal that came so many times. Subscribers are told of it before they are told of
+    /// what follows from it, and once that is under way: they may block.
+    pub(crate) fn stop_for(&self, signal: Signal, count: u64) {
+        let mut rest = Rest::default();
+        rest.more().signal = Some((signal, count));
+        // Once for all: the signals are in the report one by one.
+        self.stop_with(Reason::Signal(signal), rest);
+    }
+
+    fn stop_with(&self, reason: Reason, rest: Rest) {
         let now = self.now();
         let mut state = self.lock();
         let root = state.machine.root();
@@ -432,7 +449,7 @@ impl Program {
             // Before any action: what is alive now is what the report tells of.
             state.list_alive();
         }
-        self.settle(state, now);
+        self.settle_with(state, now, rest);
     }
 
     /// The process is ended after this span: what is left to do has that much.

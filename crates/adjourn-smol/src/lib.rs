@@ -213,6 +213,8 @@ impl Executor for SmolExecutor {
 
     const NAME: &'static str = NAME;
 
+    const WAKES_AT_ONCE: bool = true;
+
     fn build(threads: &Threads) -> Result<SmolExecutor, StartError> {
         if threads.blocking.is_some() {
             return Err(StartError::options(

@@ -210,6 +210,9 @@ impl Executor for TokioExecutor {
 
     const NAME: &'static str = NAME;
 
+    /// By that flag Tokio tells `tracing` of each wake: what listens is the user's.
+    const WAKES_AT_ONCE: bool = !cfg!(tokio_unstable);
+
     fn build(threads: &Threads) -> Result<TokioExecutor, StartError> {
         TokioExecutor::build_with(threads, |_| ())
     }

@@ -160,6 +160,9 @@ impl Executor for TokioLocalExecutor {
 
     const NAME: &'static str = NAME;
 
+    /// By that flag Tokio tells `tracing` of each wake: what listens is the user's.
+    const WAKES_AT_ONCE: bool = !cfg!(tokio_unstable);
+
     fn build(threads: &Threads) -> Result<TokioLocalExecutor, StartError> {
         let executor = TokioExecutor::build(threads)?;
         let set = Rc::new(LocalSet::new());

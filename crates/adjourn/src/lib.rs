@@ -104,7 +104,7 @@
 //! # Process-wide effects
 //!
 //! While a program runs, `run` has handlers for its signals (SIGINT and SIGTERM), and gives them back at its
-//! end. It has a thread that supervises, and a second one once there is something to tell. A stop that takes
+//! end. It has a thread that supervises, and a second one once the executor does not come to something. A stop that takes
 //! longer than 300 ms says on standard error whom it waits for. A failure that nobody else is told of is a line
 //! there. If the thread that called `run` is stuck past the deadline, the process is ended.
 //!

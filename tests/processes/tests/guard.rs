@@ -163,13 +163,20 @@ fn a_failure_sink_that_blocks_at_the_end_is_left_to_itself(backend: &str) {
 }
 
 fn a_subscriber_that_blocks_ends_by_the_deadline(backend: &str) {
-    for scenario in ["subscriber-signal", "subscriber-phase"] {
-        let ended = start(backend, scenario, &[]).until("ready").send(SIGTERM).end();
-        in_time(&ended).code(124).complained("SIGTERM");
+    let send = |scenario| start(backend, scenario, &[]).until("ready").send(SIGTERM).end();
+    in_time(&send("subscriber-phase")).code(124).complained("SIGTERM");
+    let twice = |scenario| {
         let blocked = start(backend, scenario, &["100000"]).until("ready").send(SIGINT);
-        let ended = blocked.pause(APART).send(SIGINT).end();
-        in_time(&ended).code(130).complained("forced by SIGINT");
-    }
+        blocked.pause(APART).send(SIGINT).end()
+    };
+    in_time(&twice("subscriber-phase")).code(130).complained("forced by SIGINT");
+    // Where a thread of the executor's tells it, the stop goes on meanwhile. Who has other threads ends in
+    // order, but perhaps for the executor itself.
+    let [stopped, forced] = [send("subscriber-signal"), twice("subscriber-signal")];
+    let [stopped, forced] = [&stopped, &forced].map(|ended| in_time(ended).status.code());
+    let alone = backend.contains("current");
+    assert!(stopped == Some(124) || !alone && matches!(stopped, Some(0 | 1)), "{stopped:?}");
+    assert!(forced == Some(130) || !alone && matches!(forced, Some(0 | 1)), "{forced:?}");
 }
 
 // The end.

@@ -64,6 +64,39 @@ fn each_starts<E: Executor>(name: &str, threads: usize, runner: impl Fn() -> Run
     assert!(expected.contains(&started), "{name}: {started} threads in {RUNS} programs");
 }
 
+/// The same of programs that are ended by a signal.
+fn each_starts_until_a_signal<E: Executor>(
+    name: &str,
+    threads: usize,
+    runner: impl Fn() -> Runner<E>,
+) {
+    let run = || {
+        let exit = runner().run(async {
+            // SAFETY: no precondition; the program has a handler.
+            unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+            std::future::pending::<()>().await;
+        });
+        assert_eq!((exit.exit_code(), exit.report().signals.len()), (0, 1), "{name}");
+    };
+    run();
+    let before = STARTED.load(SeqCst);
+    (0..RUNS).for_each(|_| run());
+    let started = STARTED.load(SeqCst) - before;
+    let expected = RUNS * threads..RUNS * threads + RUNS / 4;
+    assert!(expected.contains(&started), "{name}: {started} threads in {RUNS} programs");
+}
+
+#[test]
+fn a_signal_to_a_program_in_order_starts_no_second_thread() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    each_starts_until_a_signal("Tokio", 1, || tokio::Runner::new().current_thread());
+    each_starts_until_a_signal("Tokio with two workers", 3, || {
+        tokio::Runner::new().worker_threads(2)
+    });
+    each_starts_until_a_signal("smol", 1, || smol::Runner::new().current_thread());
+    each_starts_until_a_signal("async-std", 1, async_std::Runner::new);
+}
+
 #[test]
 fn an_end_in_order_starts_no_second_thread() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -229,6 +229,11 @@ pub trait Executor: BlockOn + Shutdown + Sized {
     /// Whether its backend brings a [`host`](Timer::host). Then no signal handler is installed.
     const HOSTED: bool = false;
 
+    /// Whether to wake a task of it waits for nobody and runs no code of the user's, whatever its threads
+    /// are at. Then a signal is told to the program on the executor, with no other thread than the one that
+    /// hears it; another helps where the executor does not come to that within some milliseconds.
+    const WAKES_AT_ONCE: bool = false;
+
     /// Builds the executor, on the thread that will call [`block_on`](BlockOn::block_on).
     ///
     /// # Errors

@@ -83,6 +83,7 @@ impl Future for Driver {
         let this = &mut *self;
         this.program.set_driver(cx.waker());
         this.hear(cx);
+        this.program.tell_heard();
         this.program.react();
         this.program.tell_here();
         loop {

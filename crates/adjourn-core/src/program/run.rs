@@ -43,7 +43,8 @@ type Build<E> = Box<dyn FnOnce(&Threads) -> Result<E, StartError> + Send>;
 /// `E` is the executor that [`run`](Runner::run) starts. Process-wide effects of `run`: handlers
 /// for the chosen signals, given back at its end, or 250 ms after it for those that were heard in the
 /// stop, so that a repetition is swallowed; a thread that supervises, and a second one once there is
-/// something to tell (a signal, a limit, a stop that takes more than some milliseconds); a line on standard
+/// something to tell that the executor does not come to (a signal, a limit, a stop that takes more than some
+/// milliseconds); a line on standard
 /// error for a failure nobody else is told of ([`on_failure`](Runner::on_failure)), and what a stop waits
 /// for that takes longer than 300 ms ([`narrate`](Runner::narrate)); and, when the calling thread is stuck
 /// past the deadline, the end of the process ([`exit_when_stuck`](Runner::exit_when_stuck)). The thread may
@@ -465,7 +466,8 @@ impl<E: Executor> Runner<E> {
         // This comes first: from here on no signal is lost and the deadline is kept, however long the
         // start takes.
         let signals = self.options.signals.clone();
-        let supervision = supervision.insert(self.supervise(E::HOSTED, &signals, true)?);
+        let supervision =
+            supervision.insert(self.supervise(E::HOSTED, &signals, true, E::WAKES_AT_ONCE)?);
         self.observing.start(&self.inspector, &self.stopper)?;
         let root: Arc<OnceLock<Weak<Node>>> = Arc::default();
         let mark = root.clone();
@@ -629,7 +631,7 @@ impl<E> Runner<E> {
             let signals = if asked { self.options.signals.clone() } else { Vec::new() };
             let hosted = backend.host().is_some();
             try_timer(&backend)?;
-            let supervision = supervision.insert(self.supervise(hosted, &signals, false)?);
+            let supervision = supervision.insert(self.supervise(hosted, &signals, false, false)?);
             self.observing.start(&self.inspector, &self.stopper)?;
             let (live, driver) = self.start(backend.erase(), supervision)?;
             Ok((backend, live, driver))
@@ -657,6 +659,7 @@ impl<E> Runner<E> {
         hosted: bool,
         signals: &[Signal],
         owned: bool,
+        wakes_at_once: bool,
     ) -> Result<Supervision, StartError> {
         let dumps = &self.options.dump_on;
         if let Some(both) = dumps.iter().find(|signal| signals.contains(signal)) {
@@ -668,6 +671,7 @@ impl<E> Runner<E> {
         let listener = (!hosted).then(|| Listener::new(&[signals, dumps].concat())).transpose()?;
         let exits = self.options.exit_when_stuck.unwrap_or(owned);
         let mut rules = Rules::new(&self.options, self.on_signal.is_some());
+        rules.asks_driver = wakes_at_once;
         rules.hears_interrupt = signals.contains(&Signal::INTERRUPT);
         rules.mode = Mode::new(self.options.narrate, owned);
         let limits = self.options.limits()?;

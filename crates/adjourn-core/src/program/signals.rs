@@ -3,13 +3,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::state::State;
 use super::stopper::Stopper;
 use super::supervise::Heard;
 use super::{Program, observe};
-use crate::contract::error::{drop_quietly, take_message};
+use crate::contract::error::{drop_quietly, forget_payload, take_message};
 use crate::contract::report::{At, FailureKind, MOST_LISTED, Reason, Report};
 use crate::phase::{Event, Phase};
 use crate::process::signal::Signal;
@@ -82,16 +83,40 @@ impl Program {
         Some(heard)
     }
 
+    /// Tells what the warden has heard, where it asks the driver to.
+    pub(crate) fn tell_heard(&self) {
+        if !self.watch.asks_driver() {
+            return;
+        }
+        self.as_part(|| {
+            let tells = || {
+                while let Some(heard) = self.take_heard() {
+                    self.tell(heard);
+                }
+            };
+            // A subscriber's panic is not the executor's.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(tells)) {
+                forget_payload(payload);
+            }
+        });
+    }
+
+    /// Takes the waker of the driver, if there is one; `None` where the program's lock is taken. Waits for
+    /// no lock.
+    pub(crate) fn try_take_driver(&self) -> Option<Option<Waker>> {
+        Some(self.state.try_lock().ok()?.driver.take())
+    }
+
     /// Does what follows from a signal that is in the report already.
     pub(crate) fn tell(&self, heard: Heard) {
         let Heard { signal, count, fresh, stops, forces, ends } = heard;
-        super::log::signal(signal, count);
         if let Some(at) = ends {
             self.ends_within(at.saturating_duration_since(Instant::now()));
         }
         if stops {
-            // Once for all: the signals are in the report one by one.
-            self.stop(Reason::Signal(signal));
+            self.stop_for(signal, count);
+        } else {
+            super::log::signal(signal, count);
         }
         if forces {
             return self.force(signal);

@@ -3,7 +3,9 @@
 //! One thread, the **warden**, hears the signals, keeps the cut-off and the deadline, and ends the
 //! process when `run` has not returned in time. It must outlast whatever else is stuck, so:
 //!
-//! 1. It runs nothing of the user's: no waker, subscriber, hook, sink, `Display` or destructor.
+//! 1. It runs nothing of the user's: no waker, subscriber, hook, sink, `Display` or destructor. The one waker
+//!    that it wakes is the driver's, on an executor whose adapter says that this runs nothing of the user's
+//!    and waits for nobody ([`WAKES_AT_ONCE`](crate::contract::rt::Executor::WAKES_AT_ONCE)).
 //! 2. It waits for no lock but [`Watch`]'s, which is held for the copying of a few words and for
 //!    system calls that do not wait. Whoever holds it takes no other lock of the program.
 //! 3. It arms before it does anything else: the deadline counts from the signal itself.
@@ -12,7 +14,12 @@
 //!    starts a thread for its last words as well: nobody can be asked there whether a write would wait.)
 //! 5. At the deadline it writes what was rendered beforehand, else a short text from its stack.
 //!
-//! What runs foreign code is another thread's work: the **teller**. With the first signal, limit or
+//! What it hears the driver tells the program, on such an executor: it is woken once the warden has armed.
+//! So a signal that comes to a program in order takes one turn of the warden and one of the executor.
+//! If the driver has not come after 5 ms, on another executor, and where a signal forces the end, it is as
+//! with all that runs foreign code:
+//!
+//! That is another thread's work: the **teller**. With the first limit or
 //! stall the warden arms, starts a second warden in its place, and is the teller from there on: it is
 //! awake, while a new thread may have to wait for its first turn. It may be held up for ever by what it
 //! runs; then the program is not told, and ends by the warden. What it runs, and why that is safe:

@@ -14,6 +14,8 @@ pub(crate) struct Rules {
     reraise: Reraise,
     /// Signals are the user's handler's: they ask for nothing by themselves.
     pub(crate) hands_over: bool,
+    /// The driver is asked first to tell the program of signals: to wake it holds up nobody.
+    pub(crate) asks_driver: bool,
     /// SIGINT is heard: what the next one does can be said.
     pub(crate) hears_interrupt: bool,
     /// The set of those that print what is alive, and do nothing else.
@@ -29,6 +31,7 @@ impl Rules {
             debounce: options.debounce,
             reraise: options.reraise,
             hands_over,
+            asks_driver: false,
             hears_interrupt: false,
             dumps: options.dump_on.iter().fold(0, |set, signal| set | signal.bit()),
             mode: Mode::SILENT,

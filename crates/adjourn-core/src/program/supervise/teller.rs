@@ -29,7 +29,7 @@ enum Work {
 impl Inner {
     pub(super) fn has_work(&self) -> bool {
         self.program.is_some()
-            && (self.has_heard()
+            && (self.has_untold()
                 || self.due.contains(&true)
                 || self.stalled
                 || self.narration == [true, false]

@@ -53,10 +53,17 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
         if watch.exits && inner.end(&watch.limits).is_some_and(|at| is_due(at, now, &mut next)) {
             end_process(watch, inner);
         }
+        if let Some(driver) = inner.ask_driver(watch) {
+            drop(inner);
+            driver.wake(); // invariant 1
+            inner = watch.lock();
+            continue;
+        }
         stall = if watch.is_pending() { stall.or(now.checked_add(STALL)) } else { None };
         if stall.is_some_and(|at| is_due(at, now, &mut next)) {
             stall = None;
             watch.settle();
+            inner.give_up_driver();
             inner.stalled |= inner.program.as_ref().is_some_and(|program| program.is_left_alone());
         }
         inner.waits_for = next;

@@ -6,6 +6,7 @@
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,16 @@ pub(super) enum Teller {
     Busy,
 }
 
+/// Whether the driver is asked to tell the program of what was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    No,
+    /// It was woken for that just now.
+    Waits,
+    /// It has not come, or could not be woken: it is the teller's.
+    InVain,
+}
+
 pub(crate) struct Watch {
     pub(super) limits: Limits,
     pub(crate) rules: Rules,
@@ -55,6 +66,8 @@ pub(crate) struct Watch {
     nudger: Option<Nudger>,
     /// There is something to do that the executor may not come to.
     pending: AtomicBool,
+    /// Something was heard of which the program is to be told.
+    has_heard: AtomicBool,
     pub(crate) narration: Narration,
     pub(super) bell: Condvar,
     pub(super) leaving: Leaving,
@@ -83,6 +96,7 @@ pub(super) struct Inner {
     unanswered: Option<Duration>,
     /// What the program has yet to be told of, oldest first.
     heard: Vec<Heard>,
+    asked: Asked,
     /// How many signals came.
     pub(super) signals: u64,
     /// Those that came since the stop began.
@@ -135,6 +149,7 @@ impl Watch {
             epoch: Instant::now(),
             nudger: None,
             pending: AtomicBool::new(false),
+            has_heard: AtomicBool::new(false),
             narration: Narration::new(rules.mode),
             bell: Condvar::new(),
             leaving: Leaving::default(),
@@ -151,6 +166,7 @@ impl Watch {
                 first_interrupt: None,
                 unanswered: None,
                 heard: Vec::new(),
+                asked: Asked::No,
                 signals: 0,
                 echoes: 0,
                 blocked: 0,
@@ -291,7 +307,17 @@ impl Watch {
     /// Returns what the program has yet to be told of.
     pub(crate) fn next_heard(&self) -> Option<Heard> {
         let mut inner = self.lock();
-        (!inner.heard.is_empty()).then(|| inner.heard.remove(0))
+        let next = (!inner.heard.is_empty()).then(|| inner.heard.remove(0));
+        if inner.heard.is_empty() {
+            inner.asked = Asked::No;
+            self.has_heard.store(false, SeqCst);
+        }
+        next
+    }
+
+    /// Whether there is something for the driver to tell, where it is asked to.
+    pub(crate) fn asks_driver(&self) -> bool {
+        self.rules.asks_driver && self.has_heard.load(SeqCst)
     }
 
     /// Takes over what came since the warden last looked.
@@ -550,6 +576,7 @@ impl Inner {
         let heard = self.hear(&watch.rules, watch.epoch.elapsed(), signal, count, ends);
         self.act_on(heard);
         self.note(heard);
+        watch.has_heard.store(true, SeqCst);
     }
 
     /// Keeps what was heard for the teller. Past so many turns what is of one kind is put together,
@@ -598,6 +625,39 @@ impl Inner {
 
     pub(super) fn has_heard(&self) -> bool {
         !self.heard.is_empty()
+    }
+
+    /// Has the driver tell the program of what was heard, where that may be asked: returns what wakes it.
+    /// It has as long as for all that it is to do. A forced end is nothing for it.
+    pub(super) fn ask_driver(&mut self, watch: &Watch) -> Option<Waker> {
+        let asks = watch.rules.asks_driver
+            && (self.asked, self.teller) == (Asked::No, Teller::Absent)
+            && self.has_heard()
+            && !self.forces();
+        let program = self.program.as_ref().filter(|_| asks)?;
+        let Some(driver) = program.try_take_driver() else {
+            self.asked = Asked::InVain;
+            return None;
+        };
+        self.asked = Asked::Waits;
+        watch.pending.store(true, SeqCst);
+        driver // where there is none it is woken already, or has yet to be polled at all
+    }
+
+    /// The driver has had its time.
+    pub(super) fn give_up_driver(&mut self) {
+        if self.asked == Asked::Waits {
+            self.asked = Asked::InVain;
+        }
+    }
+
+    /// Whether something was heard that the driver is not at.
+    pub(super) fn has_untold(&self) -> bool {
+        self.has_heard() && (self.asked != Asked::Waits || self.forces())
+    }
+
+    fn forces(&self) -> bool {
+        self.heard.iter().any(|heard| heard.forces)
     }
 
     /// The first signal of a start that is not over: the deadline counts from it.
@@ -765,6 +825,46 @@ mod tests {
         assert!(wakes(&watch, Watch::arm), "as a signal does");
         assert!(wakes(&watch, Watch::arm_pending), "what is to be done may be left alone");
         assert!(!wakes(&watch, Watch::arm_pending));
+    }
+
+    #[test]
+    fn the_driver_is_asked_once_and_in_vain_where_it_cannot_be_or_does_not_come() {
+        let program = crate::tests::nowhere::program(false);
+        let mut watch = kept(false);
+        let heard = |forces| {
+            let (signal, stops) = (Signal::TERMINATE, true);
+            Heard { signal, count: 1, fresh: 1, stops, forces, ends: None }
+        };
+        let ask = |watch: &Watch| watch.lock().ask_driver(watch).is_some();
+        let untold = |watch: &Watch| watch.lock().has_untold();
+        watch.open(&program);
+        program.set_driver(Waker::noop());
+        watch.lock().note(heard(false));
+        assert!(!ask(&watch) && untold(&watch), "of this executor nobody said that it may be");
+        watch.rules.asks_driver = true;
+        assert!(ask(&watch) && !untold(&watch) && watch.is_pending());
+        watch.lock().note(heard(false));
+        assert!(!ask(&watch) && !untold(&watch), "it comes to that too");
+        watch.lock().give_up_driver();
+        assert!(!ask(&watch) && untold(&watch), "it has not come");
+        assert!(watch.next_heard().is_some_and(|heard| heard.count == 2));
+        assert_eq!(watch.next_heard(), None);
+        // It is woken already, or was never polled yet.
+        watch.lock().note(heard(false));
+        assert!(!ask(&watch) && !untold(&watch));
+        watch.lock().note(heard(true));
+        assert!(untold(&watch), "a forced end is not left to it");
+        assert!(watch.next_heard().is_some());
+        program.set_driver(Waker::noop());
+        watch.lock().note(heard(true));
+        assert!(!ask(&watch) && untold(&watch));
+        assert!(watch.next_heard().is_some());
+        watch.lock().note(heard(false));
+        let state = program.lock();
+        assert!(!ask(&watch) && untold(&watch), "nobody waits for the program's lock");
+        drop(state);
+        watch.part();
+        program.conclude();
     }
 
     #[test]
