@@ -49,17 +49,6 @@ impl<T> Few<T> {
         self.rest.as_ref().map_or(&[], |rest| rest)
     }
 
-    /// Takes out one element; the last one moves into its place.
-    pub(crate) fn swap_remove(&mut self, index: usize) -> Option<T> {
-        match index.checked_sub(1) {
-            Some(index) => self.rest.as_mut().map(|rest| rest.swap_remove(index)),
-            None => {
-                let last = self.rest.as_mut().and_then(|rest| rest.pop());
-                std::mem::replace(&mut self.first, last)
-            }
-        }
-    }
-
     /// Takes out all elements and keeps the memory for others.
     #[inline]
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> {
@@ -131,11 +120,6 @@ mod tests {
                 assert!((0..count).all(|index| few[index] == index));
                 assert_eq!(few.iter().copied().collect::<Vec<_>>(), vec);
                 assert_eq!(few.into_iter().collect::<Vec<_>>(), vec);
-            }
-            for out in 0..count {
-                let (mut few, mut vec) = (few(count), vec.clone());
-                assert_eq!(few.swap_remove(out), Some(vec.swap_remove(out)));
-                assert_eq!(few.iter().copied().collect::<Vec<_>>(), vec);
             }
             for kept in 0..1 << count {
                 let (mut few, mut vec) = (few(count), vec.clone());

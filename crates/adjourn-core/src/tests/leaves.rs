@@ -48,9 +48,9 @@ fn end(program: &Program, tasks: impl IntoIterator<Item = TaskRef>) {
     tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
 }
 
-/// How many tasks fill one chunk, begin a second, fill that, and begin a third: with two at the most a
+/// How many tasks begin one chunk, fill it, begin a second, fill that, and begin a third: with two at the most a
 /// scope is small.
-const SIZES: [usize; 4] = [2, 3, 10, 11];
+const SIZES: [usize; 5] = [1, 2, 3, 10, 11];
 
 #[test]
 fn a_cancelled_scope_ends_with_its_last_task_and_no_sooner() {

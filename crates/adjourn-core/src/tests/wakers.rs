@@ -303,6 +303,39 @@ fn who_waits_is_woken_in_the_order_in_which_it_came() {
     tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
 }
 
+#[test]
+fn who_waits_for_the_end_of_a_scope_is_woken_in_the_order_in_which_it_came() {
+    let program = program(false);
+    let node = program.open(&program.root(), "scope".into(), &[]);
+    let woken = Arc::new(Mutex::new(Vec::new()));
+    let mut tickets = [None; 5];
+    let mut wait = |place: usize, number| {
+        let waker = Waker::from(Arc::new(Numbered(number, woken.clone())));
+        let waits = node.wait(&mut tickets[place], Awaited::End, waker, |tasks| tasks.is_closed());
+        waits.then_some(tickets[place]).flatten()
+    };
+    let first = wait(0, 0);
+    assert!(wait(1, 1).is_some() && wait(2, 2).is_some());
+    node.forget(first, Awaited::End);
+    assert!(wait(3, 3).is_some(), "after those who were there before, though the first is gone");
+    assert!(wait(1, 11).is_some(), "with a new waker it keeps its place");
+    assert_eq!(node.lock().waiting(), 3);
+    node.close_handle();
+    assert_eq!(std::mem::take(&mut *woken.lock().unwrap()), [11, 2, 3]);
+    assert!(wait(4, 4).is_none(), "it has ended");
+    tickets.into_iter().for_each(|ticket| node.forget(ticket, Awaited::End));
+    // One alone, again and again.
+    let node = program.open(&program.root(), "scope".into(), &[]);
+    for _ in 0..3 {
+        let mut ticket = None;
+        assert!(node.wait(&mut ticket, Awaited::End, Waker::noop().clone(), |_| false));
+        assert_eq!(node.lock().waiting(), 1);
+        node.forget(ticket, Awaited::End);
+        assert_eq!(node.lock().waiting(), 0);
+    }
+    drop(program.conclude());
+}
+
 /// A task of so many parts, each a cleanup inside a cleanup, and how often the parts are woken.
 fn nested_cleanups(parts: usize) -> usize {
     let (program, all) = (program(false), Arc::new(Wakeups::default()));

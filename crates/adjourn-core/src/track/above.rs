@@ -25,7 +25,7 @@ pub(crate) trait Above: Send + Sync {
 
     /// The time since the program's start, by its backend's clock.
     fn now(&self) -> Duration;
-    /// Whether a host keeps the time. Under any lock.
+    /// Whether a host keeps the time: always or never.
     fn is_hosted(&self) -> bool;
 
     // Scopes.

@@ -25,7 +25,6 @@ use std::sync::{Arc, PoisonError};
 use crate::contract::hook::Hook;
 use crate::contract::report::TaskKind;
 use crate::contract::rt::AnyBackend;
-use crate::few::Few;
 use crate::phase::{Phase, ScopeId};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use crate::sync::{Mutex, MutexGuard, StaticU64, read_in_order};
@@ -44,6 +43,7 @@ pub(crate) struct Owner {
     above: Arc<dyn Above>,
     /// What tasks are spawned on, unless a handle names another.
     backend: AnyBackend,
+    hosted: bool,
 }
 
 /// What all handles and tasks of a scope share. There may be a hundred thousand: what few of them need lies
@@ -102,7 +102,8 @@ impl Gate {
 
 impl Owner {
     pub(crate) fn new(above: Arc<dyn Above>, backend: AnyBackend) -> Arc<Owner> {
-        Arc::new(Owner { above, backend })
+        let hosted = above.is_hosted();
+        Arc::new(Owner { above, backend, hosted })
     }
 }
 
@@ -138,6 +139,11 @@ impl Node {
     /// What its tasks are spawned on, unless a handle names another.
     pub(crate) fn backend(&self) -> &AnyBackend {
         &self.owner.backend
+    }
+
+    /// Whether a host keeps the time.
+    pub(crate) fn is_hosted(&self) -> bool {
+        self.owner.hosted
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Tasks> {
@@ -214,11 +220,11 @@ impl Node {
         self.set_fired();
         let mut wakes = Wakes::default();
         let mut tasks = self.lock();
-        for chunk in tasks.chunks.iter() {
+        for chunk in tasks.chunks() {
             chunk.set_fired(&mut chunk.lock());
         }
-        tasks.waiters.take_stop(&mut wakes);
-        let chunks = tasks.chunks.clone();
+        tasks.take_stop(&mut wakes);
+        let chunks: Vec<_> = tasks.chunks().collect();
         drop(tasks);
         self.sweep(chunks, wakes, |chunk, slots, wakes| slots.take_watchers(chunk, wakes));
     }
@@ -231,7 +237,7 @@ impl Node {
             return Small::TooLarge;
         }
         self.set_fired();
-        tasks.waiters.take_stop(wakes);
+        tasks.take_stop(wakes);
         let mut locked = tasks.lock_small();
         for (chunk, slots) in locked.iter_mut().flatten() {
             chunk.set_fired(slots);
@@ -251,11 +257,11 @@ impl Node {
         let mut wakes = Wakes::default();
         let mut tasks = self.lock();
         tasks.narrow(Gate::Shielded);
-        for chunk in tasks.chunks.iter() {
+        for chunk in tasks.chunks() {
             chunk.lock().cancel(chunk);
         }
-        tasks.waiters.take_cancel(&mut wakes);
-        let chunks = tasks.chunks.clone();
+        tasks.take_cancel(&mut wakes);
+        let chunks: Vec<_> = tasks.chunks().collect();
         drop(tasks);
         self.sweep(chunks, wakes, |chunk, slots, wakes| {
             slots.take_wakers(chunk, wakes, flag::CANCEL);
@@ -282,13 +288,13 @@ impl Node {
         let mut tasks = self.lock();
         let alive = tasks.survey(self, now, |_| true);
         tasks.narrow(Gate::Shielded); // hooks that run after this may spawn what they wait for
-        for chunk in tasks.chunks.iter() {
+        for chunk in tasks.chunks() {
             let mut slots = chunk.lock();
             slots.narrow(Gate::Shielded);
             slots.force(chunk, self.above());
         }
-        tasks.waiters.take_cancel(&mut wakes);
-        let chunks = tasks.chunks.clone();
+        tasks.take_cancel(&mut wakes);
+        let chunks: Vec<_> = tasks.chunks().collect();
         drop(tasks);
         self.sweep(chunks, wakes, |chunk, slots, wakes| {
             slots.take_wakers(chunk, wakes, flag::FORCE);
@@ -301,7 +307,7 @@ impl Node {
     /// whoever is woken was done to all chunks before.
     fn sweep(
         &self,
-        chunks: Few<&'static Chunk>,
+        chunks: Vec<&'static Chunk>,
         mut wakes: Wakes,
         take: impl Fn(&'static Chunk, &mut Slots, &mut Wakes),
     ) {
@@ -335,7 +341,7 @@ impl Node {
     pub(crate) fn add_hook(&self, hook: Hook) {
         let mut tasks = self.lock();
         if !tasks.is_closed() && !tasks.unhooked {
-            tasks.rest.get_or_insert_default().hooks.push(hook);
+            tasks.rest().hooks.push(hook);
             return;
         }
         drop(tasks);
@@ -386,7 +392,7 @@ impl fmt::Debug for Node {
 }
 
 // The budget of a scope, beside its chunks, its name and what the machine knows of it. A lock is larger elsewhere.
-const _: () = assert!(size_of::<Node>() <= 216 || cfg!(loom) || cfg!(not(target_os = "linux")));
+const _: () = assert!(size_of::<Node>() <= 136 || cfg!(loom) || cfg!(not(target_os = "linux")));
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -10,6 +10,9 @@
 //! `TaskRef` is a plain reference, free to copy, and what it names may be over: the serial tells.
 //! The process keeps as many chunks as it once needed together.
 //!
+//! A leaf of the tree has one task, most often, or a pair. So a scope's first chunk has one slot, inside of itself:
+//! two lines of cache in all. Where a second task comes it gets one slot more, and keeps that.
+//!
 //! Invariants of a mark:
 //! 1. Its serial changes only under its chunk's lock, when its slot is freed: who holds the lock
 //!    and has compared serials may set flags without looking again.
@@ -27,7 +30,7 @@
 //!    change is seen by whoever makes it, one that comes after it sees the change.
 //! 5. A chunk in the pool has no owner and no live slot.
 //! 6. Locks are taken in the order program, scope, chunk, pool; those of two chunks of one scope in the
-//!    order of its list, under its own.
+//!    order of its list, under its own; those of two pools in the order of their sizes.
 
 mod entry;
 mod mark;
@@ -35,6 +38,7 @@ mod pool;
 mod tally;
 mod task_ref;
 
+use std::ptr;
 use std::sync::{Arc, PoisonError, TryLockError};
 
 use crate::contract::report::{Outcome, TaskKind};
@@ -47,17 +51,17 @@ use crate::track::wakes::Wakes;
 
 pub(crate) use self::entry::{Entry, Name, Removed};
 pub(crate) use self::mark::{Mark, Word, flag};
-pub(crate) use self::tally::Tally;
+pub(crate) use self::tally::{Ended, Tally};
 pub(crate) use self::task_ref::{TaskKey, TaskRef};
 
-/// The slots in a scope's first chunk, in its second, and in each further one: so that a scope of a few
-/// tasks is small. At the most the bits of `Slots::free`. (Under loom, models of two tasks have two
-/// chunks.)
-const SIZES: [usize; 3] = if cfg!(loom) { [1, 2, 2] } else { [2, 8, 64] };
-const MOST: usize = SIZES[2];
+/// How many slots a chunk can have, each with a pool of its own. A scope's first one begins with one slot
+/// and comes to have two, its second one has eight, and each further one 64: most scopes have a task or two.
+/// At the most the bits of `Slots::free`. (Under loom, models of two tasks have two chunks.)
+const SIZES: [usize; 4] = if cfg!(loom) { [1, 2, 3, 4] } else { [1, 2, 8, 64] };
+const MOST: usize = SIZES[3];
 
-/// Up to 64 tasks of one scope. Aligned, so that no two heads share a cache line; marks and entries of small ones
-/// may share theirs with others.
+/// Up to 64 tasks of one scope. Aligned, so that no two share a cache line; what they have of more than one slot may
+/// share theirs with others.
 #[repr(align(64))]
 pub(crate) struct Chunk {
     /// The scope's number; 0 in the pool and once the scope has ended.
@@ -66,8 +70,17 @@ pub(crate) struct Chunk {
     fired: AtomicBool,
     /// Whether a host keeps the time of the scope's program.
     hosted: AtomicBool,
-    marks: &'static [Mark],
+    /// It has as many slots as a chunk can have.
+    large: bool,
+    /// The mark of its first slot.
+    mark: Mark,
     slots: Mutex<Slots>,
+}
+
+/// The slots of a chunk beside its first. It keeps them: each is only ever one chunk's.
+enum More {
+    One(&'static Mark, Entry),
+    Many(&'static [Mark], &'static mut [Entry]),
 }
 
 /// What a [`Chunk`]'s lock guards.
@@ -77,14 +90,27 @@ pub(crate) struct Slots {
     /// A bit for each slot that has no task.
     free: u64,
     gate: Gate,
-    /// The scope has it in its list of chunks with room; it may be full all the same.
+    /// The scope has it in its list of chunks with room, or needs none; it may be full all the same.
     pub(crate) listed: bool,
     /// How many of the tasks are not counted as alive any more, but as abandoned.
     abandoned: u8,
     /// Live tasks that keep the program alive.
-    pub(crate) foreground: u32,
-    pub(crate) tally: Tally,
-    entries: &'static mut [Entry],
+    pub(crate) foreground: u8,
+    ended: Ended,
+    /// What few chunks count.
+    tally: Option<Box<Tally>>,
+    /// How many slots there are.
+    size: u8,
+    /// The entry of the first slot.
+    entry: Entry,
+    more: Option<&'static mut More>,
+}
+
+/// What a chunk has counted.
+#[derive(Default)]
+pub(crate) struct Counted {
+    pub(crate) ended: Ended,
+    pub(crate) tally: Option<Box<Tally>>,
 }
 
 /// What became of a spawn at one chunk.
@@ -102,21 +128,26 @@ pub(crate) enum Insert {
 
 impl Chunk {
     /// One that nobody has, of slots that nobody has used.
-    fn new(marks: &'static [Mark], entries: &'static mut [Entry]) -> Chunk {
+    fn new(more: Option<&'static mut More>) -> Chunk {
+        let size = 1 + more.as_ref().map_or(0, |more| more.len());
         Chunk {
             owner: AtomicU64::new(0),
             fired: AtomicBool::new(false),
             hosted: AtomicBool::new(false),
-            marks,
+            large: size == MOST,
+            mark: Mark::new(),
             slots: Mutex::new(Slots {
                 node: None,
-                free: Slots::all(entries.len()),
+                free: Slots::all(size),
                 gate: Gate::Closed,
                 listed: false,
                 abandoned: 0,
                 foreground: 0,
-                tally: Tally::default(),
-                entries,
+                size: size as u8,
+                ended: Ended::default(),
+                tally: None,
+                entry: Entry::VACANT,
+                more,
             }),
         }
     }
@@ -134,7 +165,7 @@ impl Chunk {
     }
 
     pub(crate) fn is_small(&self) -> bool {
-        self.marks.len() < MOST
+        !self.large
     }
 
     /// Whether it belongs to the scope of this number. Relaxed: a hint to others, certain for a
@@ -171,7 +202,7 @@ impl Chunk {
         debug_assert!(slots.is_empty() && slots.foreground == 0 && slots.abandoned == 0);
         slots.node = Some(node.clone());
         self.owner.store(node.uid, Relaxed);
-        self.hosted.store(node.above().is_hosted(), Relaxed);
+        self.hosted.store(node.is_hosted(), Relaxed);
         slots.gate = gate;
         self.fired.store(node.is_fired(), SeqCst);
         slots
@@ -179,26 +210,28 @@ impl Chunk {
 
     /// Takes it from a scope that has ended, whose lock is held and which is kept by who holds it, and
     /// returns what it counted. It goes to the pool, at once or with the last straggler.
-    pub(crate) fn detach(&'static self) -> Tally {
+    pub(crate) fn detach(&'static self) -> Counted {
         self.leave(self.lock())
     }
 
     /// The same with its lock, which is held.
-    pub(crate) fn leave(&'static self, mut slots: MutexGuard<'_, Slots>) -> Tally {
+    pub(crate) fn leave(&'static self, mut slots: MutexGuard<'_, Slots>) -> Counted {
         self.owner.store(0, Relaxed);
         slots.gate = Gate::Closed;
         self.set_fired(&mut slots);
         (slots.listed, slots.foreground) = (false, 0);
-        let tally = std::mem::take(&mut slots.tally);
+        let ended = std::mem::take(&mut slots.ended);
+        let counted = Counted { ended, tally: slots.tally.take() };
         let empty = slots.is_empty();
         if empty {
             slots.node = None;
         }
+        let size = slots.size;
         drop(slots);
         if empty {
-            pool::put(self);
+            pool::put(self, size);
         }
-        tally
+        counted
     }
 
     /// Registers a task of the scope `uid`, if nobody else has the lock, there is room, and nobody
@@ -237,16 +270,17 @@ impl Chunk {
         spawn: &mut Spawn,
         admitted: bool,
     ) -> Insert {
-        let Some(node) = slots.node.as_ref().filter(|_| self.belongs_to(uid)) else {
+        if !self.belongs_to(uid) {
             return Insert::Full;
-        };
+        }
         if !slots.gate.takes(spawn.kind) {
-            slots.tally.refuse();
+            slots.tally.get_or_insert_default().refuse();
             return Insert::Refused;
         }
-        if slots.is_full() {
+        if slots.is_full() && !slots.extend() {
             return Insert::Full;
         }
+        let Some(node) = &slots.node else { return Insert::Full };
         // Others hear of a chunk's first task and of the first graceful one.
         let graceful = spawn.kind == TaskKind::Graceful;
         let Some(changed) = node.count(self, slots.is_empty(), graceful, admitted) else {
@@ -269,7 +303,55 @@ impl Slots {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.free == Slots::all(self.entries.len())
+        self.free == Slots::all(self.size.into())
+    }
+
+    /// Has a chunk of one slot have one more; returns whether it was one.
+    fn extend(&mut self) -> bool {
+        if cfg!(loom) || self.more.is_some() {
+            return false;
+        }
+        let more = pool::take_more();
+        let slots = more.len();
+        self.free |= Slots::all(slots) << self.size;
+        self.size += slots as u8;
+        self.more = Some(more);
+        true
+    }
+
+    /// The mark and the entry of a slot.
+    #[inline]
+    fn part(&mut self, chunk: &'static Chunk, slot: usize) -> (&'static Mark, &mut Entry) {
+        match &mut self.more {
+            Some(more) if slot > 0 => more.at(slot - 1),
+            _ => (&chunk.mark, &mut self.entry),
+        }
+    }
+
+    /// The slot of a task and its entry.
+    #[inline]
+    fn find(&mut self, task: &TaskRef) -> (usize, &mut Entry) {
+        match &mut self.more {
+            Some(more) if !ptr::eq(task.mark, &task.chunk.mark) => {
+                let index = more.index(task.mark);
+                (1 + index, more.at(index).1)
+            }
+            _ => (0, &mut self.entry),
+        }
+    }
+
+    /// Counts how a task has ended.
+    #[inline]
+    pub(crate) fn count(&mut self, outcome: &Outcome) {
+        self.ended.count(outcome, || self.tally.get_or_insert_default());
+    }
+
+    /// Adds what was counted to this.
+    pub(crate) fn add_to(&self, tally: &mut Tally) {
+        tally.add_ended(self.ended);
+        if let Some(rest) = &self.tally {
+            tally.add(rest);
+        }
     }
 
     #[inline]
@@ -284,14 +366,14 @@ impl Slots {
 
     /// How many tasks are alive that are not counted as abandoned.
     pub(crate) fn live(&self) -> u64 {
-        let taken = self.entries.len() as u64 - u64::from(self.free.count_ones());
+        let taken = u64::from(self.size) - u64::from(self.free.count_ones());
         taken - u64::from(self.abandoned)
     }
 
     /// Counts a live task as abandoned.
     pub(crate) fn abandon(&mut self) {
         self.abandoned += 1;
-        self.tally.count(&Outcome::Abandoned);
+        self.count(&Outcome::Abandoned);
     }
 
     /// Such a task is gone.
@@ -302,15 +384,14 @@ impl Slots {
     /// Takes a free slot for a task: there is one.
     #[inline]
     fn put(&mut self, chunk: &'static Chunk, spawn: &mut Spawn) -> TaskRef {
-        let slot = self.free.trailing_zeros();
+        let slot = self.free.trailing_zeros() as usize;
         self.free &= self.free - 1;
-        self.foreground += u32::from(!spawn.background);
-        let entry = &mut self.entries[slot as usize];
+        self.foreground += u8::from(!spawn.background);
+        let (mark, entry) = self.part(chunk, slot);
         if spawn.name.is_some() {
             entry.name = spawn.name.take();
         }
         entry.begin(spawn.kind, spawn.place, spawn.background);
-        let mark = &chunk.marks[slot as usize];
         let serial = Word(mark.0.load(Relaxed)).serial();
         let flags = match spawn.kind {
             TaskKind::Graceful => flag::ASKED | flag::UNTOLD,
@@ -318,23 +399,28 @@ impl Slots {
             _ => 0,
         };
         mark.begin(serial, flags);
-        TaskRef { mark, chunk, id: u64::from(serial) << 32 | u64::from(slot) }
+        TaskRef { mark, chunk, serial }
     }
 
     /// Returns the task's mark and entry, unless it is over.
     pub(crate) fn entry(&mut self, task: &TaskRef) -> Option<(Word, &mut Entry)> {
-        let word = task.live_word()?;
-        Some((word, self.entries.get_mut(task.slot())?))
+        let (word, _, entry) = self.place(task)?;
+        Some((word, entry))
     }
 
-    /// Frees the slot of a live task; what it returns is to be dropped outside the lock.
-    pub(crate) fn remove(&mut self, task: &TaskRef) -> Option<Removed> {
-        let entry = &mut self.entries[task.slot()];
-        let bare = entry.waker.is_none() && entry.join.is_none() && entry.name.is_none();
-        let removed = if bare { None } else { Some(entry.take()) };
+    /// The same with its slot.
+    #[inline]
+    pub(crate) fn place(&mut self, task: &TaskRef) -> Option<(Word, usize, &mut Entry)> {
+        let word = task.live_word()?;
+        let (slot, entry) = self.find(task);
+        Some((word, slot, entry))
+    }
+
+    /// Frees the slot of a live task, whose entry has nothing any more.
+    #[inline]
+    pub(crate) fn free(&mut self, task: &TaskRef, slot: usize) {
         task.mark.begin(task.serial().wrapping_add(1), 0);
-        self.free |= 1 << task.slot();
-        removed
+        self.free |= 1 << slot;
     }
 
     /// Calls `each` with every live task.
@@ -343,13 +429,12 @@ impl Slots {
         chunk: &'static Chunk,
         mut each: impl FnMut(TaskRef, &mut Slots) -> bool,
     ) -> bool {
-        let mut live = !self.free & Slots::all(self.entries.len());
+        let mut live = !self.free & Slots::all(self.size.into());
         while live != 0 {
-            let slot = live.trailing_zeros();
+            let slot = live.trailing_zeros() as usize;
             live &= live - 1;
-            let mark = &chunk.marks[slot as usize];
-            let id = u64::from(mark.load().serial()) << 32 | u64::from(slot);
-            if !each(TaskRef { mark, chunk, id }, self) {
+            let task = TaskRef::running(self.part(chunk, slot).0, chunk);
+            if !each(task, self) {
                 return false;
             }
         }
@@ -411,9 +496,38 @@ impl Slots {
         });
     }
 
-    /// The entry of a task that [`each`](Slots::each) gave.
+    /// The entry of a live task.
+    #[inline]
     pub(crate) fn at(&mut self, task: &TaskRef) -> &mut Entry {
-        &mut self.entries[task.slot()]
+        self.find(task).1
+    }
+}
+
+impl More {
+    fn len(&self) -> usize {
+        match self {
+            More::One(..) => 1,
+            More::Many(marks, _) => marks.len(),
+        }
+    }
+
+    #[inline]
+    fn at(&mut self, index: usize) -> (&'static Mark, &mut Entry) {
+        match self {
+            More::One(mark, entry) => (mark, entry),
+            More::Many(marks, entries) => (&marks[index], &mut entries[index]),
+        }
+    }
+
+    /// The index of one of its marks.
+    #[inline]
+    fn index(&self, mark: &Mark) -> usize {
+        match self {
+            More::One(..) => 0,
+            More::Many(marks, _) => {
+                (ptr::from_ref(mark).addr() - marks.as_ptr().addr()) / size_of::<Mark>()
+            }
+        }
     }
 }
 
@@ -423,7 +537,7 @@ pub(crate) fn new_chunk(
     gate: Gate,
     others: usize,
 ) -> (&'static Chunk, MutexGuard<'static, Slots>) {
-    let chunk = pool::take(others.min(SIZES.len() - 1));
+    let chunk = pool::take(others);
     (chunk, chunk.attach(node, gate))
 }
 
@@ -436,11 +550,11 @@ pub(crate) fn give_back(
     if !slots.is_empty() || !chunk.belongs_to(0) {
         return None;
     }
-    let node = slots.node.take();
+    let (node, size) = (slots.node.take(), slots.size);
     drop(slots);
-    pool::put(chunk);
+    pool::put(chunk, size);
     node
 }
 
-// The budget of the side table for a scope, beside its slots.
+// The budget of the side table for a scope: of a chunk with one slot, which is part of it.
 const _: () = assert!(size_of::<Chunk>() <= 128 || cfg!(loom) || cfg!(not(target_os = "linux")));

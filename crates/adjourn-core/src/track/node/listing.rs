@@ -122,7 +122,7 @@ struct Look {
 impl Look {
     fn new(node: &Node, now: Duration) -> Look {
         // By the clock that ages are counted with: `age_now`.
-        let now = if node.above().is_hosted() { now } else { process_time() };
+        let now = if node.is_hosted() { now } else { process_time() };
         Look { now, polling: context::polling() }
     }
 
@@ -274,10 +274,10 @@ impl Tasks {
     pub(crate) fn peek(&self, node: &Node, now: Duration) -> (Vec<Straggler>, u64, Totals) {
         let look = Look::new(node, now);
         let mut stragglers = Vec::new();
-        let (mut tally, mut live) = (self.tally, 0);
-        for chunk in self.chunks.iter() {
+        let (mut tally, mut live) = (self.tally(), 0);
+        for chunk in self.chunks() {
             let Some(mut slots) = chunk.try_lock() else { continue };
-            tally.add(&slots.tally);
+            slots.add_to(&mut tally);
             live += slots.live();
             slots.each(chunk, |task, slots| {
                 let room = stragglers.len() < MOST_LISTED;
@@ -319,7 +319,7 @@ impl Tasks {
 
     /// How many tasks are alive. Looks at none of them.
     pub(crate) fn count_live(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.lock().live()).sum()
+        self.chunks().map(|chunk| chunk.lock().live()).sum()
     }
 
     /// Marks those for which `picker` says so as ones whose end the report wants, of the tasks that were
@@ -331,7 +331,7 @@ impl Tasks {
         mut tell: impl FnMut(Which) -> usize,
     ) {
         let (mut listed, mut scope) = (self.take_listed(), None);
-        for chunk in self.chunks.iter() {
+        for chunk in self.chunks() {
             if picker.left == 0 {
                 break;
             }
@@ -359,7 +359,7 @@ impl Tasks {
     fn put_listed(&mut self, mut listed: VecDeque<(TaskRef, usize)>) {
         if !listed.is_empty() {
             listed.make_contiguous().sort_unstable_by_key(|(task, _)| task.key());
-            self.rest.get_or_insert_default().listed = listed;
+            self.rest().listed = listed;
         }
     }
 

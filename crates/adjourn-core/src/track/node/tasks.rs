@@ -2,17 +2,18 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::ptr;
 use std::sync::Arc;
+use std::task::Waker;
 
 use super::waiters::Waiters;
 use super::{Gate, Node, Spawn};
 use crate::contract::hook::Hook;
 use crate::contract::report::Totals;
-use crate::few::Few;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::above::Above;
-use crate::track::table::{self, Chunk, Insert, Slots, Tally, TaskRef, flag};
+use crate::track::table::{self, Chunk, Counted, Ended, Insert, Slots, Tally, TaskRef, flag};
 use crate::track::wakes::Wakes;
 
 /// The most chunks of a scope that are kept apart for threads that spawn at the same time.
@@ -20,27 +21,34 @@ const MOST_ROOMY: usize = 64;
 
 /// What a [`Node`]'s lock guards.
 pub(crate) struct Tasks {
-    gate: Gate,
-    pub(super) chunks: Few<&'static Chunk>,
-    /// Those of them in which a slot is free, and some that are full by now.
-    pub(super) roomy: Few<&'static Chunk>,
-    /// What was counted outside of the chunks.
-    pub(super) tally: Tally,
     pub(super) handles: u32,
+    gate: Gate,
     /// It ends with its tasks, whatever handles there are: a nursery whose future is over.
     pub(super) sealed: bool,
     /// Its hooks have run, and it takes no more of them.
     pub(super) unhooked: bool,
-    pub(super) waiters: Waiters,
+    /// What was counted outside of the chunks.
+    ended: Ended,
+    /// The first chunks, which are all of a small scope.
+    first: [Option<&'static Chunk>; 2],
+    /// One of those who wait for the end.
+    pub(super) end: Option<Waker>,
     /// What most scopes have nothing of.
     pub(super) rest: Option<Box<Rest>>,
 }
 
 #[derive(Default)]
 pub(super) struct Rest {
+    /// The other chunks.
+    chunks: Vec<&'static Chunk>,
+    /// Once there are others, those of all in which a slot is free, and some that are full by now.
+    roomy: Vec<&'static Chunk>,
+    /// What was counted outside of the chunks, and is rare or much.
+    tally: Tally,
     pub(super) hooks: Vec<Hook>,
     /// Tasks whose end the report wants, and where it wants it. In the order of their keys.
     pub(super) listed: VecDeque<(TaskRef, usize)>,
+    pub(super) waiters: Waiters,
 }
 
 /// The chunks of a small scope with their locks.
@@ -56,44 +64,128 @@ pub(crate) struct Counts {
 impl Tasks {
     pub(super) fn new(handles: u32) -> Tasks {
         Tasks {
-            gate: Gate::Open,
-            chunks: Few::new(),
-            roomy: Few::new(),
-            tally: Tally::default(),
             handles,
+            gate: Gate::Open,
             sealed: false,
             unhooked: false,
-            waiters: Waiters::new(),
+            ended: Ended::default(),
+            first: [None; 2],
+            end: None,
             rest: None,
         }
     }
 
-    /// Registers a task in a chunk with room, or in a new one.
-    pub(super) fn insert(&mut self, node: &Arc<Node>, spawn: &mut Spawn, admitted: bool) -> Insert {
+    /// What most scopes have nothing of, and this one has something of from now on.
+    pub(super) fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
+    /// Counts a spawn that was refused.
+    pub(super) fn refuse(&mut self) {
+        self.rest().tally.refuse();
+    }
+
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &'static Chunk> {
+        let others = self.rest.as_ref().map_or(&[][..], |rest| &rest.chunks);
+        self.first.iter().flatten().chain(others).copied()
+    }
+
+    /// Registers a task in a chunk with room, or in a new one. `full` has none, as of just now.
+    pub(super) fn insert(
+        &mut self,
+        node: &Arc<Node>,
+        spawn: &mut Spawn,
+        admitted: bool,
+        full: Option<&'static Chunk>,
+    ) -> Insert {
         if self.gate == Gate::Closed {
-            self.tally.refuse();
+            self.refuse();
             return Insert::Refused;
         }
-        // A chunk whose lock is taken is passed over for another, so that threads that spawn at
-        // the same time come to have chunks of their own; within bounds, and not in small scopes.
-        for index in (0..self.roomy.len()).rev() {
-            let chunk = self.roomy[index];
-            let wait = chunk.is_small() || (index == 0 && self.roomy.len() >= MOST_ROOMY);
+        let inserted = if self.is_small() {
+            self.insert_small(node, spawn, admitted, full)
+        } else {
+            self.insert_roomy(node, spawn, admitted)
+        };
+        if !matches!(inserted, Insert::Full) {
+            return inserted;
+        }
+        let others = match (&self.first, &self.rest) {
+            ([None, _], _) => 0,
+            ([_, None], _) => 1,
+            (_, rest) => 2 + rest.as_ref().map_or(0, |rest| rest.chunks.len()),
+        };
+        let (chunk, mut slots) = table::new_chunk(node, self.gate, others);
+        slots.listed = true;
+        match self.first.get_mut(others) {
+            Some(place) => *place = Some(chunk),
+            None => self.add_chunk(chunk),
+        }
+        chunk.insert(&mut slots, node.uid, spawn, admitted)
+    }
+
+    /// Registers a task in a chunk of a small scope.
+    #[inline]
+    fn insert_small(
+        &self,
+        node: &Arc<Node>,
+        spawn: &mut Spawn,
+        admitted: bool,
+        full: Option<&'static Chunk>,
+    ) -> Insert {
+        for chunk in self.first.into_iter().rev().flatten() {
+            if full.is_some_and(|full| ptr::eq(full, chunk)) {
+                continue;
+            }
+            match chunk.insert(&mut chunk.lock(), node.uid, spawn, admitted) {
+                Insert::Full => {}
+                done => return done,
+            }
+        }
+        Insert::Full
+    }
+
+    /// Registers a task in a chunk with room. One whose lock is taken is passed over for another, so that
+    /// threads that spawn at the same time come to have chunks of their own; within bounds.
+    fn insert_roomy(&mut self, node: &Arc<Node>, spawn: &mut Spawn, admitted: bool) -> Insert {
+        let roomy = &mut self.rest().roomy;
+        for index in (0..roomy.len()).rev() {
+            let chunk = roomy[index];
+            let wait = chunk.is_small() || (index == 0 && roomy.len() >= MOST_ROOMY);
             let slots = if wait { Some(chunk.lock()) } else { chunk.try_lock() };
             let Some(mut slots) = slots else { continue };
             match chunk.insert(&mut slots, node.uid, spawn, admitted) {
                 Insert::Full => {
                     slots.listed = false; // whoever frees one of its slots lists it again
-                    self.roomy.swap_remove(index);
+                    roomy.swap_remove(index);
                 }
                 done => return done,
             }
         }
-        let (chunk, mut slots) = table::new_chunk(node, self.gate, self.chunks.len());
-        self.chunks.push(chunk);
-        self.roomy.push(chunk);
-        slots.listed = true;
-        chunk.insert(&mut slots, node.uid, spawn, admitted)
+        Insert::Full
+    }
+
+    /// Adds a chunk, which has room, beside the first ones.
+    #[cold]
+    fn add_chunk(&mut self, chunk: &'static Chunk) {
+        let (first, rest) = (self.first, self.rest());
+        if rest.chunks.is_empty() {
+            // From here on there is a list of those that have room.
+            for chunk in first.into_iter().flatten() {
+                let mut slots = chunk.lock();
+                slots.listed = !slots.is_full(); // whoever frees one of its slots lists it then
+                rest.roomy.extend(slots.listed.then_some(chunk));
+            }
+        }
+        rest.chunks.push(chunk);
+        rest.roomy.push(chunk);
+    }
+
+    /// A chunk of the scope has room again, and is to be in the list of those if there is one.
+    pub(super) fn list_roomy(&mut self, chunk: &'static Chunk) {
+        if !self.is_small() {
+            self.rest().roomy.push(chunk);
+        }
     }
 
     /// Takes no more than `gate` lets in; each chunk has yet to be told.
@@ -104,7 +196,7 @@ impl Tasks {
     /// Cancels plain and graceful tasks and takes their wakers, of a small scope.
     pub(super) fn cancel_small(&mut self, locked: &mut Locked, wakes: &mut Wakes) {
         self.narrow(Gate::Shielded);
-        self.waiters.take_cancel(wakes);
+        self.take_cancel(wakes);
         for (chunk, slots) in locked.iter_mut().flatten() {
             slots.cancel(chunk);
             slots.take_wakers(chunk, wakes, flag::CANCEL);
@@ -113,7 +205,7 @@ impl Tasks {
 
     /// Calls `each` with every live task, until it returns false.
     pub(super) fn each(&self, mut each: impl FnMut(TaskRef, &mut Slots) -> bool) {
-        for chunk in self.chunks.iter() {
+        for chunk in self.chunks() {
             if !chunk.lock().each(chunk, &mut each) {
                 return;
             }
@@ -133,13 +225,29 @@ impl Tasks {
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        let (mut tally, mut live) = (self.tally, 0);
-        for chunk in self.chunks.iter() {
+        let (mut tally, mut live) = (self.tally(), 0);
+        for chunk in self.chunks() {
             let slots = chunk.lock();
-            tally.add(&slots.tally);
+            slots.add_to(&mut tally);
             live += slots.live();
         }
         tally.totals(live)
+    }
+
+    /// What was counted outside of the chunks.
+    pub(super) fn tally(&self) -> Tally {
+        let mut tally = self.rest.as_ref().map(|rest| rest.tally).unwrap_or_default();
+        tally.add_ended(self.ended);
+        tally
+    }
+
+    /// Adds what a chunk has counted.
+    #[inline]
+    fn add(&mut self, Counted { ended, tally }: Counted) {
+        self.ended.add(ended, || &mut self.rest.get_or_insert_default().tally);
+        if let Some(tally) = tally {
+            self.rest().tally.add(&tally);
+        }
     }
 
     pub(crate) fn has_hooks(&self) -> bool {
@@ -166,13 +274,14 @@ impl Tasks {
 
     /// Whether it has so few chunks that they are told, cancelled and given back in one step.
     pub(super) fn is_small(&self) -> bool {
-        self.chunks.len() <= 2
+        self.rest.as_ref().is_none_or(|rest| rest.chunks.is_empty())
     }
 
     /// Locks the chunks of a small scope.
     pub(super) fn lock_small(&self) -> Locked {
-        let mut chunks = self.chunks.iter().map(|&chunk| (chunk, chunk.lock()));
-        [chunks.next(), chunks.next()]
+        let lock = |chunk: Option<&'static Chunk>| chunk.map(|chunk| (chunk, chunk.lock()));
+        let [first, second] = self.first;
+        [lock(first), lock(second)]
     }
 
     pub(super) fn is_left(&self, node: &Node) -> bool {
@@ -185,7 +294,7 @@ impl Tasks {
     /// Takes no more tasks: what is alive once this returns is all that will be. Returns the totals.
     pub(crate) fn shut(&mut self) -> Totals {
         self.narrow(Gate::Closed);
-        for chunk in self.chunks.iter() {
+        for chunk in self.chunks() {
             let mut slots = chunk.lock();
             slots.narrow(Gate::Closed);
             chunk.set_fired(&mut slots);
@@ -210,8 +319,8 @@ impl Tasks {
     /// Ends the scope, which was shut, though some tasks are alive: they are dropped at their next
     /// yield, and who waits for the scope is told.
     pub(crate) fn end_with_stragglers(&mut self, above: &dyn Above, wakes: &mut Wakes) {
-        self.waiters.take_all(wakes);
-        for chunk in self.chunks.iter() {
+        self.take_waiters(wakes);
+        for chunk in self.chunks() {
             let mut slots = chunk.lock();
             slots.force(chunk, above);
             slots.take_wakers(chunk, wakes, flag::FORCE);
@@ -237,26 +346,30 @@ impl Tasks {
         }
         let [first, second] = locked;
         if let Some((chunk, slots)) = first {
-            self.tally.add(&chunk.leave(slots));
+            self.add(chunk.leave(slots));
         }
         if let Some((chunk, slots)) = second {
-            self.tally.add(&chunk.leave(slots));
+            self.add(chunk.leave(slots));
         }
-        (self.chunks, self.roomy) = (Few::new(), Few::new());
+        self.first = [None; 2];
         self.narrow(Gate::Closed);
-        self.waiters.take_all(wakes);
-        Some(self.tally.totals(0))
+        self.take_waiters(wakes);
+        Some(self.tally().totals(0))
     }
 
     /// Ends the scope, which was shut: nothing of it is alive, or all of that is abandoned. Returns
     /// hooks that have not run, to be dropped outside the lock.
     pub(crate) fn close(&mut self, wakes: &mut Wakes) -> Vec<Hook> {
         self.narrow(Gate::Closed); // one that was never open was not shut
-        self.waiters.take_all(wakes);
-        for chunk in mem::take(&mut self.chunks) {
-            self.tally.add(&chunk.detach());
+        self.take_waiters(wakes);
+        let first = mem::take(&mut self.first);
+        let mut others = Vec::new();
+        if let Some(rest) = &mut self.rest {
+            (others, rest.roomy) = (mem::take(&mut rest.chunks), Vec::new());
         }
-        self.roomy = Few::new();
+        for chunk in first.into_iter().flatten().chain(others) {
+            self.add(chunk.detach());
+        }
         self.take_hooks()
     }
 }
@@ -290,8 +403,9 @@ mod tests {
         }
         let tasks = root.lock();
         assert_eq!(tasks.totals().live, 300);
-        assert!(tasks.chunks.len() <= 7, "{} chunks for 300 tasks", tasks.chunks.len());
-        assert!(tasks.roomy.len() <= tasks.chunks.len(), "{} listed", tasks.roomy.len());
+        let (chunks, roomy) = (tasks.chunks().count(), tasks.rest.as_ref().unwrap().roomy.len());
+        assert!(chunks <= 7, "{chunks} chunks for 300 tasks");
+        assert!(roomy <= chunks, "{roomy} listed");
         drop(tasks);
         _ = program.conclude(); // its scopes refer to it
         live.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
@@ -343,7 +457,7 @@ mod tests {
         for _ in 0..1_000 {
             Node::deregister(spawn(&root), Outcome::Finished);
         }
-        assert_eq!(root.lock().roomy.len(), 1);
+        assert_eq!(root.lock().chunks().count(), 1);
         // Three chunks that are full, and one more.
         let mut live: Vec<_> = (0..2 + 8 + 64 + 1).map(|_| spawn(&root)).collect();
         let chunk = live[10].chunk();
@@ -351,10 +465,11 @@ mod tests {
             crate::track::context::set_chunk(root.uid, chunk);
             Node::deregister(live.remove(10), Outcome::Finished);
             live.insert(10, spawn(&root));
-            assert!(std::ptr::eq(live[10].chunk(), chunk), "it is the one that has room");
+            assert!(ptr::eq(live[10].chunk(), chunk), "it is the one that has room");
         }
         let tasks = root.lock();
-        assert_eq!((tasks.chunks.len(), tasks.roomy.len()), (4, 2));
+        let roomy = tasks.rest.as_ref().unwrap().roomy.len();
+        assert_eq!((tasks.chunks().count(), roomy), (4, 2));
         drop(tasks);
         live.into_iter().for_each(|task| Node::deregister(task, Outcome::Finished));
         program.conclude();

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::listing::age_now;
-use super::waiters::Waiters;
-use super::{CleanupId, Node};
+use super::{CleanupId, Node, Tasks};
 use crate::contract::error::Place;
 use crate::contract::report::{Outcome, TaskKind};
 use crate::sync::MutexGuard;
@@ -77,12 +76,13 @@ impl Node {
         chunk: Option<&'static Chunk>,
         mut spawn: Spawn,
     ) -> Option<TaskRef> {
-        let mut insert = Insert::Full;
+        let (mut insert, mut full) = (Insert::Full, None);
         if let Some((chunk, mut slots)) = chunk.and_then(|chunk| Some((chunk, chunk.try_lock()?))) {
             insert = chunk.insert(&mut slots, self.uid, &mut spawn, false);
+            full = Some(chunk);
         }
         if matches!(insert, Insert::Full) {
-            insert = self.lock().insert(self, &mut spawn, false);
+            insert = self.lock().insert(self, &mut spawn, false, full);
         }
         if matches!(insert, Insert::Ask) {
             insert = self.insert_admitted(spawn);
@@ -100,10 +100,10 @@ impl Node {
     fn insert_admitted(self: &Arc<Node>, mut spawn: Spawn) -> Insert {
         let mut insert = Insert::Refused;
         let admitted = self.above().admit(self, spawn.kind, &mut || {
-            insert = self.lock().insert(self, &mut spawn, true);
+            insert = self.lock().insert(self, &mut spawn, true, None);
         });
         if !admitted {
-            self.lock().tally.refuse();
+            self.lock().refuse();
         }
         insert
     }
@@ -218,7 +218,7 @@ impl Node {
     /// Wakes those awaits of a task that were kept pending, and are so no more: [`Node::is_over`].
     fn wake_returning(&self, task: &TaskRef) {
         let mut wakes = Wakes::default();
-        self.lock().waiters.take_return_of(task, &mut wakes);
+        self.lock().take_return_of(task, &mut wakes);
         wakes.wake();
     }
 
@@ -235,22 +235,23 @@ impl Node {
         }
         let mut guard = chunk.lock();
         let slots = &mut *guard;
-        let Some((word, entry)) = slots.entry(&task) else { return };
+        let Some((word, slot, entry)) = slots.place(&task) else { return };
         if entry.is_overdue() && outcome == Outcome::Finished {
             drop(guard);
             Node::tell_not_overdue(&task);
             return Node::deregister(task, outcome);
         }
         let (kind, background) = (entry.kind, entry.is_background());
-        let removed = slots.remove(&task);
+        let removed = entry.vacate();
+        slots.free(&task, slot);
         // Where it keeps the program alive, the last task of the chunk is also the last that does.
         let last = if background { slots.is_empty() } else { slots.foreground == 1 };
         if last || slots.was_full() || kind == TaskKind::Graceful || word.has(flag::MARKED) {
             let what = (kind, background, word, outcome);
             return Node::deregister_noted(task, guard, removed, what);
         }
-        slots.tally.count(&outcome);
-        slots.foreground -= u32::from(!background);
+        slots.count(&outcome);
+        slots.foreground -= u8::from(!background);
         drop(guard);
         drop(removed);
     }
@@ -297,7 +298,7 @@ impl Node {
             return;
         }
         let outcome = noted(outcome, word);
-        slots.tally.count(&outcome);
+        slots.count(&outcome);
         let Some(node) = &slots.node else {
             drop(guard); // before what is dropped outside it
             return;
@@ -311,7 +312,7 @@ impl Node {
             emptied: slots.is_empty() && node.live_chunks.fetch_sub(1, SeqCst) == 1,
             idle: !background && slots.foreground == 1 && node.above().let_go(),
         };
-        slots.foreground -= u32::from(!background);
+        slots.foreground -= u8::from(!background);
         slots.listed |= what.unlisted;
         let node = if what.matters() { Some(node.clone()) } else { None };
         drop(guard);
@@ -326,7 +327,7 @@ impl Node {
     fn departed(self: &Arc<Node>, task: &TaskRef, outcome: Outcome, what: Departure) {
         let mut tasks = self.lock();
         if what.unlisted && task.chunk().belongs_to(self.uid) {
-            tasks.roomy.push(task.chunk());
+            tasks.list_roomy(task.chunk());
         }
         let listed = if what.listed { tasks.unlist(task) } else { None };
         let over = what.emptied && !self.is_alive();
@@ -372,8 +373,8 @@ impl Node {
             TaskKind::Blocking => entry.born().is_none(),
             TaskKind::Plain | TaskKind::Graceful => true,
         };
-        Node::wake_to_look(task, flags, which, |waiters, wakes| {
-            waiters.take_cancel_of(task, wakes);
+        Node::wake_to_look(task, flags, which, |tasks, wakes| {
+            tasks.take_cancel_of(task, wakes);
         });
     }
 
@@ -384,8 +385,8 @@ impl Node {
             task,
             0,
             |_| true,
-            |waiters, wakes| {
-                wakes.add(cleanup.and_then(|cleanup| waiters.take_cleanup(task, cleanup)));
+            |tasks, wakes| {
+                wakes.add(cleanup.and_then(|cleanup| tasks.take_cleanup(task, cleanup)));
             },
         );
     }
@@ -395,7 +396,7 @@ impl Node {
         task: &TaskRef,
         flags: u64,
         which: impl Fn(&Entry) -> bool,
-        take: impl FnOnce(&mut Waiters, &mut Wakes),
+        take: impl FnOnce(&mut Tasks, &mut Wakes),
     ) {
         let mut slots = task.chunk().lock();
         let Some((_, entry)) = slots.entry(task) else { return };
@@ -407,7 +408,7 @@ impl Node {
         let node = slots.node.clone();
         drop(slots);
         if let Some(node) = node {
-            take(&mut node.lock().waiters, &mut wakes);
+            take(&mut node.lock(), &mut wakes);
         }
         wakes.wake();
     }

@@ -2,7 +2,9 @@
 //!
 //! Each kind of waiter has a map of its own, in the order in which it is taken. So an abort of one
 //! task costs nothing for those who wait for others, and the memory goes with the waiters. One who
-//! waits for the scope's end lies inline: for most scopes nobody else waits for anything.
+//! waits for the scope's end lies inline: for most scopes nobody else waits for anything. It is the first
+//! of those, and its ticket is always the same: who is woken there is woken since the scope has ended,
+//! and then nobody waits for that any more.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -44,18 +46,19 @@ enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(NonZeroU64);
 
-/// Who waits for something of one scope.
+/// Who waits for something of one scope, but for one.
+#[derive(Default)]
 pub(super) struct Waiters {
-    last: Ticket,
-    /// One of those who wait for the end.
-    end: Option<(Ticket, Waker)>,
-    more: Option<Box<More>>,
+    /// How many tickets there were, beside [`Ticket::INLINE`]. It stays when the maps go: who was woken may
+    /// still have one.
+    tickets: u64,
+    maps: Option<Box<Maps>>,
 }
 
 #[derive(Default)]
-struct More {
+struct Maps {
     stop: BTreeMap<Ticket, Waker>,
-    /// The others who wait for the end.
+    /// Those who wait for the end, but for the one whose waker lies inline.
     end: BTreeMap<Ticket, Waker>,
     /// Of single tasks. A scope's cancellation takes them all: who waits for another thing then waits
     /// anew.
@@ -76,8 +79,8 @@ impl Node {
             drop(tasks); // before the waker
             return false;
         }
-        let ticket = *ticket.get_or_insert_with(|| tasks.waiters.next_ticket());
-        let old = tasks.waiters.put(ticket, awaited, waker);
+        let ticket = *ticket.get_or_insert_with(|| tasks.next_ticket(awaited));
+        let old = tasks.put_waiter(ticket, awaited, waker);
         drop(tasks);
         drop(old);
         true
@@ -87,81 +90,89 @@ impl Node {
     pub(crate) fn forget(&self, ticket: Option<Ticket>, awaited: Awaited) {
         let Some(ticket) = ticket else { return };
         let mut tasks = self.lock();
-        let old = tasks.waiters.remove(ticket, awaited);
+        let old = tasks.remove_waiter(ticket, awaited);
         drop(tasks);
         drop(old);
     }
 }
 
-impl Waiters {
-    pub(super) fn new() -> Waiters {
-        Waiters { last: Ticket(NonZeroU64::MIN), end: None, more: None }
-    }
+impl Ticket {
+    /// That of the one whose waker lies inline.
+    const INLINE: Ticket = Ticket(NonZeroU64::MIN);
+}
 
-    fn next_ticket(&mut self) -> Ticket {
-        self.last = Ticket(self.last.0.saturating_add(1));
-        self.last
-    }
-
-    fn put(&mut self, ticket: Ticket, awaited: Awaited, waker: Waker) -> Option<Waker> {
-        if let Awaited::End = awaited {
-            match &mut self.end {
-                Some((own, stored)) if *own == ticket => return Some(mem::replace(stored, waker)),
-                Some(_) => {}
-                None => {
-                    self.end = Some((ticket, waker));
-                    return None;
-                }
-            }
+impl Tasks {
+    fn next_ticket(&mut self, awaited: Awaited) -> Ticket {
+        let first = |tasks: &Tasks| tasks.maps().is_none_or(|maps| maps.end.is_empty());
+        if matches!(awaited, Awaited::End) && self.end.is_none() && first(self) {
+            return Ticket::INLINE;
         }
-        let more = self.more.get_or_insert_default();
+        let tickets = &mut self.rest().waiters.tickets;
+        *tickets += 1;
+        Ticket(Ticket::INLINE.0.saturating_add(*tickets))
+    }
+
+    fn maps(&self) -> Option<&Maps> {
+        self.rest.as_ref()?.waiters.maps.as_deref()
+    }
+
+    fn maps_mut(&mut self) -> Option<&mut Maps> {
+        self.rest.as_mut()?.waiters.maps.as_deref_mut()
+    }
+
+    fn put_waiter(&mut self, ticket: Ticket, awaited: Awaited, waker: Waker) -> Option<Waker> {
+        if ticket == Ticket::INLINE {
+            return self.end.replace(waker);
+        }
+        let maps = self.rest().waiters.maps.get_or_insert_default();
         match awaited {
-            Awaited::Stop => more.stop.insert(ticket, waker),
-            Awaited::End => more.end.insert(ticket, waker),
+            Awaited::Stop => maps.stop.insert(ticket, waker),
+            Awaited::End => maps.end.insert(ticket, waker),
             Awaited::Cancel(task, cleanup) => {
-                more.put_part((task.key(), Part::Cleanup(cleanup)), ticket, waker)
+                maps.put_part((task.key(), Part::Cleanup(cleanup)), ticket, waker)
             }
             Awaited::Return(task) => {
-                more.put_part((task.key(), Part::Return(ticket)), ticket, waker)
+                maps.put_part((task.key(), Part::Return(ticket)), ticket, waker)
             }
         }
     }
 
-    fn remove(&mut self, ticket: Ticket, awaited: Awaited) -> Option<Waker> {
-        if let Some((_, waker)) = self.end.take_if(|(own, _)| *own == ticket) {
-            return Some(waker);
+    fn remove_waiter(&mut self, ticket: Ticket, awaited: Awaited) -> Option<Waker> {
+        if ticket == Ticket::INLINE {
+            return self.end.take();
         }
         match awaited {
-            Awaited::Stop => self.take_from(|more| more.stop.remove(&ticket)),
-            Awaited::End => self.take_from(|more| more.end.remove(&ticket)),
+            Awaited::Stop => self.take_from(|maps| maps.stop.remove(&ticket)),
+            Awaited::End => self.take_from(|maps| maps.end.remove(&ticket)),
             Awaited::Cancel(task, cleanup) => self.take_cleanup(&task, cleanup),
             Awaited::Return(task) => {
-                self.take_from(|more| more.take_part((task.key(), Part::Return(ticket))))
+                self.take_from(|maps| maps.take_part((task.key(), Part::Return(ticket))))
             }
         }
     }
 
     /// Takes from the maps, which go with the last that is in them.
-    fn take_from<T>(&mut self, take: impl FnOnce(&mut More) -> Option<T>) -> Option<T> {
-        let more = self.more.as_mut()?;
-        let taken = take(more);
-        if more.stop.is_empty() && more.end.is_empty() && more.tasks.is_empty() {
-            self.more = None;
+    fn take_from<T>(&mut self, take: impl FnOnce(&mut Maps) -> Option<T>) -> Option<T> {
+        let waiters = &mut self.rest.as_mut()?.waiters;
+        let maps = waiters.maps.as_mut()?;
+        let taken = take(maps);
+        if maps.stop.is_empty() && maps.end.is_empty() && maps.tasks.is_empty() {
+            waiters.maps = None;
         }
         taken
     }
 
     /// Takes those who wait for the token.
     pub(super) fn take_stop(&mut self, wakes: &mut Wakes) {
-        if let Some(more) = &mut self.more {
-            wakes.0.extend(mem::take(&mut more.stop).into_values());
+        if let Some(maps) = self.maps_mut() {
+            wakes.0.extend(mem::take(&mut maps.stop).into_values());
         }
     }
 
     /// Takes those who wait for the cancellation of any task.
     pub(super) fn take_cancel(&mut self, wakes: &mut Wakes) {
-        if let Some(more) = &mut self.more {
-            add_in_order(mem::take(&mut more.tasks).into_values().collect(), wakes);
+        if let Some(maps) = self.maps_mut() {
+            add_in_order(mem::take(&mut maps.tasks).into_values().collect(), wakes);
         }
     }
 
@@ -178,31 +189,31 @@ impl Waiters {
     }
 
     fn take_parts(&mut self, task: &TaskRef, parts: RangeInclusive<Part>, wakes: &mut Wakes) {
-        let Some(more) = &mut self.more else { return };
+        let Some(maps) = self.maps_mut() else { return };
         let of = |part: &Part| (task.key(), *part);
         let range = of(parts.start())..=of(parts.end());
-        let keys: Vec<_> = more.tasks.range(range).map(|(key, _)| *key).collect();
-        add_in_order(keys.iter().filter_map(|key| more.tasks.remove(key)).collect(), wakes);
+        let keys: Vec<_> = maps.tasks.range(range).map(|(key, _)| *key).collect();
+        add_in_order(keys.iter().filter_map(|key| maps.tasks.remove(key)).collect(), wakes);
     }
 
     /// Takes the one cleanup of a task.
     pub(super) fn take_cleanup(&mut self, task: &TaskRef, cleanup: CleanupId) -> Option<Waker> {
-        self.take_from(|more| more.take_part((task.key(), Part::Cleanup(cleanup))))
+        self.take_from(|maps| maps.take_part((task.key(), Part::Cleanup(cleanup))))
     }
 
-    pub(super) fn take_all(&mut self, wakes: &mut Wakes) {
-        self.take_stop(wakes);
-        self.take_cancel(wakes);
-        let first = self.end.take();
-        let Some(mut more) = self.more.take() else {
-            return wakes.add(first.map(|(_, waker)| waker));
+    pub(super) fn take_waiters(&mut self, wakes: &mut Wakes) {
+        let maps = self.rest.as_mut().and_then(|rest| rest.waiters.maps.take());
+        let Some(Maps { stop, end, tasks }) = maps.map(|maps| *maps) else {
+            return wakes.add(self.end.take());
         };
-        more.end.extend(first);
-        wakes.0.extend(more.end.into_values());
+        wakes.0.extend(stop.into_values());
+        add_in_order(tasks.into_values().collect(), wakes);
+        wakes.add(self.end.take());
+        wakes.0.extend(end.into_values());
     }
 }
 
-impl More {
+impl Maps {
     fn put_part(&mut self, key: (TaskKey, Part), ticket: Ticket, waker: Waker) -> Option<Waker> {
         self.tasks.insert(key, (ticket, waker)).map(|(_, waker)| waker)
     }
@@ -216,10 +227,9 @@ impl More {
 impl Tasks {
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
-        let Waiters { end, more, .. } = &self.waiters;
-        let more =
-            more.as_ref().map_or(0, |more| more.stop.len() + more.end.len() + more.tasks.len());
-        usize::from(end.is_some()) + more
+        let maps =
+            self.maps().map_or(0, |maps| maps.stop.len() + maps.end.len() + maps.tasks.len());
+        usize::from(self.end.is_some()) + maps
     }
 }
 

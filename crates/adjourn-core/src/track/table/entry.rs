@@ -100,8 +100,14 @@ impl Entry {
         }
     }
 
-    pub(super) fn take(&mut self) -> Removed {
-        Removed { _wakers: [self.waker.take(), self.join.take()], _name: self.name.take() }
+    /// Takes what is to be dropped outside the lock when the task is over.
+    #[inline]
+    pub(crate) fn vacate(&mut self) -> Option<Removed> {
+        if self.waker.is_none() && self.join.is_none() && self.name.is_none() {
+            return None;
+        }
+        let _wakers = [self.waker.take(), self.join.take()];
+        Some(Removed { _wakers, _name: self.name.take() })
     }
 
     /// Which waker the task is woken by, and which one waits for its end.

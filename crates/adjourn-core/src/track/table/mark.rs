@@ -95,6 +95,10 @@ impl Word {
 }
 
 impl Mark {
+    pub(super) fn new() -> Mark {
+        Mark(AtomicU64::new(0))
+    }
+
     #[inline]
     pub(crate) fn load(&self) -> Word {
         Word(read_word_in_order(&self.0))

@@ -15,8 +15,7 @@ use crate::track::node::Node;
 pub(crate) struct TaskRef {
     pub(super) mark: &'static Mark,
     pub(super) chunk: &'static Chunk,
-    /// Serial (32) and slot (32).
-    pub(super) id: u64,
+    pub(super) serial: u32,
 }
 
 /// Tells a task from all others, those that are over too, and has an order that means nothing.
@@ -24,7 +23,7 @@ pub(crate) type TaskKey = (usize, u32);
 
 impl PartialEq for TaskRef {
     fn eq(&self, other: &TaskRef) -> bool {
-        self.id == other.id && std::ptr::eq(self.mark, other.mark)
+        self.serial == other.serial && std::ptr::eq(self.mark, other.mark)
     }
 }
 
@@ -32,9 +31,7 @@ impl TaskRef {
     /// Names a task that is known to be alive, since it is being polled.
     #[inline]
     pub(crate) fn running(mark: &'static Mark, chunk: &'static Chunk) -> TaskRef {
-        let offset = std::ptr::from_ref(mark).addr() - chunk.marks.as_ptr().addr();
-        let slot = (offset / size_of::<Mark>()) as u64;
-        TaskRef { mark, chunk, id: u64::from(mark.load().serial()) << 32 | slot }
+        TaskRef { mark, chunk, serial: mark.load().serial() }
     }
 
     #[inline]
@@ -43,13 +40,8 @@ impl TaskRef {
     }
 
     #[inline]
-    pub(super) fn slot(&self) -> usize {
-        self.id as u32 as usize
-    }
-
-    #[inline]
     pub(super) fn serial(&self) -> u32 {
-        (self.id >> 32) as u32
+        self.serial
     }
 
     /// Tells the task from all others that are alive, for a thread's seat: never zero.
@@ -132,7 +124,7 @@ impl TaskRef {
 
     /// Takes the waker and sets `flags`, so that whoever wakes it has the task look at them.
     pub(crate) fn take_waker(&self, slots: &mut Slots, flags: u64) -> Option<Waker> {
-        let waker = slots.entries[self.slot()].waker.take();
+        let waker = slots.at(self).waker.take();
         let retake = if waker.is_some() { flag::RETAKE } else { 0 };
         if flags | retake != 0 {
             self.set(flags | retake);
