@@ -46,7 +46,7 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Mutex, MutexGuard, StaticBool};
 use crate::track::above::Above;
 use crate::track::context;
-use crate::track::node::{Node, Owner};
+use crate::track::node::{Named, Node, Owner};
 use crate::track::table::TaskRef;
 use crate::track::wakes::Wakes;
 
@@ -181,7 +181,7 @@ impl Program {
         });
         let above: Arc<dyn Above> = program.clone();
         let owner = Owner::new(above, program.backend.clone());
-        let node = Node::new(owner, root, Cow::Borrowed("root"), None, 0);
+        let node = Node::new(Named::new(owner, Cow::Borrowed("root")), root, None, 0);
         _ = program.root.set(Arc::downgrade(&node));
         program.lock().put(node);
         let inspected: Arc<dyn Inspected> = program.clone();
@@ -322,7 +322,7 @@ impl Program {
         let mut needs = state.machine.dependencies(node.id);
         needs.push(on);
         let mut hooks = node.take_hooks();
-        let node = state.open(now, parent, node.name.clone(), &needs, &mut hooks);
+        let node = state.open(now, parent, node.own_name(), &needs, &mut hooks);
         self.settle(state, now);
         Some(node)
     }

@@ -1,10 +1,11 @@
 //! Heap allocations of a tracked task, and of a scope with one task, beside those of the bare executor,
-//! counted.
+//! counted, and a scope's bytes.
 //!
 //! One test, since the counter is the process's. Each backend runs on the calling thread alone.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use adjourn::rt::{Executor, Spawner};
 use adjourn::{Exit, Scope, Signal, spawn, spawn_graceful, spawn_shielded};
@@ -12,16 +13,19 @@ use adjourn::{Exit, Scope, Signal, spawn, spawn_graceful, spawn_shielded};
 struct Counting;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicI64 = AtomicI64::new(0);
 
 // SAFETY: forwards to the system's allocator; counting has no effect on what is returned.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Relaxed);
+        BYTES.fetch_add(layout.size() as i64, Relaxed);
         // SAFETY: the caller's promises are the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size() as i64, Relaxed);
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -31,6 +35,8 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const TASKS: u64 = 1000;
+
+static FIRST: AtomicBool = AtomicBool::new(true);
 
 async fn count<H: Future>(mut spawn: impl FnMut() -> H) -> u64 {
     let before = COUNT.load(Relaxed);
@@ -51,6 +57,21 @@ async fn count_at_once<H: Future>(mut spawn: impl FnMut() -> H) -> u64 {
     COUNT.load(Relaxed) - before
 }
 
+/// The bytes of each of so many scopes with so many parked tasks, but for what as many tasks of one scope take.
+/// All of it stays there.
+fn scope_bytes<B: Spawner>(scopes: u64, tasks: u64, root: &Scope<B>) -> i64 {
+    let (above, together) = (root.scope("above"), root.scope("together"));
+    let before = BYTES.load(Relaxed);
+    for _ in 0..scopes {
+        let leaf = above.scope("leaf");
+        (0..tasks).for_each(|_| drop(leaf.spawn(pending::<()>())));
+    }
+    let between = BYTES.load(Relaxed);
+    (0..scopes * tasks).for_each(|_| drop(together.spawn(pending::<()>())));
+    let after = BYTES.load(Relaxed);
+    (2 * between - before - after) / scopes as i64
+}
+
 /// Counts for the bare executor, the typed scope, the erased one and the free function.
 async fn compare<B: Spawner>(backend: B) -> [u64; 4] {
     async fn work() -> u32 {
@@ -58,6 +79,16 @@ async fn compare<B: Spawner>(backend: B) -> [u64; 4] {
     }
     let typed = Scope::current().with_backend(backend.clone());
     let erased = Scope::current();
+    if FIRST.swap(false, Relaxed) {
+        // Of a process that has no tables yet. What grows by doubling is all but full.
+        let root = typed.scope("bytes");
+        for (tasks, most) in [(1, 240), (2, 248)] {
+            let bytes = scope_bytes(1000, tasks, &root);
+            println!("{bytes} bytes a scope with {tasks} parked tasks beside those");
+            assert!(bytes <= most, "{bytes} bytes a scope with {tasks} tasks");
+        }
+        root.stop().await.expect("not from inside");
+    }
     // From the first task on: neither tables nor slots have their size, which are made by the block.
     let bare = count_at_once(|| backend.spawn(work())).await;
     // The scope itself, and no table of its own.

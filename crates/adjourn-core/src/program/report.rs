@@ -246,7 +246,7 @@ impl Program {
             }
             totals.abandoned += mem::take(&mut totals.live);
             drop(tasks);
-            report.add_totals(&node.name, &totals);
+            report.add_totals(node.name(), &totals);
         }
         report
     }

@@ -16,13 +16,14 @@ use crate::contract::hook::Hook;
 use crate::contract::report::{Failure, PhaseSpan, Report, Totals};
 use crate::phase::{Action, Alive, Event, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
-use crate::track::node::{Counts, Node, Small};
+use crate::track::node::{Counts, Named, Names, Node, Small};
 use crate::track::table::TaskKey;
 
 /// What a [`Program`](super::Program)'s lock guards.
 pub(crate) struct State {
     pub(crate) machine: Machine,
     pub(super) nodes: Vec<Option<Arc<Node>>>,
+    names: Names,
     /// Ended scopes with tasks that are alive all the same: stragglers. In the order of their age.
     pub(super) lingering: BTreeMap<u64, Arc<Node>>,
     pub(super) actions: VecDeque<Action>,
@@ -61,6 +62,7 @@ impl State {
         State {
             machine,
             nodes: Vec::new(),
+            names: Names::default(),
             lingering: BTreeMap::new(),
             actions: VecDeque::new(),
             acting: false,
@@ -102,7 +104,12 @@ impl State {
     ) -> Arc<Node> {
         let opened = self.machine.open(now, parent.id, depends_on);
         let id = opened.unwrap_or(parent.id);
-        let node = Node::new(parent.owner.clone(), id, name, Some(parent.clone()), 1);
+        // Nothing is kept for who still has a scope of a program that is over.
+        let named = match opened {
+            Some(_) => self.names.share(parent.owner(), name),
+            None => Named::new(parent.owner().clone(), name),
+        };
+        let node = Node::new(named, id, Some(parent.clone()), 1);
         // Nobody has had it yet. What it says is what the machine has decided of it, not what somebody
         // comes to perform later: else it would be chance what it takes, and what its token says.
         let phase = if opened.is_some() { self.machine.phase(id) } else { Phase::Stopped };
@@ -206,7 +213,7 @@ impl State {
         let Some(totals) = node.lock().retire(node, &mut rest.wakes, agrees) else { return false };
         _ = self.nodes.get_mut(node.id.index()).and_then(Option::take);
         self.note_scope_end(now, node.id, node);
-        self.report.add_totals(&node.name, &totals);
+        self.report.add_totals(node.name(), &totals);
         true
     }
 
@@ -266,7 +273,10 @@ impl State {
     /// Closes a scope that was shut and adds its totals to the report.
     pub(super) fn close(&mut self, node: Arc<Node>, totals: &Totals, rest: &mut Rest) {
         let hooks = node.lock().close(&mut rest.wakes);
-        self.report.add_totals(&node.name, totals);
+        self.report.add_totals(node.name(), totals);
+        if node.is_root() {
+            self.names = Names::default(); // they keep the program, and no scope is opened any more
+        }
         let more = rest.more();
         more.hooks.extend(hooks);
         more.nodes.push(node);

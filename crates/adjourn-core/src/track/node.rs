@@ -13,7 +13,10 @@
 //!    "Nobody is left" is told to the machine before those are read, and a spawn that makes the
 //!    first of them takes it back after: one of the two sees the other.
 
+mod extra;
 mod listing;
+mod live;
+mod names;
 mod tasks;
 mod tracking;
 mod waiters;
@@ -26,14 +29,17 @@ use crate::contract::hook::Hook;
 use crate::contract::report::TaskKind;
 use crate::contract::rt::AnyBackend;
 use crate::phase::{Phase, ScopeId};
-use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use crate::sync::{Mutex, MutexGuard, StaticU64, read_in_order};
+use crate::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use crate::sync::{Mutex, MutexGuard, StaticU64};
 use crate::track::above::Above;
 use crate::track::context;
 use crate::track::table::{Chunk, Slots, flag};
 use crate::track::wakes::Wakes;
 
+use self::live::Live;
+
 pub(crate) use self::listing::{Alive, Late, Picker, Which};
+pub(crate) use self::names::{Named, Names};
 pub(crate) use self::tasks::{Counts, Tasks};
 pub(crate) use self::tracking::Spawn;
 pub(crate) use self::waiters::{Awaited, CleanupId, Ticket};
@@ -44,27 +50,21 @@ pub(crate) struct Owner {
     /// What tasks are spawned on, unless a handle names another.
     backend: AnyBackend,
     hosted: bool,
+    /// No other program of the process has it.
+    program: u32,
 }
 
 /// What all handles and tasks of a scope share. There may be a hundred thousand: what few of them need lies
 /// in boxes.
 pub(crate) struct Node {
-    pub(crate) owner: Arc<Owner>,
+    named: Arc<Named>,
     pub(crate) id: ScopeId,
     /// Never the same for two scopes of a process: by it a chunk is told to be the scope's.
     pub(crate) uid: u64,
-    /// The same for all scopes of a program, and for no other program's.
-    pub(crate) program: u32,
-    pub(crate) name: Cow<'static, str>,
     pub(crate) parent: Option<Arc<Node>>,
-    /// The stop token.
-    fired: AtomicBool,
-    /// Chunks with a live task.
-    pub(crate) live_chunks: AtomicU32,
+    live: Live,
     /// Live graceful tasks.
     pub(crate) graceful: AtomicU32,
-    /// The machine was told that nobody can spawn here any more.
-    told_left: AtomicBool,
     tasks: Mutex<Tasks>,
 }
 
@@ -103,47 +103,59 @@ impl Gate {
 impl Owner {
     pub(crate) fn new(above: Arc<dyn Above>, backend: AnyBackend) -> Arc<Owner> {
         let hosted = above.is_hosted();
-        Arc::new(Owner { above, backend, hosted })
+        Arc::new(Owner { above, backend, hosted, program: next_program() })
     }
 }
 
 impl Node {
     /// With so many handles: nobody may see a scope before its first one is counted.
     pub(crate) fn new(
-        owner: Arc<Owner>,
+        named: Arc<Named>,
         id: ScopeId,
-        name: Cow<'static, str>,
         parent: Option<Arc<Node>>,
         handles: u32,
     ) -> Arc<Node> {
-        let program = parent.as_ref().map_or_else(next_program, |parent| parent.program);
         Arc::new(Node {
-            owner,
+            named,
             id,
             uid: next_uid(),
-            program,
-            name,
             parent,
-            fired: AtomicBool::new(false),
-            live_chunks: AtomicU32::new(0),
+            live: Live::new(),
             graceful: AtomicU32::new(0),
-            told_left: AtomicBool::new(false),
             tasks: Mutex::new(Tasks::new(handles)),
         })
     }
 
+    pub(crate) fn owner(&self) -> &Arc<Owner> {
+        &self.named.owner
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.named.name
+    }
+
+    /// The name for another scope.
+    pub(crate) fn own_name(&self) -> Cow<'static, str> {
+        self.named.name.clone()
+    }
+
     pub(crate) fn above(&self) -> &dyn Above {
-        &*self.owner.above
+        &*self.named.owner.above
     }
 
     /// What its tasks are spawned on, unless a handle names another.
     pub(crate) fn backend(&self) -> &AnyBackend {
-        &self.owner.backend
+        &self.named.owner.backend
+    }
+
+    /// The same for all scopes of a program, and for no other program's.
+    pub(crate) fn program(&self) -> u32 {
+        self.named.owner.program
     }
 
     /// Whether a host keeps the time.
     pub(crate) fn is_hosted(&self) -> bool {
-        self.owner.hosted
+        self.named.owner.hosted
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Tasks> {
@@ -155,11 +167,11 @@ impl Node {
     }
 
     pub(crate) fn is_fired(&self) -> bool {
-        self.fired.load(SeqCst)
+        self.live.is_fired()
     }
 
     pub(crate) fn set_fired(&self) {
-        self.fired.store(true, SeqCst);
+        self.live.set_fired();
     }
 
     pub(crate) fn is_root(&self) -> bool {
@@ -168,7 +180,7 @@ impl Node {
 
     /// Whether a task of it is alive.
     pub(crate) fn is_alive(&self) -> bool {
-        read_in_order(&self.live_chunks) > 0
+        self.live.is_alive()
     }
 
     /// Whether `self` is `other` or a scope below it.
@@ -185,14 +197,14 @@ impl Node {
 
     /// The names from the root to this scope.
     pub(crate) fn path(&self) -> String {
-        let mut names = vec![&*self.name];
+        let mut names = vec![self.name()];
         let mut node = self.parent.as_ref();
         while let Some(here) = node {
             if names.len() == 16 {
                 names.push("…");
                 break;
             }
-            names.push(&here.name);
+            names.push(here.name());
             node = here.parent.as_ref();
         }
         names.reverse();
@@ -330,7 +342,7 @@ impl Node {
     /// Lets the scope end with its tasks, whatever handles there are.
     pub(crate) fn seal(self: &Arc<Node>) {
         let mut tasks = self.lock();
-        tasks.sealed = true;
+        tasks.seal();
         let left = tasks.is_left(self);
         drop(tasks);
         if left {
@@ -340,8 +352,8 @@ impl Node {
 
     pub(crate) fn add_hook(&self, hook: Hook) {
         let mut tasks = self.lock();
-        if !tasks.is_closed() && !tasks.unhooked {
-            tasks.rest().hooks.push(hook);
+        if tasks.takes_hooks() {
+            tasks.extra.make().hooks.push(hook);
             return;
         }
         drop(tasks);
@@ -392,7 +404,7 @@ impl fmt::Debug for Node {
 }
 
 // The budget of a scope, beside its chunks, its name and what the machine knows of it. A lock is larger elsewhere.
-const _: () = assert!(size_of::<Node>() <= 136 || cfg!(loom) || cfg!(not(target_os = "linux")));
+const _: () = assert!(size_of::<Node>() <= 80 || cfg!(loom) || cfg!(not(target_os = "linux")));
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -127,7 +127,7 @@ impl<B> Scope<B> {
 
     /// Returns the scope's name.
     pub fn name(&self) -> &str {
-        &self.node.name
+        self.node.name()
     }
 
     /// Returns the names from the root to this scope, with `/` between: `root/http`.
@@ -297,7 +297,7 @@ impl<B: Clone> Scope<B> {
     /// one. On the root it does nothing: the root ends last as it is.
     #[must_use = "it is the returned scope that depends"]
     pub fn depends_on<C>(self, dependency: &Scope<C>) -> Scope<B> {
-        if !Arc::ptr_eq(&self.node.owner, &dependency.node.owner) {
+        if !Arc::ptr_eq(self.node.owner(), dependency.node.owner()) {
             return self; // another program's: there is no order between programs
         }
         match self.node.above().depend(&self.node, dependency.node.id) {

@@ -353,18 +353,18 @@ impl Tasks {
     }
 
     fn take_listed(&mut self) -> VecDeque<(TaskRef, usize)> {
-        self.rest.as_mut().map(|rest| mem::take(&mut rest.listed)).unwrap_or_default()
+        self.extra.get_mut().map(|rest| mem::take(&mut rest.listed)).unwrap_or_default()
     }
 
     fn put_listed(&mut self, mut listed: VecDeque<(TaskRef, usize)>) {
         if !listed.is_empty() {
             listed.make_contiguous().sort_unstable_by_key(|(task, _)| task.key());
-            self.rest().listed = listed;
+            self.extra.make().listed = listed;
         }
     }
 
     pub(super) fn unlist(&mut self, task: &TaskRef) -> Option<usize> {
-        let listed = &mut self.rest.as_mut()?.listed;
+        let listed = &mut self.extra.get_mut()?.listed;
         let at = listed.binary_search_by_key(&task.key(), |(listed, _)| listed.key()).ok()?;
         Some(listed.remove(at)?.1)
     }

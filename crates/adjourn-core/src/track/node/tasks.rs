@@ -1,12 +1,10 @@
 //! What a [`Node`]'s lock guards: its chunks, its gate, who waits, and what was counted.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::ptr;
 use std::sync::Arc;
-use std::task::Waker;
 
-use super::waiters::Waiters;
+use super::extra::Extra;
 use super::{Gate, Node, Spawn};
 use crate::contract::hook::Hook;
 use crate::contract::report::Totals;
@@ -19,36 +17,21 @@ use crate::track::wakes::Wakes;
 /// The most chunks of a scope that are kept apart for threads that spawn at the same time.
 const MOST_ROOMY: usize = 64;
 
+/// The scope ends with its tasks, whatever handles there are: a nursery whose future is over.
+const SEALED: u8 = 1;
+/// Its hooks have run, and it takes no more of them.
+const UNHOOKED: u8 = 2;
+
 /// What a [`Node`]'s lock guards.
 pub(crate) struct Tasks {
     pub(super) handles: u32,
     gate: Gate,
-    /// It ends with its tasks, whatever handles there are: a nursery whose future is over.
-    pub(super) sealed: bool,
-    /// Its hooks have run, and it takes no more of them.
-    pub(super) unhooked: bool,
+    bits: u8,
     /// What was counted outside of the chunks.
     ended: Ended,
-    /// The first chunks, which are all of a small scope.
-    first: [Option<&'static Chunk>; 2],
-    /// One of those who wait for the end.
-    pub(super) end: Option<Waker>,
-    /// What most scopes have nothing of.
-    pub(super) rest: Option<Box<Rest>>,
-}
-
-#[derive(Default)]
-pub(super) struct Rest {
-    /// The other chunks.
-    chunks: Vec<&'static Chunk>,
-    /// Once there are others, those of all in which a slot is free, and some that are full by now.
-    roomy: Vec<&'static Chunk>,
-    /// What was counted outside of the chunks, and is rare or much.
-    tally: Tally,
-    pub(super) hooks: Vec<Hook>,
-    /// Tasks whose end the report wants, and where it wants it. In the order of their keys.
-    pub(super) listed: VecDeque<(TaskRef, usize)>,
-    pub(super) waiters: Waiters,
+    /// The first chunk, which is all that a leaf has.
+    first: Option<&'static Chunk>,
+    pub(super) extra: Extra,
 }
 
 /// The chunks of a small scope with their locks.
@@ -66,28 +49,25 @@ impl Tasks {
         Tasks {
             handles,
             gate: Gate::Open,
-            sealed: false,
-            unhooked: false,
+            bits: 0,
             ended: Ended::default(),
-            first: [None; 2],
-            end: None,
-            rest: None,
+            first: None,
+            extra: Extra::NONE,
         }
-    }
-
-    /// What most scopes have nothing of, and this one has something of from now on.
-    pub(super) fn rest(&mut self) -> &mut Rest {
-        self.rest.get_or_insert_default()
     }
 
     /// Counts a spawn that was refused.
     pub(super) fn refuse(&mut self) {
-        self.rest().tally.refuse();
+        self.extra.make().tally.refuse();
     }
 
     pub(super) fn chunks(&self) -> impl Iterator<Item = &'static Chunk> {
-        let others = self.rest.as_ref().map_or(&[][..], |rest| &rest.chunks);
-        self.first.iter().flatten().chain(others).copied()
+        self.first.iter().chain(self.others()).copied()
+    }
+
+    /// The chunks beside the first.
+    fn others(&self) -> &[&'static Chunk] {
+        self.extra.get().map_or(&[], |rest| &rest.chunks)
     }
 
     /// Registers a task in a chunk with room, or in a new one. `full` has none, as of just now.
@@ -102,53 +82,33 @@ impl Tasks {
             self.refuse();
             return Insert::Refused;
         }
-        let inserted = if self.is_small() {
-            self.insert_small(node, spawn, admitted, full)
-        } else {
+        let Some(first) = self.first else {
+            let (chunk, mut slots) = table::new_chunk(node, self.gate, 0);
+            self.first = Some(chunk);
+            slots.listed = true;
+            return chunk.insert(&mut slots, node.uid, spawn, admitted);
+        };
+        let others = self.others().len();
+        let inserted = if others > 0 {
             self.insert_roomy(node, spawn, admitted)
+        } else if full.is_some_and(|full| ptr::eq(full, first)) {
+            Insert::Full
+        } else {
+            first.insert(&mut first.lock(), node.uid, spawn, admitted)
         };
         if !matches!(inserted, Insert::Full) {
             return inserted;
         }
-        let others = match (&self.first, &self.rest) {
-            ([None, _], _) => 0,
-            ([_, None], _) => 1,
-            (_, rest) => 2 + rest.as_ref().map_or(0, |rest| rest.chunks.len()),
-        };
-        let (chunk, mut slots) = table::new_chunk(node, self.gate, others);
+        let (chunk, mut slots) = table::new_chunk(node, self.gate, 1 + others);
         slots.listed = true;
-        match self.first.get_mut(others) {
-            Some(place) => *place = Some(chunk),
-            None => self.add_chunk(chunk),
-        }
+        self.add_chunk(chunk, first);
         chunk.insert(&mut slots, node.uid, spawn, admitted)
-    }
-
-    /// Registers a task in a chunk of a small scope.
-    #[inline]
-    fn insert_small(
-        &self,
-        node: &Arc<Node>,
-        spawn: &mut Spawn,
-        admitted: bool,
-        full: Option<&'static Chunk>,
-    ) -> Insert {
-        for chunk in self.first.into_iter().rev().flatten() {
-            if full.is_some_and(|full| ptr::eq(full, chunk)) {
-                continue;
-            }
-            match chunk.insert(&mut chunk.lock(), node.uid, spawn, admitted) {
-                Insert::Full => {}
-                done => return done,
-            }
-        }
-        Insert::Full
     }
 
     /// Registers a task in a chunk with room. One whose lock is taken is passed over for another, so that
     /// threads that spawn at the same time come to have chunks of their own; within bounds.
     fn insert_roomy(&mut self, node: &Arc<Node>, spawn: &mut Spawn, admitted: bool) -> Insert {
-        let roomy = &mut self.rest().roomy;
+        let roomy = &mut self.extra.make().roomy;
         for index in (0..roomy.len()).rev() {
             let chunk = roomy[index];
             let wait = chunk.is_small() || (index == 0 && roomy.len() >= MOST_ROOMY);
@@ -165,17 +125,15 @@ impl Tasks {
         Insert::Full
     }
 
-    /// Adds a chunk, which has room, beside the first ones.
+    /// Adds a chunk, which has room, beside the first one.
     #[cold]
-    fn add_chunk(&mut self, chunk: &'static Chunk) {
-        let (first, rest) = (self.first, self.rest());
+    fn add_chunk(&mut self, chunk: &'static Chunk, first: &'static Chunk) {
+        let rest = self.extra.make();
         if rest.chunks.is_empty() {
             // From here on there is a list of those that have room.
-            for chunk in first.into_iter().flatten() {
-                let mut slots = chunk.lock();
-                slots.listed = !slots.is_full(); // whoever frees one of its slots lists it then
-                rest.roomy.extend(slots.listed.then_some(chunk));
-            }
+            let mut slots = first.lock();
+            slots.listed = !slots.is_full(); // whoever frees one of its slots lists it then
+            rest.roomy.extend(slots.listed.then_some(first));
         }
         rest.chunks.push(chunk);
         rest.roomy.push(chunk);
@@ -183,8 +141,8 @@ impl Tasks {
 
     /// A chunk of the scope has room again, and is to be in the list of those if there is one.
     pub(super) fn list_roomy(&mut self, chunk: &'static Chunk) {
-        if !self.is_small() {
-            self.rest().roomy.push(chunk);
+        if let Some(rest) = self.extra.get_mut().filter(|rest| !rest.chunks.is_empty()) {
+            rest.roomy.push(chunk);
         }
     }
 
@@ -214,12 +172,12 @@ impl Tasks {
 
     pub(crate) fn counts(&self, node: &Node) -> Counts {
         // Told first and then looked at: a spawn counts itself first and looks at this then.
-        let untaken = self.handles == 0 || self.sealed;
-        node.told_left.store(untaken, SeqCst);
+        let untaken = self.is_untaken();
+        node.live.tell_left(untaken);
         let live = node.is_alive();
         let left = untaken && !live;
         if !left {
-            node.told_left.store(false, SeqCst);
+            node.live.tell_left(false);
         }
         Counts { graceful: node.graceful.load(SeqCst) > 0, live, left }
     }
@@ -236,7 +194,7 @@ impl Tasks {
 
     /// What was counted outside of the chunks.
     pub(super) fn tally(&self) -> Tally {
-        let mut tally = self.rest.as_ref().map(|rest| rest.tally).unwrap_or_default();
+        let mut tally = self.extra.get().map(|rest| rest.tally).unwrap_or_default();
         tally.add_ended(self.ended);
         tally
     }
@@ -244,24 +202,30 @@ impl Tasks {
     /// Adds what a chunk has counted.
     #[inline]
     fn add(&mut self, Counted { ended, tally }: Counted) {
-        self.ended.add(ended, || &mut self.rest.get_or_insert_default().tally);
+        self.ended.add(ended, || &mut self.extra.make().tally);
         if let Some(tally) = tally {
-            self.rest().tally.add(&tally);
+            self.extra.make().tally.add(&tally);
         }
     }
 
     pub(crate) fn has_hooks(&self) -> bool {
-        self.rest.as_ref().is_some_and(|rest| !rest.hooks.is_empty())
+        self.extra.get().is_some_and(|rest| !rest.hooks.is_empty())
     }
 
     /// Takes no more hooks, if there are none. Returns whether that is so.
     pub(crate) fn end_hooks(&mut self) -> bool {
-        self.unhooked |= !self.has_hooks();
-        self.unhooked
+        if !self.has_hooks() {
+            self.bits |= UNHOOKED;
+        }
+        self.bits & UNHOOKED != 0
+    }
+
+    pub(super) fn takes_hooks(&self) -> bool {
+        !self.is_closed() && self.bits & UNHOOKED == 0
     }
 
     pub(super) fn take_hooks(&mut self) -> Vec<Hook> {
-        self.rest.as_mut().map(|rest| mem::take(&mut rest.hooks)).unwrap_or_default()
+        self.extra.get_mut().map(|rest| mem::take(&mut rest.hooks)).unwrap_or_default()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -274,21 +238,26 @@ impl Tasks {
 
     /// Whether it has so few chunks that they are told, cancelled and given back in one step.
     pub(super) fn is_small(&self) -> bool {
-        self.rest.as_ref().is_none_or(|rest| rest.chunks.is_empty())
+        self.others().len() <= 1
     }
 
     /// Locks the chunks of a small scope.
     pub(super) fn lock_small(&self) -> Locked {
         let lock = |chunk: Option<&'static Chunk>| chunk.map(|chunk| (chunk, chunk.lock()));
-        let [first, second] = self.first;
-        [lock(first), lock(second)]
+        [lock(self.first), lock(self.others().first().copied())]
+    }
+
+    pub(super) fn seal(&mut self) {
+        self.bits |= SEALED;
+    }
+
+    /// Nobody can spawn into it but its own tasks.
+    fn is_untaken(&self) -> bool {
+        self.handles == 0 || self.bits & SEALED != 0
     }
 
     pub(super) fn is_left(&self, node: &Node) -> bool {
-        (self.handles == 0 || self.sealed)
-            && !node.is_alive()
-            && self.gate != Gate::Closed
-            && !node.is_root()
+        self.is_untaken() && !node.is_alive() && self.gate != Gate::Closed && !node.is_root()
     }
 
     /// Takes no more tasks: what is alive once this returns is all that will be. Returns the totals.
@@ -341,7 +310,7 @@ impl Tasks {
         // Under the locks of all chunks, so that nothing comes any more.
         let locked = self.lock_small();
         let empty = locked.iter().flatten().all(|(_, slots)| slots.is_empty());
-        if !empty || !agrees(self.handles == 0 || self.sealed) {
+        if !empty || !agrees(self.is_untaken()) {
             return None;
         }
         let [first, second] = locked;
@@ -351,7 +320,7 @@ impl Tasks {
         if let Some((chunk, slots)) = second {
             self.add(chunk.leave(slots));
         }
-        self.first = [None; 2];
+        self.drop_chunks();
         self.narrow(Gate::Closed);
         self.take_waiters(wakes);
         Some(self.tally().totals(0))
@@ -362,15 +331,19 @@ impl Tasks {
     pub(crate) fn close(&mut self, wakes: &mut Wakes) -> Vec<Hook> {
         self.narrow(Gate::Closed); // one that was never open was not shut
         self.take_waiters(wakes);
-        let first = mem::take(&mut self.first);
-        let mut others = Vec::new();
-        if let Some(rest) = &mut self.rest {
-            (others, rest.roomy) = (mem::take(&mut rest.chunks), Vec::new());
-        }
-        for chunk in first.into_iter().flatten().chain(others) {
+        let (first, others) = self.drop_chunks();
+        for chunk in first.into_iter().chain(others) {
             self.add(chunk.detach());
         }
         self.take_hooks()
+    }
+
+    fn drop_chunks(&mut self) -> (Option<&'static Chunk>, Vec<&'static Chunk>) {
+        let others = self.extra.get_mut().map(|rest| {
+            rest.roomy = Vec::new();
+            mem::take(&mut rest.chunks)
+        });
+        (self.first.take(), others.unwrap_or_default())
     }
 }
 
@@ -403,7 +376,7 @@ mod tests {
         }
         let tasks = root.lock();
         assert_eq!(tasks.totals().live, 300);
-        let (chunks, roomy) = (tasks.chunks().count(), tasks.rest.as_ref().unwrap().roomy.len());
+        let (chunks, roomy) = (tasks.chunks().count(), tasks.extra.get().unwrap().roomy.len());
         assert!(chunks <= 7, "{chunks} chunks for 300 tasks");
         assert!(roomy <= chunks, "{roomy} listed");
         drop(tasks);
@@ -468,7 +441,7 @@ mod tests {
             assert!(ptr::eq(live[10].chunk(), chunk), "it is the one that has room");
         }
         let tasks = root.lock();
-        let roomy = tasks.rest.as_ref().unwrap().roomy.len();
+        let roomy = tasks.extra.get().unwrap().roomy.len();
         assert_eq!((tasks.chunks().count(), roomy), (4, 2));
         drop(tasks);
         live.into_iter().for_each(|task| Node::deregister(task, Outcome::Finished));

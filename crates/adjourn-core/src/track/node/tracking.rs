@@ -8,7 +8,7 @@ use super::{CleanupId, Node, Tasks};
 use crate::contract::error::Place;
 use crate::contract::report::{Outcome, TaskKind};
 use crate::sync::MutexGuard;
-use crate::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use crate::sync::atomic::Ordering::SeqCst;
 use crate::track::context;
 use crate::track::table::{
     self, Chunk, Entry, Insert, Mark, Name, Removed, Slots, TaskRef, Word, flag,
@@ -123,16 +123,14 @@ impl Node {
         admitted: bool,
     ) -> Option<bool> {
         if admitted || !chunk.is_fired() {
-            let one = first && self.live_chunks.fetch_add(1, SeqCst) == 0;
+            let one = first && self.live.add();
             return Some(graceful && self.graceful.fetch_add(1, SeqCst) == 0 || one);
         }
-        let one_more = |count: &AtomicU32| {
-            count.fetch_update(SeqCst, SeqCst, |count| (count > 0).then_some(count + 1)).is_ok()
-        };
-        if graceful && !one_more(&self.graceful) {
+        let one_more = |count: u32| (count > 0).then_some(count + 1);
+        if graceful && self.graceful.fetch_update(SeqCst, SeqCst, one_more).is_err() {
             return None;
         }
-        if first && !one_more(&self.live_chunks) {
+        if first && !self.live.add_to_others() {
             if graceful {
                 // The program looks at the counts before it says whether it admits it.
                 self.graceful.fetch_sub(1, SeqCst);
@@ -224,7 +222,7 @@ impl Node {
 
     /// Whether "nobody is left" was told and is taken back by the first task since.
     pub(crate) fn takes_back_left(&self) -> bool {
-        (cfg!(loom) || self.told_left.load(SeqCst)) && self.told_left.swap(false, SeqCst)
+        self.live.take_back_left()
     }
 
     /// Ends a task's tracking, on its executor.
@@ -309,7 +307,7 @@ impl Node {
             unlisted: slots.was_full() && !slots.listed,
             cut_off: word.has(flag::FORCE) && kind != TaskKind::Blocking,
             drained: graceful && node.graceful.fetch_sub(1, SeqCst) == 1 && chunk.is_fired(),
-            emptied: slots.is_empty() && node.live_chunks.fetch_sub(1, SeqCst) == 1,
+            emptied: slots.is_empty() && node.live.remove(),
             idle: !background && slots.foreground == 1 && node.above().let_go(),
         };
         slots.foreground -= u8::from(!background);

@@ -104,27 +104,27 @@ impl Ticket {
 impl Tasks {
     fn next_ticket(&mut self, awaited: Awaited) -> Ticket {
         let first = |tasks: &Tasks| tasks.maps().is_none_or(|maps| maps.end.is_empty());
-        if matches!(awaited, Awaited::End) && self.end.is_none() && first(self) {
+        if matches!(awaited, Awaited::End) && !self.extra.has_end() && first(self) {
             return Ticket::INLINE;
         }
-        let tickets = &mut self.rest().waiters.tickets;
+        let tickets = &mut self.extra.make().waiters.tickets;
         *tickets += 1;
         Ticket(Ticket::INLINE.0.saturating_add(*tickets))
     }
 
     fn maps(&self) -> Option<&Maps> {
-        self.rest.as_ref()?.waiters.maps.as_deref()
+        self.extra.get()?.waiters.maps.as_deref()
     }
 
     fn maps_mut(&mut self) -> Option<&mut Maps> {
-        self.rest.as_mut()?.waiters.maps.as_deref_mut()
+        self.extra.get_mut()?.waiters.maps.as_deref_mut()
     }
 
     fn put_waiter(&mut self, ticket: Ticket, awaited: Awaited, waker: Waker) -> Option<Waker> {
         if ticket == Ticket::INLINE {
-            return self.end.replace(waker);
+            return self.extra.put_end(waker);
         }
-        let maps = self.rest().waiters.maps.get_or_insert_default();
+        let maps = self.extra.make().waiters.maps.get_or_insert_default();
         match awaited {
             Awaited::Stop => maps.stop.insert(ticket, waker),
             Awaited::End => maps.end.insert(ticket, waker),
@@ -139,7 +139,7 @@ impl Tasks {
 
     fn remove_waiter(&mut self, ticket: Ticket, awaited: Awaited) -> Option<Waker> {
         if ticket == Ticket::INLINE {
-            return self.end.take();
+            return self.extra.take_end();
         }
         match awaited {
             Awaited::Stop => self.take_from(|maps| maps.stop.remove(&ticket)),
@@ -153,7 +153,7 @@ impl Tasks {
 
     /// Takes from the maps, which go with the last that is in them.
     fn take_from<T>(&mut self, take: impl FnOnce(&mut Maps) -> Option<T>) -> Option<T> {
-        let waiters = &mut self.rest.as_mut()?.waiters;
+        let waiters = &mut self.extra.get_mut()?.waiters;
         let maps = waiters.maps.as_mut()?;
         let taken = take(maps);
         if maps.stop.is_empty() && maps.end.is_empty() && maps.tasks.is_empty() {
@@ -202,13 +202,13 @@ impl Tasks {
     }
 
     pub(super) fn take_waiters(&mut self, wakes: &mut Wakes) {
-        let maps = self.rest.as_mut().and_then(|rest| rest.waiters.maps.take());
+        let maps = self.extra.get_mut().and_then(|rest| rest.waiters.maps.take());
         let Some(Maps { stop, end, tasks }) = maps.map(|maps| *maps) else {
-            return wakes.add(self.end.take());
+            return wakes.add(self.extra.take_end());
         };
         wakes.0.extend(stop.into_values());
         add_in_order(tasks.into_values().collect(), wakes);
-        wakes.add(self.end.take());
+        wakes.add(self.extra.take_end());
         wakes.0.extend(end.into_values());
     }
 }
@@ -229,7 +229,7 @@ impl Tasks {
     pub(crate) fn waiting(&self) -> usize {
         let maps =
             self.maps().map_or(0, |maps| maps.stop.len() + maps.end.len() + maps.tasks.len());
-        usize::from(self.end.is_some()) + maps
+        usize::from(self.extra.has_end()) + maps
     }
 }
 

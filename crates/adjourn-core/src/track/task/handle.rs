@@ -111,11 +111,11 @@ enum State<H> {
 
 impl<H> Join<H> {
     pub(super) fn of(node: &Node, task: TaskRef, handle: H) -> Join<H> {
-        Join { state: State::Spawned { handle, task, program: node.program, joining: false } }
+        Join { state: State::Spawned { handle, task, program: node.program(), joining: false } }
     }
 
     pub(super) fn refused(node: &Node, refusal: JoinError) -> Join<H> {
-        Join { state: State::Refused(refusal, node.program) }
+        Join { state: State::Refused(refusal, node.program()) }
     }
 
     pub(super) fn abort(&self) {

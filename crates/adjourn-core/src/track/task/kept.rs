@@ -34,7 +34,7 @@ impl Kept {
         let is_over = || Node::is_over(&task, around);
         // To a task of another program it is news.
         let node = if is_over() { task.node() } else { None };
-        let Some(node) = node.filter(|node| node.program == program) else { return Err(error) };
+        let Some(node) = node.filter(|node| node.program() == program) else { return Err(error) };
         let mut ticket = None;
         // Looked at again under the lock under which waiters are taken: an ask may come from elsewhere.
         let awaited = Awaited::Return(task);
