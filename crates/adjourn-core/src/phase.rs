@@ -82,7 +82,7 @@ use slab::Slab;
 pub(crate) use self::limits::Limits;
 use self::limits::{Agenda, At, Ending, Share};
 use self::stops::Stop;
-use self::tree::{Armed, Node, ROOT, Tree};
+use self::tree::{Armed, Asked, Node, ROOT, Tree};
 
 /// Names one scope of one machine.
 ///
@@ -224,6 +224,8 @@ pub(crate) struct Machine {
 #[derive(Clone, Copy, Debug)]
 enum Due {
     Scope(ScopeId),
+    /// All that it holds of the leaves below this scope, which were told together.
+    Leaves(ScopeId),
     LameDuck,
     CutOff(usize),
     Deadline(usize),
@@ -312,7 +314,7 @@ impl Machine {
         let levels = self.tree.levels(index);
         let node = &mut self.tree[index];
         node.levels = levels;
-        node.top = stop.is_none();
+        node.asked = if stop.is_none() { Asked::Alone } else { Asked::Below };
         if let Some(stop) = earliest {
             self.join(index, stop);
         }
@@ -458,6 +460,11 @@ impl Machine {
     /// Takes the next action, in the order in which they were decided.
     pub(crate) fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// Returns all that [`next_action`](Machine::next_action) would, for who takes all of it at once.
+    pub(crate) fn actions(&mut self) -> &mut VecDeque<Action> {
+        &mut self.actions
     }
 
     /// Says that [`Action::End`] was performed: the scope's place may be used again.

@@ -180,11 +180,16 @@ impl<T> Agenda<T> {
     }
 
     pub(super) fn add(&mut self, at: At, item: T) {
+        self.add_many(at, item, 1);
+    }
+
+    /// Adds one item that stands for so many, each of which is taken back by itself.
+    pub(super) fn add_many(&mut self, at: At, item: T, count: usize) {
         if at == At::NEVER {
             return;
         }
         let items = self.at.entry(at).or_insert_with(|| Items { live: 0, list: Few::new() });
-        items.live += 1;
+        items.live += count;
         items.list.push(item);
     }
 

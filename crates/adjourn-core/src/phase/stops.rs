@@ -4,7 +4,7 @@ use std::mem;
 use std::time::Duration;
 
 use super::limits::{At, Ending, Share};
-use super::tree::ROOT;
+use super::tree::{Asked, ROOT};
 use super::{Action, Due, Machine, Phase, ScopeId};
 use crate::few::Few;
 
@@ -24,6 +24,7 @@ pub(super) struct Stop {
     /// The deadline has been taken from the agenda.
     pub(super) over: bool,
     alive: usize,
+    /// Without those that were asked along with their parent, which is one.
     members: Few<ScopeId>,
 }
 
@@ -103,7 +104,8 @@ impl Machine {
         while let Some(&(_, index)) = found.get(at) {
             at += 1;
             let links = self.tree[index].links();
-            below.extend_from_slice(&links.children);
+            // Leaves are asked with their parent.
+            below.extend(links.children.iter().filter(|&&child| !self.tree[child].goes_along()));
             below.extend(links.dependents.iter().map(|edge| edge.node));
             for reached in below.drain(..) {
                 let node = &mut self.tree[reached];
@@ -117,7 +119,22 @@ impl Machine {
         for (_, index) in found {
             self.tree[index].marked = false;
             self.ask(index, stop);
+            self.ask_leaves(index, stop);
         }
+    }
+
+    /// Asks those below a scope, which was just asked, of which nobody need know anything else.
+    fn ask_leaves(&mut self, index: u32, stop: u32) {
+        let (levels, mut count) = (self.tree[index].levels + 1, 0);
+        self.tree.each_child(index, |node, _| {
+            if node.goes_along() {
+                node.set_stop(stop);
+                (node.levels, node.asked) = (levels, Asked::Along);
+                count += 1;
+            }
+        });
+        self.unfired += count;
+        self.stops[stop as usize].alive += count;
     }
 
     /// Asks one scope to stop, those above it that are asked before it.
@@ -129,7 +146,7 @@ impl Machine {
         node.levels = levels;
         match (node.stop(), node.share()) {
             (None, _) => {
-                node.top = top;
+                node.asked = if top { Asked::Alone } else { Asked::Below };
                 // The others are looked at when their parent fires.
                 if top || node.phase > Phase::LameDuck {
                     self.work.push_back(index);
@@ -281,15 +298,16 @@ impl Machine {
 
     /// The scopes of some stops that have not ended, oldest first.
     fn members(&self, stops: &[usize]) -> Vec<u32> {
-        let mut members: Vec<(u64, u32)> = stops
-            .iter()
-            .filter_map(|&key| self.stops.get(key))
-            .flat_map(|stop| stop.members.iter())
-            .filter_map(|&id| self.tree.find(id))
-            .map(|index| (self.tree[index].born, index))
-            .collect();
-        members.sort_unstable();
-        members.into_iter().map(|(_, index)| index).collect()
+        let listed = stops.iter().filter_map(|&key| self.stops.get(key));
+        let listed = listed.flat_map(|stop| stop.members.iter());
+        let mut members = Vec::new();
+        for index in listed.filter_map(|&id| self.tree.find(id)) {
+            let along = |child: &&u32| self.tree[**child].asked == Asked::Along;
+            members.push(index);
+            members.extend(self.tree[index].links().children.iter().filter(along));
+        }
+        members.sort_unstable_by_key(|&index| self.tree[index].born);
+        members
     }
 
     fn fire_all(&mut self, members: &[u32]) {

@@ -3,7 +3,7 @@
 use std::mem;
 
 use super::limits::At;
-use super::tree::{Armed, ROOT};
+use super::tree::{Armed, Asked, Node, ROOT};
 use super::{Action, Due, Machine, Phase};
 
 impl Machine {
@@ -16,19 +16,37 @@ impl Machine {
             };
             let (mut cut, mut over) = (Vec::new(), Vec::new());
             // First, so that nobody takes back from the agenda what has been taken out of it.
+            let comes = |node: &mut Node| {
+                let comes = node.armed_at() == Some(at);
+                if comes {
+                    node.armed = Armed::Not;
+                }
+                comes
+            };
             for due in due.iter() {
-                let Due::Scope(id) = *due else { continue };
-                if let Some(index) = self.tree.find(id) {
-                    let node = &mut self.tree[index];
-                    if node.armed_at() == Some(at) {
-                        node.armed = Armed::Not;
-                        self.work.push_back(index);
+                match *due {
+                    Due::Scope(id) => {
+                        if let Some(index) = self.tree.find(id) {
+                            if comes(&mut self.tree[index]) {
+                                self.work.push_back(index);
+                            }
+                        }
                     }
+                    Due::Leaves(id) => {
+                        if let Some(index) = self.tree.find(id) {
+                            self.tree.each_child(index, |node, child| {
+                                if comes(node) {
+                                    self.work.push_back(child);
+                                }
+                            });
+                        }
+                    }
+                    _ => {}
                 }
             }
             for due in due {
                 match due {
-                    Due::Scope(_) => {}
+                    Due::Scope(_) | Due::Leaves(_) => {}
                     Due::LameDuck => {
                         if self.lame_duck.take().is_some() {
                             self.proceed();
@@ -165,7 +183,8 @@ impl Machine {
         let node = &self.tree[index];
         node.stop().is_some()
             && node.phase <= Phase::LameDuck
-            && (node.top || self.tree[self.tree[index].parent].phase >= Phase::Draining)
+            && (node.asked == Asked::Alone
+                || self.tree[self.tree[index].parent].phase >= Phase::Draining)
     }
 
     pub(super) fn fire(&mut self, index: u32) {
@@ -177,14 +196,54 @@ impl Machine {
         if node.stop().is_some() {
             self.unfired -= 1;
         }
-        self.work.extend(&node.links().children);
         self.actions.push_back(Action::Fire(id));
+        self.fire_leaves(index);
         // Where a cycle gives way there may be some that took work for as long as this was untold.
         for at in 0..self.tree[index].links().dependents.len() {
             let dependent = self.tree[index].links().dependents[at].node;
             if self.tree[dependent].open {
                 self.work.push_back(dependent);
             }
+        }
+    }
+
+    /// Fires the leaves below a scope that has just fired, and begins their turns: nothing follows from that
+    /// but a limit, which they share. What else is below it is looked at.
+    fn fire_leaves(&mut self, index: u32) {
+        if self.tree[index].links().children.is_empty() {
+            return;
+        }
+        let (id, now) = (self.tree.id(index), self.now);
+        let own = self.tree[index].stop().map(|stop| (stop, self.tree[index].levels + 1));
+        let share = own.map(|(stop, levels)| (self.share(stop, levels), stop, levels));
+        // Where no time is left, each goes further at once.
+        let share = share.filter(|(share, ..)| share.drain > now);
+        let cut_off = share.map_or(now, |(_, stop, _)| self.stops[stop as usize].cut_off);
+        let (mut fired, mut armed) = (0, 0);
+        let (work, actions) = (&mut self.work, &mut self.actions);
+        self.tree.each_child(index, |node, child| match share {
+            Some((share, stop, levels))
+                if node.asked == Asked::Along
+                    && node.is_leaf()
+                    && node.phase == Phase::Running
+                    && (node.stop(), node.levels) == (Some(stop), levels) =>
+            {
+                node.phase = Phase::Draining;
+                (node.graceful, node.live) = (None, None);
+                node.set_share(share);
+                if share.level < cut_off {
+                    node.armed = Armed::Level;
+                    armed += 1;
+                }
+                fired += 1;
+                actions.push_back(Action::Fire(node.id(child)));
+            }
+            _ => work.push_back(child),
+        });
+        self.unfired -= fired;
+        self.active += fired;
+        if let Some((share, ..)) = share.filter(|_| armed > 0) {
+            self.agenda.add_many(share.level, Due::Leaves(id), armed);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The tree of scopes and the dependencies between them.
 
+use std::mem;
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
@@ -45,8 +46,7 @@ pub(super) struct Node {
     pub(super) graceful: Option<bool>,
     /// As told since it fired.
     pub(super) live: Option<bool>,
-    /// Its parent was not asked to stop when it was.
-    pub(super) top: bool,
+    pub(super) asked: Asked,
     pub(super) left: bool,
     /// Empty in a stop, and yet it takes work: nobody waits for it. See `open.rs`.
     pub(super) open: bool,
@@ -89,6 +89,17 @@ pub(super) struct Links {
     pub(super) blockers: u32,
 }
 
+/// With whom a scope was asked to stop, once it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    /// Its parent was not, by then.
+    Alone,
+    /// Its parent was before it.
+    Below,
+    /// It was a leaf, and its parent's request was its own too.
+    Along,
+}
+
 /// The instant for which a scope is in the agenda.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Armed {
@@ -115,8 +126,7 @@ impl Tree {
     }
 
     pub(super) fn id(&self, index: u32) -> ScopeId {
-        let serial = self[index].born as u32;
-        ScopeId { index, serial }
+        self[index].id(index)
     }
 
     /// Finds a scope that has not been freed.
@@ -219,6 +229,14 @@ impl Tree {
         Box::new(Links::new(jump, above.depth + 1))
     }
 
+    /// Calls `each` with every scope below this one, and its index.
+    pub(super) fn each_child(&mut self, index: u32, mut each: impl FnMut(&mut Node, u32)) {
+        let Some(links) = &mut self[index].links else { return };
+        let children = mem::take(&mut links.children);
+        children.iter().for_each(|&child| each(&mut self[child], child));
+        self.links_mut(index).children = children;
+    }
+
     pub(super) fn link(&mut self, dependent: u32, need: u32) {
         let place = self[dependent].links().needs.len() as u32;
         let links = self.links_mut(need);
@@ -291,7 +309,7 @@ impl Node {
             armed: Armed::Not,
             graceful: None,
             live: None,
-            top: true,
+            asked: Asked::Alone,
             left: false,
             open: false,
             was_open: false,
@@ -305,6 +323,12 @@ impl Node {
         }
     }
 
+    /// Its name, where it is at this index.
+    #[inline]
+    pub(super) fn id(&self, index: u32) -> ScopeId {
+        ScopeId { index, serial: self.born as u32 }
+    }
+
     #[inline]
     pub(super) fn links(&self) -> &Links {
         static NONE: Links = Links::new(ROOT, 0);
@@ -314,6 +338,12 @@ impl Node {
     /// It has nothing below it and no order, and never had.
     pub(super) fn is_leaf(&self) -> bool {
         self.links.is_none()
+    }
+
+    /// It does in a stop what its parent does: nothing is known of it but that it is there.
+    #[inline]
+    pub(super) fn goes_along(&self) -> bool {
+        self.is_leaf() && self.phase == Phase::Running && self.stop == NO_STOP
     }
 
     /// The stop that it belongs to, once asked to stop.
@@ -340,7 +370,7 @@ impl Node {
 
     /// Takes back that its turn has begun; returns whether it had.
     pub(super) fn take_share(&mut self) -> bool {
-        std::mem::take(&mut self.has_turn)
+        mem::take(&mut self.has_turn)
     }
 
     /// The instant for which it is in the agenda.

@@ -41,12 +41,13 @@ impl Program {
         now: Duration,
         mut rest: Rest,
     ) {
-        while let Some(action) = state.next_action(now, &mut rest) {
-            let idle = state.actions.is_empty() && !state.acting;
-            if !idle || !state.perform(now, action, &mut rest) {
+        while state.actions.is_empty() && !state.acting {
+            let Some(action) = state.next_action(now, &mut rest) else { break };
+            if !state.perform(now, action, &mut rest) {
                 state.actions.push_back(action);
             }
         }
+        state.take_actions(now, &mut rest);
         self.set_timed(&state);
         let pending = !state.actions.is_empty() && !state.acting;
         if pending {

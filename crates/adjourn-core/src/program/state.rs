@@ -14,6 +14,7 @@ use super::observe::{self, Feed};
 use super::{FailureSink, Rest, Untold};
 use crate::contract::hook::Hook;
 use crate::contract::report::{Failure, PhaseSpan, Report, Totals};
+use crate::few::Few;
 use crate::phase::{Action, Alive, Event, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
 use crate::track::node::{Counts, Named, Names, Node, Small};
@@ -128,11 +129,22 @@ impl State {
     /// Takes the next action from the machine.
     pub(super) fn next_action(&mut self, now: Duration, rest: &mut Rest) -> Option<Action> {
         let action = self.machine.next_action()?;
-        // Of the program itself, that is.
-        if action.scope().is_none_or(|scope| scope == ScopeId::ROOT) {
+        if is_of_program(&action) {
             rest.more().entered.extend(self.note_phase(now, &action));
         }
         Some(action)
+    }
+
+    /// Takes all actions from the machine, to be performed after those that were taken before.
+    pub(super) fn take_actions(&mut self, now: Duration, rest: &mut Rest) {
+        if !self.machine.has_actions() {
+            return;
+        }
+        let of_program = self.machine.actions().iter().copied().filter(is_of_program);
+        for action in of_program.collect::<Few<_>>() {
+            rest.more().entered.extend(self.note_phase(now, &action));
+        }
+        self.actions.append(self.machine.actions());
     }
 
     /// Performs an action that is trivial; returns whether it was.
@@ -328,6 +340,11 @@ impl State {
         let alive = log::may_be_heard().then(|| nodes.map(|node| node.lock().totals().live).sum());
         Some((entered, alive))
     }
+}
+
+/// Whether it changes the phase of the program, or may.
+fn is_of_program(action: &Action) -> bool {
+    action.scope().is_none_or(|scope| scope == ScopeId::ROOT)
 }
 
 fn tell_tasks(machine: &mut Machine, now: Duration, node: &Node) {
