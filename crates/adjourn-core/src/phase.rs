@@ -356,8 +356,12 @@ impl Machine {
             return false;
         }
         self.now = self.now.max(At::new(now));
-        self.part(index);
-        self.tree.free(scope);
+        if node.is_leaf() {
+            self.part_leaf(index);
+        } else {
+            self.part(index);
+            self.tree.free(scope);
+        }
         self.run();
         true
     }

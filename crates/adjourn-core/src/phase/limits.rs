@@ -166,6 +166,8 @@ impl Share {
 #[derive(Debug)]
 pub(super) struct Agenda<T> {
     at: BTreeMap<At, Items<T>>,
+    /// The first instant in it: what every event asks for.
+    first: At,
 }
 
 #[derive(Debug)]
@@ -176,7 +178,7 @@ struct Items<T> {
 
 impl<T> Agenda<T> {
     pub(super) fn new() -> Agenda<T> {
-        Agenda { at: BTreeMap::new() }
+        Agenda { at: BTreeMap::new(), first: At::NEVER }
     }
 
     pub(super) fn add(&mut self, at: At, item: T) {
@@ -191,6 +193,7 @@ impl<T> Agenda<T> {
         let items = self.at.entry(at).or_insert_with(|| Items { live: 0, list: Few::new() });
         items.live += count;
         items.list.push(item);
+        self.first = self.first.min(at);
     }
 
     /// Takes back one item that was added for `at` and has not been taken out.
@@ -199,25 +202,31 @@ impl<T> Agenda<T> {
             items.get_mut().live -= 1;
             if items.get().live == 0 {
                 items.remove();
+                self.look_for_first();
             }
         }
     }
 
+    fn look_for_first(&mut self) {
+        self.first = self.at.keys().next().copied().unwrap_or(At::NEVER);
+    }
+
     pub(super) fn next(&self) -> Option<At> {
-        self.at.keys().next().copied()
+        (self.first != At::NEVER).then_some(self.first)
     }
 
     /// Takes out the earliest items if their instant has come; cancelled ones may be among them.
     pub(super) fn take_due(&mut self, now: At) -> Option<(At, Few<T>)> {
-        let first = self.at.first_entry()?;
-        if *first.key() > now {
+        if self.first > now {
             return None;
         }
-        let (at, items) = first.remove_entry();
+        let (at, items) = self.at.pop_first()?;
+        self.look_for_first();
         Some((at, items.list))
     }
 
     pub(super) fn clear(&mut self) {
         self.at.clear();
+        self.first = At::NEVER;
     }
 }

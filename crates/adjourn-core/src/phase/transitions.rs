@@ -355,6 +355,23 @@ impl Machine {
         }
     }
 
+    /// The same of a leaf that is waited for, and frees it: nobody but its parent has to do with it.
+    pub(super) fn part_leaf(&mut self, index: u32) {
+        self.disarm(index);
+        let node = &self.tree[index];
+        debug_assert!(node.is_leaf() && !node.open && !node.released);
+        let (parent, stop) = (node.parent, node.stop());
+        if node.share().is_some() {
+            self.active -= 1;
+        }
+        if let Some(stop) = stop {
+            self.leave(stop as usize);
+        }
+        if self.tree.unlink_leaf(index) {
+            self.look_at(parent);
+        }
+    }
+
     pub(super) fn finish(&mut self, phase: Phase) {
         self.tree[ROOT].phase = phase;
         self.actions.push_back(Action::Finish);

@@ -246,6 +246,20 @@ impl Tree {
         self.links_mut(dependent).needs.push(Edge { node: need, back });
     }
 
+    /// Takes a leaf that has ended, and was waited for, out of its parent, and frees its slot. Returns whether
+    /// that parent waits for none any more.
+    pub(super) fn unlink_leaf(&mut self, index: u32) -> bool {
+        let Node { parent, place, .. } = self.nodes.remove(index as usize);
+        let links = self.links_mut(parent);
+        links.busy -= 1;
+        links.children.swap_remove(place as usize);
+        let (waits, moved) = (links.busy > 0, links.children.get(place as usize).copied());
+        if let Some(moved) = moved {
+            self[moved].place = place;
+        }
+        !waits
+    }
+
     /// Takes an ended scope out of its parent and out of all dependencies.
     ///
     /// Each list closes its gap with its last element, whose other end is told its new place.

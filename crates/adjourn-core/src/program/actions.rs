@@ -97,9 +97,6 @@ impl Program {
             // What others have taken from the machine meanwhile is older.
             let taken = state.actions.pop_front();
             let Some(action) = taken.or_else(|| state.next_action(now, &mut rest)) else { break };
-            if state.perform(now, action, &mut rest) {
-                continue;
-            }
             if state.perform_small(now, action, &mut rest) {
                 held += 1;
                 if held == MOST_HELD {
@@ -109,6 +106,9 @@ impl Program {
                     now = self.now();
                     state = self.lock();
                 }
+                continue;
+            }
+            if state.perform(now, action, &mut rest) {
                 continue;
             }
             state.course.note(now, &action);

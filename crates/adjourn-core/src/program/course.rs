@@ -153,13 +153,20 @@ impl Course {
 
     fn at(&mut self, id: ScopeId) -> &mut Moments {
         if self.moments.len() <= id.index() {
-            self.moments.resize(id.index() + 1, Moments::new(ScopeId::ROOT)); // of nobody
+            self.grow(id.index());
         }
         let moments = &mut self.moments[id.index()];
         if moments.scope != id {
             *moments = Moments::new(id);
         }
         moments
+    }
+
+    /// Makes room for this index, and for as many more as there is memory by then.
+    #[cold]
+    fn grow(&mut self, index: usize) {
+        self.moments.reserve(index + 1 - self.moments.len());
+        self.moments.resize(self.moments.capacity(), Moments::new(ScopeId::ROOT)); // of nobody
     }
 
     /// A scope ends, and tasks of it are alive.
@@ -246,7 +253,8 @@ impl State {
         course.more = !all;
     }
 
-    /// The machine was told of a scope's tasks: its turn may have begun.
+    /// The machine was told of a scope's tasks, so that its turn may have begun, or is to be told, so that it
+    /// may forget it.
     pub(super) fn note_limits(&mut self, id: ScopeId) {
         let moments = self.course.moments.get_mut(id.index());
         if let Some(moments) = moments.filter(|moments| moments.scope == id) {

@@ -195,13 +195,15 @@ impl State {
         if !cancelled {
             tell_tasks(machine, now, node);
         }
-        let limits = machine.own_limits(id);
+        // The machine has those of a cancelled one until it is told of it again, or that ends.
+        let limits = if cancelled { None } else { machine.own_limits(id) };
         self.course.note_small(now, &action, cancelled, limits);
         true
     }
 
     /// Tells the machine what is alive in a scope.
     pub(super) fn tell_tasks(&mut self, now: Duration, node: &Node) {
+        self.note_limits(node.id);
         tell_tasks(&mut self.machine, now, node);
         self.note_limits(node.id);
     }
