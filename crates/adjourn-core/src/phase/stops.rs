@@ -314,6 +314,7 @@ impl Machine {
         for &index in members {
             if self.tree[index].phase <= Phase::LameDuck {
                 self.fire(index);
+                self.work.extend(&self.tree[index].links().children);
             }
         }
     }

@@ -98,6 +98,7 @@ impl Machine {
                 return;
             };
             self.fire(index);
+            self.fire_leaves(index);
             self.work.push_back(index);
         }
     }
@@ -114,6 +115,7 @@ impl Machine {
             } else if self.may_fire(index) {
                 if node.links().blockers == 0 && !self.show_out_dependents(index) {
                     self.fire(index);
+                    self.fire_leaves(index);
                     if self.begin_alone(index) {
                         return;
                     }
@@ -197,7 +199,6 @@ impl Machine {
             self.unfired -= 1;
         }
         self.actions.push_back(Action::Fire(id));
-        self.fire_leaves(index);
         // Where a cycle gives way there may be some that took work for as long as this was untold.
         for at in 0..self.tree[index].links().dependents.len() {
             let dependent = self.tree[index].links().dependents[at].node;

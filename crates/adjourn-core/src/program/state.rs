@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -144,7 +145,11 @@ impl State {
         for action in of_program.collect::<Few<_>>() {
             rest.more().entered.extend(self.note_phase(now, &action));
         }
-        self.actions.append(self.machine.actions());
+        if self.actions.is_empty() {
+            mem::swap(&mut self.actions, self.machine.actions());
+        } else {
+            self.actions.append(self.machine.actions());
+        }
     }
 
     /// Performs an action that is trivial; returns whether it was.

@@ -3,6 +3,7 @@
 
 #[allow(unreachable_pub, reason = "the fuzz target has it too, in a place of its own")]
 mod model;
+mod twins;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -1849,6 +1850,32 @@ proptest! {
         }
         driver.run_to_the_end(ms(500));
     }
+}
+
+#[test]
+fn a_leaf_that_comes_to_have_a_scope_below_it_is_told_before_that() {
+    let (mut m, root) = machine();
+    let [db, web] = [(); 2].map(|()| open(&mut m, root, &[]));
+    assert!(m.depend(web, db));
+    let leaves = [(); 3].map(|()| open(&mut m, db, &[]));
+    assert_eq!(tell(&mut m, 0, Event::Stop(db)), [Action::Fire(web)]);
+    told(&mut m, 0, web, true, true);
+    // They are asked to stop by now, and wait with their parent.
+    let below = open(&mut m, leaves[1], &[]);
+    assert_eq!(actions(&mut m), []);
+    told(&mut m, 1, web, false, true);
+    tell(&mut m, 1, live(web, false));
+    let mut fired = tell(&mut m, 2, Event::Closed(web));
+    assert_eq!(fired[..2], [Action::End(web), Action::Fire(db)]);
+    let at = |fired: &[Action], id| fired.iter().position(|action| *action == Action::Fire(id));
+    assert!(at(&fired, leaves[1]) < at(&fired, below), "{fired:?}");
+    let mut all = [web, db, leaves[0], leaves[1], leaves[2], below].map(Action::Fire);
+    all[0] = Action::End(web);
+    fired.sort_unstable_by_key(|action| action.scope());
+    all.sort_unstable_by_key(|action| action.scope());
+    assert_eq!(fired, all);
+    let turns = [leaves[0], leaves[1], below].map(|id| m.drain_limit(id).is_some());
+    assert_eq!(turns, [true, false, true], "the inner one's turn comes first");
 }
 
 #[test]
