@@ -400,6 +400,34 @@ impl Machine {
         true
     }
 
+    /// The same once the last graceful task of the scope has ended, which was told of before: as if that were told
+    /// now. Not where actions are yet to be taken, which come before it.
+    pub(crate) fn cancel_drained(&mut self, now: Duration, scope: ScopeId) -> bool {
+        let told = self.tree.get(scope).is_some_and(|node| node.graceful == Some(true));
+        if !told || self.has_actions() || !self.cancel_at_once(now, scope) {
+            return false;
+        }
+        self.run();
+        true
+    }
+
+    /// Notes, as the [`Action::Fire`] of a leaf is performed, that a graceful task is alive in it, which has until
+    /// its drain limit. Returns false, and does nothing, where more than that follows. Then the driver tells what
+    /// is alive.
+    pub(crate) fn drains(&mut self, now: Duration, scope: ScopeId) -> bool {
+        let Some(index) = self.tree.find(scope) else { return false };
+        let now = self.now.max(At::new(now));
+        let node = &mut self.tree[index];
+        let turn = node.phase == Phase::Draining && node.share().is_some_and(|own| own.drain > now);
+        if !turn || !node.is_leaf() || node.was_open || node.released || self.finished {
+            return false;
+        }
+        self.now = now;
+        (node.graceful, node.live, node.left) = (Some(true), Some(true), false);
+        self.rearm(index);
+        true
+    }
+
     /// Returns the latest time that it was told.
     pub(crate) fn now(&self) -> Duration {
         self.now.since_epoch()

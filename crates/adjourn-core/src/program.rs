@@ -490,15 +490,15 @@ impl Program {
         let mut now = state.machine.now();
         // Where time means nothing yet, or nothing follows from the end of the scope, no clock is read.
         let timed = state.machine.is_timed();
-        let mut ended = !(timed && state.ends_in_time(node)) && state.retire(now, node, &mut rest);
-        if timed && !ended {
+        let mut done = !(timed && state.ends_in_time(node)) && state.retire(now, node, &mut rest);
+        if timed && !done {
             drop(state);
             let read = self.now();
             state = self.lock();
             now = read.max(state.machine.now());
-            ended = state.retire(now, node, &mut rest);
+            done = state.retire(now, node, &mut rest) || state.cancel_drained(now, node, &mut rest);
         }
-        if !ended {
+        if !done {
             state.tell_tasks(now, node);
         } else if !state.machine.has_actions() {
             self.set_timed(&state);

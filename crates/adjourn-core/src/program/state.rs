@@ -188,22 +188,39 @@ impl State {
         let Some(node) = node.filter(|node| node.id == id && !node.is_root()) else { return false };
         let machine = &mut self.machine;
         let done = match action {
-            Action::Fire(_) => {
-                node.fire_small(&mut rest.wakes, || machine.cancel_at_once(now, node.id))
-            }
+            Action::Fire(_) => node.fire_small(&mut rest.wakes, |graceful| match graceful {
+                true => machine.drains(now, id),
+                false => machine.cancel_at_once(now, id),
+            }),
             _ => node.cancel_small(&mut rest.wakes),
         };
         if let Small::TooLarge = done {
             return false;
         }
         let cancelled = matches!(done, Small::Cancelled);
-        if !cancelled {
+        if let Small::Done = done {
             tell_tasks(machine, now, node);
         }
         // The machine has those of a cancelled one until it is told of it again, or that ends.
         let limits = if cancelled { None } else { machine.own_limits(id) };
         self.course.note_small(now, &action, cancelled, limits);
         true
+    }
+
+    /// Cancels a small scope at once whose last graceful task has ended, if there is nothing else to be thought
+    /// of. Returns whether it has. For who wakes where that is cheap: that task's own thread.
+    pub(super) fn cancel_drained(&mut self, now: Duration, node: &Node, rest: &mut Rest) -> bool {
+        if self.acting || !self.actions.is_empty() || node.is_root() {
+            return false;
+        }
+        let machine = &mut self.machine;
+        let agrees = || machine.cancel_drained(now, node.id);
+        let cancelled = matches!(node.cancel_drained(&mut rest.wakes, agrees), Small::Cancelled);
+        if cancelled {
+            // Its limits were noted when it was told.
+            self.course.note(now, &Action::Cancel(node.id));
+        }
+        cancelled
     }
 
     /// Tells the machine what is alive in a scope.
@@ -222,7 +239,7 @@ impl State {
     /// or below it, and it has no hooks. Returns whether it has.
     pub(super) fn retire(&mut self, now: Duration, node: &Arc<Node>, rest: &mut Rest) -> bool {
         // What ended before it is told of before it.
-        if !self.actions.is_empty() {
+        if !self.actions.is_empty() || node.is_alive() {
             return false;
         }
         if self.lists_next_end() {

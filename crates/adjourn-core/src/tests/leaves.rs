@@ -111,6 +111,44 @@ fn plain_tasks_wait_for_graceful_ones_of_their_scope() {
 }
 
 #[test]
+fn the_last_graceful_task_of_a_small_scope_takes_the_plain_ones_along_in_one_step() {
+    for count in &SIZES[1..] {
+        let program = nowhere::program(false);
+        let node = scope(&program, &program.root());
+        let plain: Vec<_> = (2..*count).map(|_| spawn(&node, TaskKind::Plain)).collect();
+        let mut graceful = [(); 2].map(|()| spawn(&node, TaskKind::Graceful)).into_iter();
+        stop(&program, &node);
+        graceful.by_ref().take(1).for_each(|task| Node::deregister(task, Outcome::Finished));
+        let cancelled = |task: &TaskRef| task.word().has(flag::CANCEL);
+        assert_eq!(phase(&program, &node), Phase::Draining, "one is left");
+        assert!(!plain.iter().any(cancelled));
+        graceful.for_each(|task| Node::deregister(task, Outcome::Finished));
+        assert_eq!(phase(&program, &node), Phase::Cancelling);
+        assert!(*count > 10 || plain.iter().all(cancelled), "{count}");
+        assert_eq!(node.lock().is_open(), *count > 10, "no more are taken");
+        program.drive(perform);
+        assert!(plain.iter().all(cancelled));
+        end(&program, plain);
+    }
+}
+
+#[test]
+fn no_scope_is_cancelled_before_what_was_decided_before_that() {
+    let program = nowhere::program(false);
+    let [first, second] = [(); 2].map(|()| scope(&program, &program.root()));
+    let [plain, graceful] = [TaskKind::Plain, TaskKind::Graceful].map(|kind| spawn(&first, kind));
+    let other = spawn(&second, TaskKind::Plain);
+    stop(&program, &first);
+    program.event(Event::Stop(second.id)); // nobody has performed it
+    Node::deregister(graceful, Outcome::Finished);
+    let cancelled = |task: &TaskRef| task.word().has(flag::CANCEL);
+    assert!(!cancelled(&plain) && !second.is_fired());
+    program.drive(perform);
+    assert!(cancelled(&plain) && cancelled(&other));
+    end(&program, [plain, other]);
+}
+
+#[test]
 fn a_scope_waits_for_a_child_that_came_before_it_was_told() {
     let program = nowhere::program(false);
     let parent = scope(&program, &program.root());

@@ -72,6 +72,8 @@ pub(crate) struct Node {
 pub(crate) enum Small {
     /// It was; what is alive in it is to be told.
     Done,
+    /// It was fired, and the machine knows that it has a graceful task.
+    Drains,
     /// It was fired and cancelled, as the machine has said.
     Cancelled,
     /// It is not so small: nothing was done.
@@ -241,9 +243,13 @@ impl Node {
         self.sweep(chunks, wakes, |chunk, slots, wakes| slots.take_watchers(chunk, wakes));
     }
 
-    /// The same under the program's lock, for a small scope; whoever calls wakes. Where
-    /// only plain tasks are alive and `cancels` says so, they are cancelled too.
-    pub(crate) fn fire_small(&self, wakes: &mut Wakes, cancels: impl FnOnce() -> bool) -> Small {
+    /// The same under the program's lock, for a small scope; whoever calls wakes. Where a task is alive
+    /// `decides` is told whether a graceful one is. If it says so, the scope drains, or all are cancelled too.
+    pub(crate) fn fire_small(
+        &self,
+        wakes: &mut Wakes,
+        decides: impl FnOnce(bool) -> bool,
+    ) -> Small {
         let mut tasks = self.lock();
         if !tasks.is_small() {
             return Small::TooLarge;
@@ -256,9 +262,12 @@ impl Node {
             slots.take_watchers(chunk, wakes);
         }
         // From here on no task comes to be graceful but by the program's lock.
-        let plain = self.is_alive() && self.graceful.load(SeqCst) == 0;
-        if !plain || !cancels() {
+        let graceful = self.graceful.load(SeqCst) > 0;
+        if !self.is_alive() || !decides(graceful) {
             return Small::Done;
+        }
+        if graceful {
+            return Small::Drains;
         }
         tasks.cancel_small(&mut locked, wakes);
         Small::Cancelled
@@ -290,6 +299,20 @@ impl Node {
         let mut locked = tasks.lock_small();
         tasks.cancel_small(&mut locked, wakes);
         Small::Done
+    }
+
+    /// The same for one that has been fired and in which a plain task is alive, if `agrees` says so.
+    pub(crate) fn cancel_drained(&self, wakes: &mut Wakes, agrees: impl FnOnce() -> bool) -> Small {
+        let mut tasks = self.lock();
+        if !tasks.is_small() || !self.is_fired() || self.graceful.load(SeqCst) > 0 {
+            return Small::TooLarge;
+        }
+        let mut locked = tasks.lock_small();
+        if !self.is_alive() || !agrees() {
+            return Small::TooLarge;
+        }
+        tasks.cancel_small(&mut locked, wakes);
+        Small::Cancelled
     }
 
     /// The cut-off has come: returns what is alive, and has all of that dropped at its next yield, held

@@ -420,7 +420,19 @@ impl Sim {
             }
             return self.cancel(index);
         }
+        // One of two that can be is known to drain at once.
+        let scope = &self.scopes[index];
+        if scope.graceful && index > 0 && index % 2 == 0 && self.machine.drains(self.now, scope.id)
+        {
+            return self.look_if_watched();
+        }
         self.say_tasks(index);
+    }
+
+    fn look_if_watched(&mut self) {
+        if self.watch {
+            self.look();
+        }
     }
 
     pub fn cancel(&mut self, index: usize) {
@@ -535,7 +547,14 @@ impl Sim {
             Later::Drained(_) if scope.cancel.is_none() => {
                 scope.graceful = false;
                 scope.live = scope.load.plain;
-                self.say_tasks(index);
+                // One of two that can be is cancelled in the same step.
+                let plain = scope.live && index > 0 && index % 2 == 0;
+                if plain && self.machine.cancel_drained(self.now, id) {
+                    self.look_if_watched();
+                    self.cancel(index);
+                } else {
+                    self.say_tasks(index);
+                }
                 self.act();
             }
             Later::Drained(_) => {}

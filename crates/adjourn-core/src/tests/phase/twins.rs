@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::model::{NEVER, ms};
 use super::{config, some_limits};
-use crate::phase::{Action, Alive, Event, Limits, Machine, ScopeId};
+use crate::phase::{Action, Alive, Event, Limits, Machine, Phase, ScopeId};
 
 /// What both are told.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ enum Step {
     /// The same in so many scopes from this one on.
     AllTasks(usize, usize, Alive),
     CancelAtOnce(usize, usize),
+    Drains(usize, usize),
+    CancelDrained(usize, usize),
     Retire(usize, usize, bool),
     Closed(usize),
     Occupied(usize),
@@ -98,6 +100,30 @@ impl Twin {
         }
     }
 
+    /// Tells of tasks in scopes that drain: in one step where there are leaves and the machine agrees.
+    fn at_once(
+        &mut self,
+        now: Duration,
+        scopes: impl Iterator<Item = usize>,
+        graceful: bool,
+        shortly: fn(&mut Machine, Duration, ScopeId) -> bool,
+    ) {
+        self.take(usize::MAX); // what was decided before is performed before
+        for at in scopes {
+            let id = self.ids[at];
+            if at == 0 || self.machine.phase(id) != Phase::Draining {
+                continue;
+            }
+            if self.linked || !shortly(&mut self.machine, now, id) {
+                let alive = Alive { graceful: Some(graceful), live: Some(true), left: false };
+                self.machine.handle(now, Event::Tasks(id, alive));
+            } else if !graceful {
+                self.performed.entry(at).or_default().push("cancel");
+            }
+            self.take(usize::MAX);
+        }
+    }
+
     fn step(&mut self, now: Duration, step: &Step) {
         let count = self.ids.len();
         let id = |at: &usize| self.ids[at % count];
@@ -120,13 +146,13 @@ impl Twin {
                 return;
             }
             Step::CancelAtOnce(first, of) => {
-                self.take(usize::MAX); // it is asked where a `Fire` is performed, and those have no order
-                for at in few(first, *of) {
-                    if at > 0 && self.machine.cancel_at_once(now, self.ids[at]) {
-                        self.performed.entry(at).or_default().push("cancel");
-                    }
-                }
-                return;
+                return self.at_once(now, few(first, *of), false, Machine::cancel_at_once);
+            }
+            Step::Drains(first, of) => {
+                return self.at_once(now, few(first, *of), true, Machine::drains);
+            }
+            Step::CancelDrained(first, of) => {
+                return self.at_once(now, few(first, *of), false, Machine::cancel_drained);
             }
             Step::Retire(first, of, left) => {
                 for at in few(first, *of) {
@@ -186,6 +212,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (scope(), alive()).prop_map(|(scope, alive)| Step::Tasks(scope, alive)),
         4 => (scope(), many(), alive()).prop_map(|(at, of, alive)| Step::AllTasks(at, of, alive)),
         4 => (scope(), many()).prop_map(|(at, of)| Step::CancelAtOnce(at, of)),
+        4 => (scope(), many()).prop_map(|(at, of)| Step::Drains(at, of)),
+        4 => (scope(), many()).prop_map(|(at, of)| Step::CancelDrained(at, of)),
         4 => (scope(), many(), any::<bool>()).prop_map(|(at, of, left)| Step::Retire(at, of, left)),
         4 => scope().prop_map(Step::Closed),
         1 => scope().prop_map(Step::Occupied),
