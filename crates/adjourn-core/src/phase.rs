@@ -419,7 +419,7 @@ impl Machine {
         let now = self.now.max(At::new(now));
         let node = &mut self.tree[index];
         let turn = node.phase == Phase::Draining && node.share().is_some_and(|own| own.drain > now);
-        if !turn || !node.is_leaf() || node.was_open || node.released || self.finished {
+        if !turn || !node.is_leaf() || node.released || self.finished {
             return false;
         }
         self.now = now;

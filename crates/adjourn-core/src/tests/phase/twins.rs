@@ -32,6 +32,8 @@ enum Step {
     /// So many actions are performed.
     Take(usize),
     Wait(u64),
+    /// The same, and nobody says so.
+    Late(u64),
     Idle,
     CutOff,
     Deadline,
@@ -146,9 +148,11 @@ impl Twin {
                 return;
             }
             Step::CancelAtOnce(first, of) => {
+                self.machine.handle(now, Event::Tick); // as the driver does before
                 return self.at_once(now, few(first, *of), false, Machine::cancel_at_once);
             }
             Step::Drains(first, of) => {
+                self.machine.handle(now, Event::Tick);
                 return self.at_once(now, few(first, *of), true, Machine::drains);
             }
             Step::CancelDrained(first, of) => {
@@ -162,6 +166,7 @@ impl Twin {
                 }
                 return;
             }
+            Step::Late(_) => return,
             Step::Take(of) => return self.take(*of),
             Step::Stop(scope) => Event::Stop(id(scope)),
             Step::Tasks(scope, alive) => Event::Tasks(id(scope), *alive),
@@ -219,6 +224,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => scope().prop_map(Step::Occupied),
         8 => prop_oneof![1 => 1..5usize, 2 => Just(usize::MAX)].prop_map(Step::Take),
         6 => (0..40u64).prop_map(Step::Wait),
+        2 => (0..40u64).prop_map(Step::Late),
         1 => Just(Step::Idle),
         1 => prop_oneof![
             2 => Just(Step::CutOff),
@@ -241,7 +247,7 @@ proptest! {
         let mut now = Duration::ZERO;
         let end = [Step::Take(usize::MAX), Step::Deadline, Step::Take(usize::MAX)];
         for step in steps.iter().chain(&end) {
-            if let Step::Wait(millis) = step {
+            if let Step::Wait(millis) | Step::Late(millis) = step {
                 now += ms(*millis);
             }
             twins.iter_mut().for_each(|twin| twin.step(now, step));
