@@ -1853,6 +1853,29 @@ proptest! {
 }
 
 #[test]
+fn a_scope_that_is_cancelled_by_the_end_of_its_last_graceful_task_has_the_limits_looked_at() {
+    let (mut m, root) = machine();
+    let [first, second, other] = [(); 3].map(|()| open(&mut m, root, &[]));
+    tell(&mut m, 0, Event::Stop(root));
+    assert!(!m.cancel_drained(ms(1), first), "nobody has told that it drains");
+    for id in [first, second] {
+        assert!(m.drains(ms(1), id));
+    }
+    told(&mut m, 1, other, true, true);
+    assert!(m.cancel_drained(ms(2), first));
+    assert_eq!((m.phase(first), actions(&mut m)), (Phase::Cancelling, vec![]));
+    assert!(!m.cancel_drained(ms(3), first), "once");
+    // It ends after their limit, and in time all the same: an event comes before the limits.
+    assert!(m.cancel_drained(ms(6_001), second));
+    assert_eq!(actions(&mut m), [Action::Cancel(other)]);
+    told(&mut m, 6_001, other, true, true);
+    assert!(!m.drains(ms(6_001), other), "its time is over");
+    m.handle(ms(6_001), Event::Stop(first));
+    assert_eq!(told(&mut m, 6_001, first, false, false), [Action::Close(first)]);
+    assert!(!m.cancel_drained(ms(6_001), first), "it is closing");
+}
+
+#[test]
 fn a_leaf_that_comes_to_have_a_scope_below_it_is_told_before_that() {
     let (mut m, root) = machine();
     let [db, web] = [(); 2].map(|()| open(&mut m, root, &[]));
