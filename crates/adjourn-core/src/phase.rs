@@ -65,6 +65,10 @@
 //!
 //! Constant for each event and each scope that it moves (amortised), whatever the depth: nothing
 //! recurses. A stop sorts the scopes that it reaches by age, which is their order of levels.
+//!
+//! Most scopes are *leaves*: nothing was ever below them, and they have no order. Those of one parent are asked
+//! with it, and told with it, in one go over its children: they have one share, and one item in the agenda. They are
+//! scopes as any others from then on. `tests/phase/twins.rs` holds that this makes no difference.
 
 mod cycle;
 mod limits;
