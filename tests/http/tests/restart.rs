@@ -175,7 +175,9 @@ fn the_manager_is_told_who_is_the_main_process(backend: &'static str) {
 }
 
 fn temporary(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("adjourn-{}-{name}", std::process::id()))
+    let path = std::env::temp_dir().join(format!("adjourn-{}-{name}", std::process::id()));
+    _ = std::fs::remove_file(&path); // left by a run of the same number that was killed
+    path
 }
 
 /// Runs a program that cannot start, and returns what it says.

@@ -390,6 +390,7 @@ fn one_thread_watches_over_a_running_program(backend: &str) {
 fn full_manager(name: &str) -> (UnixDatagram, PathBuf, usize) {
     let name = format!("adjourn-guard-{}-{name}", std::process::id());
     let path = std::env::temp_dir().join(name);
+    _ = std::fs::remove_file(&path); // left by a run of the same number that was killed
     let manager = UnixDatagram::bind(&path).expect("it is free");
     let filler = UnixDatagram::unbound().expect("a socket");
     filler.set_nonblocking(true).expect("it can be");

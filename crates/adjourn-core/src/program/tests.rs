@@ -634,6 +634,7 @@ fn the_oldest_tasks_of_a_scope_are_listed_one_by_one() {
 fn a_manager_is_told_nothing_after_the_stop_that_was_true_before_it() {
     use std::os::unix::net::UnixDatagram;
     let path = std::env::temp_dir().join(format!("adjourn-manager-{}", std::process::id()));
+    _ = std::fs::remove_file(&path); // left by a run of the same number that was killed
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_nonblocking(true).unwrap();
     let hears = || {

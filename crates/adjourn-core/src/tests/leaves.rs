@@ -48,9 +48,11 @@ fn end(program: &Program, tasks: impl IntoIterator<Item = TaskRef>) {
     tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
 }
 
-/// How many tasks begin one chunk, fill it, begin a second, fill that, and begin a third: with two at the most a
+/// How many tasks fill the first chunk, begin a second, fill that, and begin a third: with two at the most a
 /// scope is small.
-const SIZES: [usize; 5] = [1, 2, 3, 10, 11];
+const SIZES: [usize; 5] = [1, 2, 3, MOST_SMALL, MOST_SMALL + 1];
+/// What two chunks have room for.
+const MOST_SMALL: usize = 9;
 
 #[test]
 fn a_cancelled_scope_ends_with_its_last_task_and_no_sooner() {
@@ -124,8 +126,8 @@ fn the_last_graceful_task_of_a_small_scope_takes_the_plain_ones_along_in_one_ste
         assert!(!plain.iter().any(cancelled));
         graceful.for_each(|task| Node::deregister(task, Outcome::Finished));
         assert_eq!(phase(&program, &node), Phase::Cancelling);
-        assert!(*count > 10 || plain.iter().all(cancelled), "{count}");
-        assert_eq!(node.lock().is_open(), *count > 10, "no more are taken");
+        assert!(*count > MOST_SMALL || plain.iter().all(cancelled), "{count}");
+        assert_eq!(node.lock().is_open(), *count > MOST_SMALL, "no more are taken");
         program.drive(perform);
         assert!(plain.iter().all(cancelled));
         end(&program, plain);

@@ -223,7 +223,6 @@ mod tests {
     fn a_warden_that_lets_go_of_signals_hears_that_run_is_over() {
         let long = Duration::from_secs(3_600);
         let limits = Limits { lame_duck: long, drain: long, cut_off: long, deadline: long };
-        let mut stay = 0;
         for round in 0..4_000_u32 {
             let rules = Rules::new(&Options::default(), false);
             let listener = Listener::new(&[]).unwrap();
@@ -241,12 +240,12 @@ mod tests {
                 std::hint::spin_loop();
             }
             watch.finish();
-            let end = Instant::now() + Duration::from_millis(300);
-            while !warden.is_finished() && Instant::now() < end {
+            // One that has missed it waits for an hour; another may have to wait for its turn.
+            let end = Instant::now() + Duration::from_secs(30);
+            while !warden.is_finished() {
+                assert!(Instant::now() < end, "it waits for a limit of a program that is over");
                 thread::yield_now();
             }
-            stay += u32::from(!warden.is_finished());
         }
-        assert_eq!(stay, 0, "wardens that wait for a limit of a program that is over");
     }
 }
