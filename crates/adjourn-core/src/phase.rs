@@ -338,7 +338,8 @@ impl Machine {
 
     /// Ends a scope at once in which nothing is alive, and which has no hooks; `left`: nobody can spawn into
     /// it any more. Returns false, and does nothing, where it does not end yet, or more than that is to be
-    /// thought of: a scope below it, actions that are yet to be taken. Then the driver tells what is alive.
+    /// thought of: a scope below it, or that depends on it, actions that are yet to be taken. Then the driver
+    /// tells what is alive.
     ///
     /// As if that were told, `Close` and `End` performed, and `Closed` and [`ended`](Machine::ended) said.
     /// That is how most scopes end.
@@ -349,7 +350,7 @@ impl Machine {
         let node = &self.tree[index];
         let alone = node.links().children.is_empty() && index != ROOT && !self.finished;
         let ends = match node.phase {
-            Phase::Running => node.stop().is_none() && left,
+            Phase::Running => node.stop().is_none() && left && node.links().blockers == 0,
             // One that takes work for as long as its parent does goes on.
             Phase::Cancelling => {
                 left || node.shown_out || self.tree[node.parent].phase < Phase::Cancelling

@@ -15,6 +15,7 @@ scenarios![
     tokens_of_a_dependency_fire_after_its_dependents_end,
     children_end_before_their_parents_tasks_are_cancelled,
     on_stopped_of_a_scope_runs_before_its_dependency_stops,
+    a_dependency_without_a_handle_or_a_task_stays_while_it_is_used,
     a_graceful_task_of_a_scope_drains_when_it_alone_stops,
     a_graceful_task_that_comes_while_a_child_drains_is_waited_for,
     deep_scopes_stop,
@@ -211,6 +212,45 @@ fn on_stopped_of_a_scope_runs_before_its_dependency_stops(config: Config) {
     });
     clean(&exit);
     log.is(&["http task", "http last", "http first", "db told", "db hook"]);
+}
+
+fn a_dependency_without_a_handle_or_a_task_stays_while_it_is_used(config: Config) {
+    let log = Log::default();
+    let program = Program::new(config);
+    let (stopper, said) = (program.stopper(), log.clone());
+    let exit = program.run(async move {
+        // One is used by a task, the second by what is below, the third until its user ends by itself.
+        let done = Gate::new();
+        for name in ["task", "below", "short"] {
+            let db = scope(format!("db of {name}"));
+            let http = scope(name).depends_on(&db);
+            let http = if name == "below" { http.scope("deeper") } else { http };
+            let (told, closed) = (said.clone(), said.clone());
+            db.on_stopped(move || closed.say(format!("db of {name} closes")));
+            let done = done.clone();
+            http.spawn_graceful(move |stop| async move {
+                match name {
+                    "short" => done.wait().await,
+                    _ => stop.requested().await,
+                }
+                told.say(format!("{name} ends"));
+            });
+        }
+        yields(20).await;
+        said.is(&[]);
+        done.open();
+        while said.all().len() < 2 {
+            yields(1).await;
+        }
+        said.say("stop");
+        stopper.stop();
+    });
+    clean(&exit);
+    assert_eq!(log.all()[..3], ["short ends", "db of short closes", "stop"]);
+    for name in ["task", "below"] {
+        let (ends, closes) = (format!("{name} ends"), format!("db of {name} closes"));
+        assert!(log.at(&ends) < log.at(&closes), "{:?}", log.all());
+    }
 }
 
 fn a_graceful_task_of_a_scope_drains_when_it_alone_stops(config: Config) {

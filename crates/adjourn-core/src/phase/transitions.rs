@@ -108,7 +108,10 @@ impl Machine {
         let node = &self.tree[index];
         if node.phase <= Phase::LameDuck {
             if node.stop().is_none() {
-                if node.left && node.links().children.is_empty() && index != ROOT {
+                // What others use stays until they have ended.
+                let links = node.links();
+                let alone = links.children.is_empty() && links.blockers == 0;
+                if node.left && alone && index != ROOT {
                     self.tree[index].live = Some(false);
                     self.close(index);
                 }

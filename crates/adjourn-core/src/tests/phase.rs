@@ -691,15 +691,48 @@ fn the_root_does_not_end_by_itself() {
 }
 
 #[test]
-fn a_dependency_that_is_left_ends_all_the_same() {
+fn a_dependency_that_is_left_stays_until_those_that_use_it_have_ended() {
+    let (mut m, root) = machine();
+    let db = open(&mut m, root, &[]);
+    let users = [open(&mut m, root, &[db]), open(&mut m, root, &[db])];
+    assert!(!m.retire(Duration::ZERO, db, true));
+    assert_eq!(tell(&mut m, 0, left(db)), []);
+    // One ends by itself, the other is stopped.
+    assert!(m.retire(Duration::ZERO, users[0], true));
+    assert_eq!(m.phase(db), Phase::Running);
+    let stopped = tell(&mut m, 0, Event::Stop(users[1]));
+    assert_eq!(stopped, [Action::Fire(users[1])]);
+    tell(&mut m, 0, live(users[1], false));
+    tell(&mut m, 0, graceful(users[1], false));
+    let ended = tell(&mut m, 0, Event::Closed(users[1]));
+    assert_eq!(ended, [Action::End(users[1]), Action::Close(db)]);
+}
+
+#[test]
+fn a_dependency_that_is_left_is_stopped_in_the_order() {
+    let (mut m, root) = machine();
+    let db = open(&mut m, root, &[]);
+    let http = open(&mut m, root, &[db]);
+    tell(&mut m, 0, left(db));
+    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(http)]);
+    assert_eq!(m.phase(db), Phase::Running);
+    tell(&mut m, 0, live(http, false));
+    tell(&mut m, 0, graceful(http, false));
+    assert_eq!(tell(&mut m, 0, Event::Closed(http)), [Action::End(http), Action::Fire(db)]);
+}
+
+#[test]
+fn one_of_two_dependencies_may_have_ended() {
     let (mut m, root) = machine();
     let db = open(&mut m, root, &[]);
     let cache = open(&mut m, root, &[]);
     let http = open(&mut m, root, &[db, cache]);
-    tell(&mut m, 0, left(db));
-    assert_eq!(tell(&mut m, 0, Event::Closed(db)), [Action::End(db)]);
-    // The other edge is still there.
-    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(http)]);
+    tell(&mut m, 0, Event::Stop(db)); // and who uses it
+    tell(&mut m, 0, graceful(http, false));
+    tell(&mut m, 0, live(http, false));
+    tell(&mut m, 0, Event::Closed(http));
+    let late = open(&mut m, root, &[db, cache]);
+    assert_eq!(tell(&mut m, 0, Event::Stop(root)), [Action::Fire(root), Action::Fire(late)]);
     assert_eq!(m.phase(cache), Phase::Running);
 }
 

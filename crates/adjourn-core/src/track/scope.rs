@@ -30,7 +30,8 @@ use crate::track::task::{self, JoinHandle, Task};
 /// [`with_backend`](Scope::with_backend) says otherwise.
 ///
 /// A scope ends when it is stopped and its tasks are gone, or by itself once no handle and no task
-/// of it is left. Its totals are then in the report, under its name.
+/// of it is left, and no scope below it or that depends on it. Its totals are then in the report, under its
+/// name.
 ///
 /// # Examples
 ///
@@ -288,7 +289,7 @@ impl<B: Clone> Scope<B> {
         Scope::first(node, self.backend.clone())
     }
 
-    /// Makes this scope stop before `dependency` does.
+    /// Makes this scope stop before `dependency` does, which does not end by itself before this scope either.
     ///
     /// Called while the scope is made, before anything else of it:
     /// `scope("http").depends_on(&db).depends_on(&cache)`. Two scopes cannot come to depend on each

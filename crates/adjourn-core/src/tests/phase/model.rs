@@ -267,6 +267,7 @@ impl Sim {
             "{scope:?}"
         );
         assert!(left || scope.cancel.is_some(), "{scope:?} takes work");
+        self.check_unused(index);
         let now = self.now;
         let scope = &mut self.scopes[index];
         (scope.left, scope.closed, scope.close) = (true, true, Some(now));
@@ -474,6 +475,7 @@ impl Sim {
         assert_eq!((scope.close, scope.end), (None, None));
         assert!(scope.cancel.is_some() || scope.left, "closed in full life: {scope:?}");
         assert!(!scope.live || scope.cut.is_some(), "closed with tasks: {scope:?}");
+        self.check_unused(index);
         let (id, hooks) = (scope.id, scope.load.hooks);
         self.scopes[index].close = Some(self.now);
         if hooks == 0 {
@@ -481,6 +483,16 @@ impl Sim {
             self.say(Event::Closed(id));
         } else {
             self.at(hooks, Later::Closed(index));
+        }
+    }
+
+    /// What ends by itself is used by nobody.
+    fn check_unused(&self, index: usize) {
+        let scope = &self.scopes[index];
+        if self.watch && scope.fire.is_none() {
+            for dependent in self.scopes.iter().filter(|other| other.needs.contains(&index)) {
+                assert!(self.went(dependent), "{scope:?} ended by itself before {dependent:?}");
+            }
         }
     }
 
