@@ -78,9 +78,9 @@ pub(crate) struct Chunk {
 }
 
 /// The slots of a chunk beside its first. It keeps them: each is only ever one chunk's.
-enum More {
-    One(&'static Mark, Entry),
-    Many(&'static [Mark], &'static mut [Entry]),
+struct More {
+    marks: &'static [Mark],
+    entries: &'static mut [Entry],
 }
 
 /// What a [`Chunk`]'s lock guards.
@@ -129,7 +129,7 @@ pub(crate) enum Insert {
 impl Chunk {
     /// One that nobody has, of slots that nobody has used.
     fn new(more: Option<&'static mut More>) -> Chunk {
-        let size = 1 + more.as_ref().map_or(0, |more| more.len());
+        let size = 1 + more.as_ref().map_or(0, |more| more.marks.len());
         Chunk {
             owner: AtomicU64::new(0),
             fired: AtomicBool::new(false),
@@ -312,7 +312,7 @@ impl Slots {
             return false;
         }
         let more = pool::take_more();
-        let slots = more.len();
+        let slots = more.marks.len();
         self.free |= Slots::all(slots) << self.size;
         self.size += slots as u8;
         self.more = Some(more);
@@ -323,7 +323,7 @@ impl Slots {
     #[inline]
     fn part(&mut self, chunk: &'static Chunk, slot: usize) -> (&'static Mark, &mut Entry) {
         match &mut self.more {
-            Some(more) if slot > 0 => more.at(slot - 1),
+            Some(more) if slot > 0 => (&more.marks[slot - 1], &mut more.entries[slot - 1]),
             _ => (&chunk.mark, &mut self.entry),
         }
     }
@@ -333,8 +333,9 @@ impl Slots {
     fn find(&mut self, task: &TaskRef) -> (usize, &mut Entry) {
         match &mut self.more {
             Some(more) if !ptr::eq(task.mark, &task.chunk.mark) => {
-                let index = more.index(task.mark);
-                (1 + index, more.at(index).1)
+                let offset = ptr::from_ref(task.mark).addr() - more.marks.as_ptr().addr();
+                let index = offset / size_of::<Mark>();
+                (1 + index, &mut more.entries[index])
             }
             _ => (0, &mut self.entry),
         }
@@ -441,6 +442,22 @@ impl Slots {
         true
     }
 
+    /// Calls `each` with the mark and the entry of every live task.
+    #[inline]
+    fn walk(&mut self, chunk: &'static Chunk, mut each: impl FnMut(&'static Mark, &mut Entry)) {
+        let mut live = !self.free & Slots::all(self.size.into());
+        if live & 1 != 0 {
+            each(&chunk.mark, &mut self.entry);
+        }
+        let Some(More { marks, entries }) = self.more.as_deref_mut() else { return };
+        live >>= 1;
+        while live != 0 {
+            let index = live.trailing_zeros() as usize;
+            live &= live - 1;
+            each(&marks[index], &mut entries[index]);
+        }
+    }
+
     /// Takes no more than `gate` lets in.
     pub(crate) fn narrow(&mut self, gate: Gate) {
         self.gate = self.gate.max(gate);
@@ -449,11 +466,10 @@ impl Slots {
     /// Cancels plain and graceful tasks, and takes no more of them. Nobody is woken yet.
     pub(crate) fn cancel(&mut self, chunk: &'static Chunk) {
         self.narrow(Gate::Shielded);
-        self.each(chunk, |task, _| {
-            if !task.word().has(flag::SHIELDED) {
-                task.set(flag::CANCEL);
+        self.walk(chunk, |mark, _| {
+            if !mark.load().has(flag::SHIELDED) {
+                mark.set(flag::CANCEL);
             }
-            true
         });
     }
 
@@ -461,22 +477,20 @@ impl Slots {
     /// before. Jobs are not counted: nothing drops those. Nobody is woken yet.
     pub(crate) fn force(&mut self, chunk: &'static Chunk, above: &dyn Above) {
         let mut count = 0;
-        self.each(chunk, |task, slots| {
-            let job = slots.at(&task).kind == TaskKind::Blocking;
-            count += usize::from(!job && !task.word().has(flag::FORCE));
-            task.set(flag::CANCEL | flag::FORCE);
-            true
+        self.walk(chunk, |mark, entry| {
+            let job = entry.kind == TaskKind::Blocking;
+            count += usize::from(!job && !mark.load().has(flag::FORCE));
+            mark.set(flag::CANCEL | flag::FORCE);
         });
         above.cut_off(count); // before the lock is free and one of them can end
     }
 
     /// Takes the wakers of the tasks that have the flag.
     pub(crate) fn take_wakers(&mut self, chunk: &'static Chunk, wakes: &mut Wakes, flag: u64) {
-        self.each(chunk, |task, slots| {
-            if task.word().has(flag) {
-                wakes.add(task.take_waker(slots, 0));
+        self.walk(chunk, |mark, entry| {
+            if mark.load().has(flag) {
+                wakes.add(mark.take_waker(entry, 0));
             }
-            true
         });
     }
 
@@ -484,15 +498,14 @@ impl Slots {
     /// before it can be cancelled. Who has no waker stored yet, or a new one, looks at the token when
     /// it stores that.
     pub(crate) fn take_watchers(&mut self, chunk: &'static Chunk, wakes: &mut Wakes) {
-        self.each(chunk, |task, slots| {
-            let word = task.word();
+        self.walk(chunk, |mark, entry| {
+            let word = mark.load();
             if word.has(flag::ASKED) {
-                task.set(flag::UNTOLD);
+                mark.set(flag::UNTOLD);
             }
             if word.has(flag::WATCH) {
-                wakes.add(task.take_waker(slots, 0));
+                wakes.add(mark.take_waker(entry, 0));
             }
-            true
         });
     }
 
@@ -500,34 +513,6 @@ impl Slots {
     #[inline]
     pub(crate) fn at(&mut self, task: &TaskRef) -> &mut Entry {
         self.find(task).1
-    }
-}
-
-impl More {
-    fn len(&self) -> usize {
-        match self {
-            More::One(..) => 1,
-            More::Many(marks, _) => marks.len(),
-        }
-    }
-
-    #[inline]
-    fn at(&mut self, index: usize) -> (&'static Mark, &mut Entry) {
-        match self {
-            More::One(mark, entry) => (mark, entry),
-            More::Many(marks, entries) => (&marks[index], &mut entries[index]),
-        }
-    }
-
-    /// The index of one of its marks.
-    #[inline]
-    fn index(&self, mark: &Mark) -> usize {
-        match self {
-            More::One(..) => 0,
-            More::Many(marks, _) => {
-                (ptr::from_ref(mark).addr() - marks.as_ptr().addr()) / size_of::<Mark>()
-            }
-        }
     }
 }
 

@@ -402,7 +402,7 @@ impl Node {
             return;
         }
         let mut wakes = Wakes::default();
-        wakes.add(task.take_waker(&mut slots, flags));
+        wakes.add(task.mark().take_waker(entry, flags));
         let node = slots.node.clone();
         drop(slots);
         if let Some(node) = node {

@@ -178,8 +178,10 @@ impl Tasks {
 
     /// Takes those who wait for the cancellation of one task.
     pub(super) fn take_cancel_of(&mut self, task: &TaskRef, wakes: &mut Wakes) {
-        let of = |cleanup| Part::Cleanup(CleanupId(cleanup));
-        self.take_parts(task, of(0)..=of(usize::MAX), wakes);
+        if self.maps().is_some() {
+            let of = |cleanup| Part::Cleanup(CleanupId(cleanup));
+            self.take_parts(task, of(0)..=of(usize::MAX), wakes);
+        }
     }
 
     /// Takes those awaits of one task that are kept pending.

@@ -9,6 +9,9 @@
 //! `UNTOLD` from its spawn, and again from the instant its scope is told, until its next poll. While
 //! it has that, a cancellation by the stop waits for the poll. `abort` and the cut-off do not.
 
+use std::task::Waker;
+
+use super::entry::Entry;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Release, SeqCst};
 use crate::sync::read_word_in_order;
@@ -102,6 +105,23 @@ impl Mark {
     #[inline]
     pub(crate) fn load(&self) -> Word {
         Word(read_word_in_order(&self.0))
+    }
+
+    /// Sets flags; from the task's own poll or under the chunk's lock.
+    #[inline]
+    pub(super) fn set(&self, flags: u64) {
+        self.0.fetch_or(flags, SeqCst);
+    }
+
+    /// Takes the waker and sets `flags`, so that whoever wakes it has the task look at them. The chunk's lock is held.
+    #[inline]
+    pub(crate) fn take_waker(&self, entry: &mut Entry, flags: u64) -> Option<Waker> {
+        let waker = entry.waker.take();
+        let retake = if waker.is_some() { flag::RETAKE } else { 0 };
+        if flags | retake != 0 {
+            self.set(flags | retake);
+        }
+        waker
     }
 
     /// Sets a flag, from the task's own poll.

@@ -20,14 +20,9 @@ fn make(count: usize, slots: usize) -> &'static [Chunk] {
 /// Makes what so many chunks have of so many slots beside the first.
 fn make_more(count: usize, slots: usize) -> &'static mut [More] {
     let marks: Box<[_]> = (0..count * slots).map(|_| Mark::new()).collect();
-    let marks = Box::leak(marks);
-    let more: Box<[_]> = if slots == 1 {
-        marks.iter().map(|mark| More::One(mark, Entry::VACANT)).collect()
-    } else {
-        let entries: Box<[_]> = (0..count * slots).map(|_| Entry::VACANT).collect();
-        let parts = marks.chunks(slots).zip(Box::leak(entries).chunks_mut(slots));
-        parts.map(|(marks, entries)| More::Many(marks, entries)).collect()
-    };
+    let entries: Box<[_]> = (0..count * slots).map(|_| Entry::VACANT).collect();
+    let parts = Box::leak(marks).chunks(slots).zip(Box::leak(entries).chunks_mut(slots));
+    let more: Box<[_]> = parts.map(|(marks, entries)| More { marks, entries }).collect();
     Box::leak(more)
 }
 

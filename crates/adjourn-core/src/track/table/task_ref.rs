@@ -74,7 +74,7 @@ impl TaskRef {
     /// Sets flags; from the task's own poll or under the chunk's lock.
     #[inline]
     pub(crate) fn set(&self, flags: u64) {
-        self.mark.0.fetch_or(flags, SeqCst);
+        self.mark.set(flags);
     }
 
     /// Clears flags, from the task's own poll or under the chunk's lock.
@@ -124,12 +124,7 @@ impl TaskRef {
 
     /// Takes the waker and sets `flags`, so that whoever wakes it has the task look at them.
     pub(crate) fn take_waker(&self, slots: &mut Slots, flags: u64) -> Option<Waker> {
-        let waker = slots.at(self).waker.take();
-        let retake = if waker.is_some() { flag::RETAKE } else { 0 };
-        if flags | retake != 0 {
-            self.set(flags | retake);
-        }
-        waker
+        self.mark.take_waker(slots.at(self), flags)
     }
 
     /// Stores the task's waker after a poll that was pending. Returns whether its scope has been told
