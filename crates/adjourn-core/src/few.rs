@@ -5,6 +5,12 @@
 use std::ops::Index;
 use std::vec;
 
+/// For how many more a list of so many makes room that is full: for as many again, and where it is long for an
+/// eighth of those, so that little of it is empty.
+pub(crate) fn room(len: usize) -> usize {
+    len.clamp(4, 4096).max(len / 8)
+}
+
 /// Elements in their order; the first lies inline.
 #[derive(Clone, Debug)]
 pub(crate) struct Few<T> {
@@ -115,6 +121,18 @@ mod tests {
         let mut few = Few::new();
         few.extend(0..count);
         few
+    }
+
+    #[test]
+    fn a_list_that_is_long_has_little_room() {
+        let mut capacity = 0;
+        for len in 0..1_000_000 {
+            if len == capacity {
+                capacity += room(len);
+            }
+            let most = if len < 4096 { 2 * len + 4 } else { len + (len / 8).max(4096) };
+            assert!(capacity > len && capacity <= most, "{capacity} for {len}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use slab::Slab;
 
 use super::limits::{At, Share};
 use super::{Phase, ScopeId};
+use crate::few::room;
 
 pub(super) const ROOT: u32 = 0;
 
@@ -157,6 +158,9 @@ impl Tree {
         node.place = above.children.len() as u32;
         above.children.push(index);
         above.busy += 1;
+        if self.nodes.len() == self.nodes.capacity() {
+            self.nodes.reserve_exact(room(self.nodes.len()));
+        }
         self.nodes.insert(node);
         for need in needs {
             self.link(index, need);

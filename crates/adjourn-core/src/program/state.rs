@@ -15,7 +15,7 @@ use super::observe::{self, Feed};
 use super::{FailureSink, Rest, Untold};
 use crate::contract::hook::Hook;
 use crate::contract::report::{Failure, PhaseSpan, Report, Totals};
-use crate::few::Few;
+use crate::few::{Few, room};
 use crate::phase::{Action, Alive, Event, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
 use crate::track::node::{Counts, Named, Names, Node, Small};
@@ -89,6 +89,9 @@ impl State {
     pub(super) fn put(&mut self, node: Arc<Node>) {
         let index = node.id.index();
         if self.nodes.len() <= index {
+            if self.nodes.capacity() <= index {
+                self.nodes.reserve_exact(room(index));
+            }
             self.nodes.resize_with(index + 1, || None);
         }
         self.nodes[index] = Some(node);
