@@ -51,6 +51,7 @@ fn is_same(name: &str, other: &str) -> bool {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::phase::Event;
     use crate::tests::nowhere::program;
     use crate::track::node::Node;
 
@@ -69,8 +70,11 @@ mod tests {
             assert_eq!(node.name(), format!("name {number}"));
         }
         assert_eq!((others[50].name(), one.name()), ("", "connection"));
-        drop((root, one, two, others));
+        program.event(Event::Force);
         program.conclude();
+        // Who has a scope of a program that is over may still open one below it.
+        assert_eq!(program.open(&one, "late".into(), &[]).name(), "late");
+        drop((root, one, two, others));
         let left = Arc::downgrade(&program);
         drop(program);
         assert_eq!(left.strong_count(), 0, "no name keeps it");
