@@ -162,11 +162,11 @@ impl Course {
         moments
     }
 
-    /// Makes room for this index, and for as many more as there is memory by then.
+    /// Makes room for this index, and for as many as there are scopes: a stop mostly comes to all of them.
     #[cold]
     fn grow(&mut self, index: usize) {
-        self.moments.reserve(index + 1 - self.moments.len());
-        self.moments.resize(self.moments.capacity(), Moments::new(ScopeId::ROOT)); // of nobody
+        let nobody = Moments::new(ScopeId::ROOT);
+        self.moments.resize(self.open.max(index + 1), nobody);
     }
 
     /// A scope ends, and tasks of it are alive.
