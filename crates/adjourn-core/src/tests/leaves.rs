@@ -48,11 +48,11 @@ fn end(program: &Program, tasks: impl IntoIterator<Item = TaskRef>) {
     tasks.into_iter().for_each(|task| Node::deregister(task, Outcome::Cancelled));
 }
 
-/// How many tasks fill the first chunk, begin a second, fill that, and begin a third: with two at the most a
-/// scope is small.
+/// How many tasks fill a slot, the first chunk, begin a second, fill that, and begin a third: with two at the most
+/// a scope is small.
 const SIZES: [usize; 5] = [1, 2, 3, MOST_SMALL, MOST_SMALL + 1];
 /// What two chunks have room for.
-const MOST_SMALL: usize = 9;
+const MOST_SMALL: usize = 10;
 
 #[test]
 fn a_cancelled_scope_ends_with_its_last_task_and_no_sooner() {
