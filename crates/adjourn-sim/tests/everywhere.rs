@@ -561,6 +561,32 @@ fn whoever_asks_is_told_before_it_is_dropped() {
     }
 }
 
+/// A promise that holds where the end is in order: a second signal before the drain ends a task that has
+/// asked at once, and so does whoever drops an attached program's future.
+#[test]
+fn whoever_is_dropped_by_a_forced_end_or_by_its_owner_need_not_be_told() {
+    let sleep = || Scope::current().sleep(Duration::from_millis(20)).until_stop();
+    let lame_duck = || Runner::new().lame_duck(Duration::from_millis(10));
+    let coverage = stop_everywhere(|sim| {
+        _ = sim.run(lame_duck(), async { _ = sleep().await });
+    });
+    assert!(coverage.is_complete() && coverage.forced > 0, "{coverage}");
+    let coverage = stop_everywhere(|sim| {
+        _ = sim.run(lame_duck(), async {
+            let backend = Scope::current().backend().clone();
+            let inner = lame_duck();
+            let stopper = inner.stopper();
+            spawn(async move {
+                Scope::current().sleep(Duration::from_millis(5)).await;
+                stopper.stop();
+            });
+            // A plain task here, so a stop drops it with all of the other program.
+            _ = inner.attach_to(&backend, async { StopToken::current().requested().await }).await;
+        });
+    });
+    assert!(coverage.is_complete(), "{coverage}");
+}
+
 #[test]
 fn a_deadlock_without_a_deadline_fails() {
     let message = fails(|| {

@@ -116,7 +116,8 @@ impl Above for Program {
     }
 
     fn untold(&self, task: String) {
-        if let Some(host) = self.backend.host() {
+        // A forced end waits for nobody. `main` is dropped before the others are flagged.
+        if let Some(host) = self.backend.host().filter(|_| !self.is_forced()) {
             host.untold(&task);
         }
     }

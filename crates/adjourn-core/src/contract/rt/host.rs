@@ -21,8 +21,9 @@ pub trait Host: Send + Sync {
     fn starts(&self, program: Hosted);
 
     /// A task that had asked about the stop was dropped before it was told of one, though it was
-    /// neither aborted nor cut off: this breaks a promise of Adjourn's. `task` says which. Called
-    /// where the task is polled, with no lock held.
+    /// neither aborted nor cut off, nor was the end forced or an attached program's future dropped:
+    /// this breaks a promise of Adjourn's. `task` says which. Called where the task is dropped, with
+    /// no lock held.
     ///
     /// Default: nothing, for who checks no promises.
     fn untold(&self, task: &str) {

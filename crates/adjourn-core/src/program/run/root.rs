@@ -35,6 +35,17 @@ pin_project! {
         // Until when, where no thread tells that the deadline is near.
         patience: Option<(Duration, AnySleep)>,
     }
+
+    impl<F: Future> PinnedDrop for Root<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // Before the program's end it is its owner who drops `main`, and no stop.
+            let this = this.project();
+            let main = this.program.main.get().filter(|_| this.main.is_some());
+            if let Some(main) = main.filter(|_| !this.program.is_finished()) {
+                main.set(flag::ABORTED);
+            }
+        }
+    }
 }
 
 impl Root<std::future::Ready<MainEnd>> {
