@@ -60,6 +60,27 @@ fn compiled(package: &str, features: &str) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
+/// The pages that say what the core brings on Linux name just that.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_docs_name_what_the_core_brings() {
+    let mut brought = compiled("adjourn-core", "");
+    assert!(brought.remove("adjourn-core"));
+    let names: Vec<_> = brought.iter().map(String::as_str).collect();
+    let counts = ["no", "one", "two", "three", "four", "five"];
+    let (count, (last, first)) =
+        (counts[names.len()], names.split_last().expect("it brings something"));
+    for (page, sentence) in [
+        ("library.md", format!("{count} small crates: {} and {last}.", first.join(", "))),
+        ("design.md", format!("compiles {count} ({})", names.join(", "))),
+    ] {
+        let path = format!("{}/../../docs/{page}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).expect("it is there");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(&sentence), "docs/{page} does not say: {sentence}");
+    }
+}
+
 /// The features of Tokio that the facade compiles with these of its own.
 fn tokio_features(features: &str) -> BTreeSet<String> {
     let args = ["tree", "-p", "adjourn", "--no-default-features", "--features", features];
