@@ -549,6 +549,12 @@ impl Machine {
         self.tree.get(scope).is_none_or(|node| node.cut)
     }
 
+    /// Tells whether the end of a scope that has come to close is none of the program's: it ended by itself
+    /// before the program was asked to stop, or was asked to stop before that.
+    pub(crate) fn ends_apart(&self, scope: ScopeId) -> bool {
+        self.tree.get(scope).is_some_and(|node| node.phase >= Phase::Closing && node.noted)
+    }
+
     /// Returns when the graceful tasks of a scope are cancelled, once its turn has begun;
     /// [`Duration::MAX`] if never.
     pub(crate) fn drain_limit(&self, scope: ScopeId) -> Option<Duration> {

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::task::{Context, Poll};
 
 use adjourn::{
-    FailureKind, FutureExt, Phase, Scope, Signal, SignalSource, spawn, spawn_blocking,
+    FailureKind, FutureExt, Phase, Scope, Signal, SignalSource, StopToken, spawn, spawn_blocking,
     spawn_graceful, spawn_shielded,
 };
 
@@ -16,6 +16,7 @@ scenarios![
     on_stopped_runs_last_first_when_tasks_are_gone,
     hooks_are_closures_async_closures_and_futures,
     panics_and_errors_of_hooks_skip_nothing,
+    a_hooks_failure_counts_where_its_scope_ends_with_the_program,
     the_error_of_main_comes_before_those_of_hooks,
     hooks_run_when_the_program_ends_by_itself,
     on_stopped_may_spawn_shielded_work_and_jobs,
@@ -164,6 +165,50 @@ fn panics_and_errors_of_hooks_skip_nothing(config: Config) {
 
     let exit = Program::new(config).on_stopped(|| Err::<(), _>("fails")).run(async {});
     exits(&exit, 1);
+}
+
+/// What ends before the program's stop isolates its hooks, as it isolates its tasks. What the stop ends does not.
+fn a_hooks_failure_counts_where_its_scope_ends_with_the_program(config: Config) {
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        let alone = adjourn::scope("alone");
+        alone.scope("below").on_stopped(|| blow("below"));
+        alone.on_stopped(async || Err::<(), _>("alone"));
+        alone.stop().await.unwrap();
+        adjourn::scope("nursery")
+            .run(async { Scope::current().on_stopped(|| blow("nursery")) })
+            .await;
+        // Asked to stop before the program is, and closed after that.
+        let late = adjourn::scope("late");
+        let (begun, root) = (Gate::new(), StopToken::current());
+        let begins = begun.clone();
+        late.on_stopped(async move {
+            begins.open();
+            while !root.peek() {
+                yields(1).await;
+            }
+            Err::<(), _>("late")
+        });
+        drop(late.stop());
+        begun.wait().await;
+        stopper.stop();
+    });
+    exits(&exit, 0);
+    let mut said: Vec<_> = exit.report().failures.iter().map(|f| f.messages.join(": ")).collect();
+    said.sort();
+    assert_eq!(said, ["alone", "below", "late", "nursery"]);
+    assert!(exit.report().failures.iter().all(|failure| !failure.fatal), "{}", exit.report());
+
+    let program = Program::new(config);
+    let stopper = program.stopper();
+    let exit = program.run(async move {
+        let with_it = adjourn::scope("with it");
+        with_it.on_stopped(|| blow("with it"));
+        drop(with_it.spawn(pending::<()>()));
+        stopper.stop();
+    });
+    exits(&exit, 101);
 }
 
 fn the_error_of_main_comes_before_those_of_hooks(config: Config) {

@@ -160,7 +160,8 @@ pub struct Failure {
     pub origin: String,
     /// What it said: the panic's text, or the error and its causes, outermost first.
     pub messages: Vec<String>,
-    /// Whether it counts for the exit code: not when it was isolated before the stop.
+    /// Whether it counts for the exit code: not when it was isolated before the stop, nor in a hook of a
+    /// scope that came to end before that.
     pub fatal: bool,
 }
 

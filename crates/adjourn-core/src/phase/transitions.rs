@@ -122,8 +122,8 @@ impl Machine {
                     if self.begin_alone(index) {
                         return;
                     }
-                } else if !self.tree[index].listed {
-                    self.tree[index].listed = true;
+                } else if !self.tree[index].noted {
+                    self.tree[index].noted = true;
                     self.blocked.push(index);
                 }
             }
@@ -276,7 +276,10 @@ impl Machine {
     }
 
     fn close(&mut self, index: u32) {
-        self.tree[index].phase = Phase::Closing;
+        let program = self.program.map(|(_, stop)| stop as u32);
+        let node = &mut self.tree[index];
+        node.noted = program.is_none() || node.stop() != program;
+        node.phase = Phase::Closing;
         self.actions.push_back(Action::Close(self.tree.id(index)));
     }
 

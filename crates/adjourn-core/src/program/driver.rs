@@ -152,7 +152,7 @@ fn fire(program: &Arc<Program>, node: &Arc<Node>) {
             spawn.name = Some(Box::new("on_stop".into()));
             let key = program.hook_begins("on_stop", hook.place, node);
             let (run, inner) =
-                (run_hook(program.clone(), node.clone(), "on_stop", hook), program.clone());
+                (run_hook(program.clone(), node.clone(), "on_stop", hook, false), program.clone());
             let hook = async move {
                 let mut runs = OnStop { program: inner, key, outcome: Outcome::Cancelled };
                 runs.outcome = run.await;
@@ -183,6 +183,7 @@ impl Drop for OnStop {
 /// registered meanwhile: the last one first.
 fn close(program: &Arc<Program>, node: Arc<Node>) {
     let mut hooks = node.take_hooks();
+    let apart = program.lock().machine.ends_apart(node.id);
     let hooks = {
         let program = program.clone();
         async move {
@@ -195,7 +196,7 @@ fn close(program: &Arc<Program>, node: Arc<Node>) {
                     continue;
                 };
                 let key = program.hook_begins("on_stopped", hook.place, &node);
-                let run = run_hook(program.clone(), node.clone(), "on_stopped", hook);
+                let run = run_hook(program.clone(), node.clone(), "on_stopped", hook, apart);
                 let outcome = Privileged(Box::pin(run), node.clone()).await;
                 program.hook_ends(key, outcome);
             }
@@ -244,12 +245,14 @@ impl Drop for Closing {
     }
 }
 
-/// Runs a hook; its error or panic is recorded and goes no further.
+/// Runs a hook; its error or panic is recorded and goes no further. `apart`: the end of its scope is none of
+/// the program's.
 async fn run_hook(
     program: Arc<Program>,
     node: Arc<Node>,
     what: &'static str,
     hook: Hook,
+    apart: bool,
 ) -> Outcome {
     let place = hook.place;
     let mut hook = Some(hook);
@@ -282,7 +285,7 @@ async fn run_hook(
     .await;
     let Some((kind, chain)) = failure else { return Outcome::Finished };
     let origin = format!("{what} of {}, registered at {place}", node.path());
-    program.fail_fatally(kind, origin, chain);
+    program.fail_in_hook(kind, origin, chain, apart);
     if kind == FailureKind::HookError { Outcome::Failed } else { Outcome::Panicked }
 }
 

@@ -25,15 +25,29 @@ pub(super) const MOST_NAMES: usize = 256;
 pub(super) const OTHER: &str = "(other names)";
 
 impl Program {
-    /// Records a failure; `isolated` ones count for the exit code only once a stop has begun.
+    /// Records a failure that counts for the exit code once the program's stop has begun.
     pub(crate) fn fail(&self, kind: FailureKind, origin: String, messages: Vec<String>) {
-        let untold = self.record(kind, origin, messages, false);
+        let untold = self.record(kind, origin, messages, None);
+        self.tell_failures(untold);
+    }
+
+    /// Records a failure of a hook. It counts for the exit code unless the hook belongs to a scope whose
+    /// end is none of the program's. That was decided when the scope came to close: else it would be
+    /// chance what counts where the program's stop follows at once.
+    pub(crate) fn fail_in_hook(
+        &self,
+        kind: FailureKind,
+        origin: String,
+        messages: Vec<String>,
+        apart: bool,
+    ) {
+        let untold = self.record(kind, origin, messages, Some(!apart));
         self.tell_failures(untold);
     }
 
     /// Records a failure that counts for the exit code.
     pub(crate) fn fail_fatally(&self, kind: FailureKind, origin: String, messages: Vec<String>) {
-        let untold = self.record(kind, origin, messages, true);
+        let untold = self.record(kind, origin, messages, Some(true));
         self.tell_failures(untold);
     }
 
@@ -46,7 +60,7 @@ impl Program {
         messages: Vec<String>,
         reason: Reason,
     ) {
-        let untold = self.record(kind, origin, messages, true);
+        let untold = self.record(kind, origin, messages, Some(true));
         self.stop(reason);
         self.tell_failures(untold);
     }
@@ -56,11 +70,11 @@ impl Program {
         kind: FailureKind,
         origin: String,
         messages: Vec<String>,
-        fatal: bool,
+        fatal: Option<bool>,
     ) -> Untold {
         let at = self.now();
         let mut state = self.lock();
-        let fatal = fatal || state.machine.is_stopping();
+        let fatal = fatal.unwrap_or_else(|| state.machine.is_stopping());
         let failure = Failure { at, kind, origin, messages, fatal }.bounded();
         state.report.add_failure(failure.clone());
         state.feed.tell(|| observe::Event::Failure(failure.clone()));

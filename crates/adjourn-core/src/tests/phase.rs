@@ -320,6 +320,30 @@ fn a_scope_that_is_stopped_alone_is_no_lame_duck() {
 }
 
 #[test]
+fn a_scope_ends_apart_that_was_asked_or_left_before_the_program_was() {
+    let (mut m, root) = machine();
+    let alone = open(&mut m, root, &[]);
+    let below = open(&mut m, alone, &[]);
+    let by_itself = open(&mut m, root, &[]);
+    let with_it = open(&mut m, root, &[]);
+    tell(&mut m, 0, Event::Stop(alone));
+    assert_eq!(tell(&mut m, 0, live(by_itself, false)), [Action::Close(by_itself)]);
+    tell(&mut m, 1, Event::Stop(root));
+    for scope in [below, alone, with_it] {
+        assert!(!m.ends_apart(scope), "it has not come to close");
+        tell(&mut m, 2, graceful(scope, false));
+        tell(&mut m, 2, live(scope, false));
+        assert_eq!(m.phase(scope), Phase::Closing);
+        assert_eq!(m.ends_apart(scope), scope != with_it);
+        tell(&mut m, 2, Event::Closed(scope));
+    }
+    assert!(m.ends_apart(by_itself) && !m.ends_apart(root));
+    tell(&mut m, 3, Event::Closed(by_itself));
+    told(&mut m, 3, root, false, false);
+    assert_eq!((m.phase(root), m.ends_apart(root)), (Phase::Closing, false));
+}
+
+#[test]
 fn force_ends_it_at_once_from_every_phase() {
     for steps in 0..6 {
         let mut m = Machine::new(Limits { lame_duck: ms(10), ..limits() });
