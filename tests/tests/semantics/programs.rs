@@ -30,6 +30,7 @@ scenarios![
     two_programs_in_one_process_are_independent,
     a_second_run_behaves_like_the_first,
     on_failure_is_told_of_each,
+    a_panic_of_on_failure_is_in_the_report_and_told_to_nobody,
 ];
 
 fn a_stop_request_in_an_error_counts_as_cancelled(config: Config) {
@@ -341,6 +342,29 @@ fn on_failure_is_told_of_each(config: Config) {
     });
     exits(&exit, 1);
     log.is(&["one", "two", "three"]);
+}
+
+fn a_panic_of_on_failure_is_in_the_report_and_told_to_nobody(config: Config) {
+    let log = Log::default();
+    let said = log.clone();
+    // The last one is told at the end, when the report is made.
+    let program = Program::new(config).on_report(|_| blow("four")).on_failure(move |failure| {
+        said.say(&*failure.messages[0]);
+        std::panic::panic_any(format!("told of {}", failure.messages[0]));
+    });
+    let exit = program.run(async {
+        _ = spawn(async { panic!("one") }).await;
+        _ = spawn(async { Err::<(), _>("two") }.or_report()).await;
+        Err::<(), _>("three")
+    });
+    exits(&exit, 101);
+    log.is(&["one", "two", "three", "four"]);
+    let its = exit.report().failures.iter().filter(|failure| failure.origin == "on_failure");
+    let its: Vec<_> = its.map(|it| (it.kind, it.messages.join(": "), it.fatal)).collect();
+    let told = |what| format!("told of {what}");
+    let panics = |what, fatal| (FailureKind::HookPanic, told(what), fatal);
+    let stopped = [panics("three", true), panics("four", true)];
+    assert_eq!(its, [&[panics("one", false), panics("two", false)], &stopped[..]].concat());
 }
 
 #[test]

@@ -180,7 +180,7 @@ pub enum FailureKind {
     TaskPanic,
     /// A destructor panicked.
     DestructorPanic,
-    /// A hook panicked.
+    /// A hook panicked, or a signal source, `on_signal`, `on_report` or `on_failure`.
     HookPanic,
     /// A hook returned an error.
     HookError,

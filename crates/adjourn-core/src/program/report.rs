@@ -12,7 +12,7 @@ use slab::Slab;
 use super::course::RunningHook;
 use super::state::State;
 use super::{Program, Rest, Untold, observe};
-use crate::contract::error::{drop_quietly, forget_payload};
+use crate::contract::error::{drop_quietly, take_message};
 use crate::contract::report::{
     Failure, FailureKind, MOST_LISTED, Outcome, Reason, Report, Totals, bound,
 };
@@ -93,13 +93,31 @@ impl Program {
                     super::log::failure(failure, self.is_hosted(), &self.watch);
                     continue;
                 };
-                // A sink that panics is the user's.
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| sink(failure))) {
-                    forget_payload(payload);
+                    self.sink_panicked(take_message(payload));
                 }
             }
             drop_quietly(sink); // the last one, where the program has let go of it meanwhile
         });
+    }
+
+    /// Records a panic of `on_failure`. That one is not told of it: it would panic again.
+    fn sink_panicked(&self, message: String) {
+        let (kind, origin) = (FailureKind::HookPanic, "on_failure".to_owned());
+        let Untold { failures, .. } = self.record(kind, origin, vec![message], None);
+        for failure in failures {
+            super::log::failure(&failure, self.is_hosted(), &self.watch);
+            let mut state = self.lock();
+            if state.concluded {
+                state.belated.push(failure);
+            }
+        }
+    }
+
+    /// Adds to the report what was recorded after it was made.
+    pub(crate) fn add_belated(&self, report: &mut Report) {
+        let belated = mem::take(&mut self.lock().belated);
+        belated.into_iter().for_each(|failure| report.add_failure(failure));
     }
 
     /// Adds a failure of the end to the report; it is told by [`tell_late`](Program::tell_late).
@@ -211,6 +229,7 @@ impl Program {
             drop(tasks);
             state.close(node, &totals, &mut rest);
         }
+        state.concluded = true;
         rest.more().hooks.append(&mut state.on_stop);
         state.actions.clear();
         self.set_waiting(false);

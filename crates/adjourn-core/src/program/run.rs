@@ -327,6 +327,8 @@ impl<E> Runner<E> {
     /// an observer that is late, a panic of [`on_report`](Runner::on_report)) are told on a thread of their
     /// own, which the end waits for as it does for an [`Observer`].
     ///
+    /// One that panics is a failure itself, of the kind of a hook's panic, that it is not told of.
+    ///
     /// Without this, `tracing` is told, where that feature is on and somebody listens at level ERROR for
     /// the target `adjourn`. Else it is a line on standard error, but for a panic:
     /// Rust's panic hook has told that by then (one that was raised with `resume_unwind` is in the report

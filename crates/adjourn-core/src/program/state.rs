@@ -50,6 +50,9 @@ pub(crate) struct State {
     pub(super) isolated: Vec<(TaskKey, String)>,
     /// Failures of the end, which nobody was told of yet.
     pub(super) late: Vec<Failure>,
+    /// The report is made; and failures that came after that.
+    pub(super) concluded: bool,
+    pub(super) belated: Vec<Failure>,
     /// Who is told of failures, until the program lets go of that.
     pub(super) sink: Option<FailureSink>,
     /// Signals for the user's own handler, and how often each came in a row.
@@ -79,6 +82,8 @@ impl State {
             overdue: Vec::new(),
             isolated: Vec::new(),
             late: Vec::new(),
+            concluded: false,
+            belated: Vec::new(),
             sink,
             handed_over: VecDeque::new(),
             armed: false,

@@ -99,6 +99,7 @@ pub(super) fn deliver(
             let within = supervision.as_ref().and_then(Supervision::left);
             mem::take(&mut ended.observing).end(&ended.program, &mut report, within);
             ended.program.tell_late(supervision.as_ref().and_then(Supervision::left));
+            ended.program.add_belated(&mut report);
             let raise = ended.program.raises(&report);
             (report, raise, Some(ended))
         }
@@ -131,6 +132,7 @@ pub(super) fn deliver(
                 Some(ended) => {
                     ended.program.fail_late(&mut report, failure);
                     ended.program.tell_late(supervision.as_ref().and_then(Supervision::left));
+                    ended.program.add_belated(&mut report);
                 }
                 None => report.failures.push(failure),
             }
