@@ -424,23 +424,28 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     }
 }
 
+/// The most causes of an error that are told.
+const MOST_TOLD: usize = 32;
+/// The most that are looked at: an error may be a cause of itself.
+const MOST_CAUSES: usize = 1_000;
+
 /// An error and its causes as text, outermost first; whether a stop request is among them.
 pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> (Vec<String>, bool) {
     let mut texts = Vec::new();
     let mut stop = false;
-    let mut more = 0_u64;
     let mut next = Some(error);
-    while let Some(error) = next {
+    let mut seen = 0;
+    while let Some(error) = next.filter(|_| seen < MOST_CAUSES) {
+        seen += 1;
         stop |= error.is::<StopRequested>();
-        if texts.len() < 32 {
+        if seen <= MOST_TOLD {
             texts.push(error.to_string());
-        } else {
-            more += 1;
         }
         next = error.source();
     }
-    if more > 0 {
-        texts.push(format!("… ({more} causes more)"));
+    if seen > MOST_TOLD {
+        let least = if next.is_some() { "at least " } else { "" };
+        texts.push(format!("… ({least}{} causes more)", seen - MOST_TOLD));
     }
     (texts, stop)
 }

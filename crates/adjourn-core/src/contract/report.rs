@@ -158,7 +158,8 @@ pub struct Failure {
     pub kind: FailureKind,
     /// Who it was: a task's label as text, or the line of a hook or shield.
     pub origin: String,
-    /// What it said: the panic's text, or the error and its causes, outermost first.
+    /// What it said: the panic's text, or the error and its causes, outermost first. Of an error 32 texts,
+    /// and how many causes more there are; no more than 1,000 are looked at.
     pub messages: Vec<String>,
     /// Whether it counts for the exit code: not when it was isolated before the stop, nor in a hook of a
     /// scope that came to end before that.

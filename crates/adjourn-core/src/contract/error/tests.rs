@@ -140,6 +140,21 @@ fn a_destructor_that_panics_goes_nowhere() {
     assert_eq!(take_message(Box::new(Bomb)), "(a panic whose payload is not text)");
 }
 
+#[derive(Debug)]
+struct Ring;
+
+impl fmt::Display for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a ring")
+    }
+}
+
+impl Error for Ring {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&Ring)
+    }
+}
+
 #[test]
 fn a_chain_is_bounded_and_a_stop_request_is_found_past_that() {
     let mut error = Link(Some(Box::new(StopRequested)));
@@ -149,6 +164,7 @@ fn a_chain_is_bounded_and_a_stop_request_is_found_past_that() {
     let (texts, stop) = error_chain(&error);
     assert_eq!((&texts[..32], stop), (&vec!["a link".to_owned(); 32][..], true));
     assert_eq!(texts[32..], ["… (10 causes more)"]);
+    assert_eq!(error_chain(&Ring).0[32..], ["… (at least 968 causes more)"], "it is its own cause");
     let error = Link(Some("the cause".into()));
     assert_eq!(error_chain(&error), (vec!["a link".to_owned(), "the cause".to_owned()], false));
 }
