@@ -16,6 +16,7 @@ scenarios![
     a_scope_ends_by_itself_and_its_totals_fold,
     dropping_a_handle_stops_nothing,
     a_nursery_waits_for_its_tasks,
+    a_nursery_of_a_scope_that_one_is_inside_of_panics,
     a_dropped_nursery_stops_its_tasks,
     a_nursery_is_cancelled_with_its_task,
     in_scope_gives_a_scope_to_a_future,
@@ -185,6 +186,29 @@ fn a_nursery_is_cancelled_with_its_task(config: Config) {
         pending::<()>().await;
     });
     clean(&exit);
+}
+
+fn a_nursery_of_a_scope_that_one_is_inside_of_panics(config: Config) {
+    let exit = Program::new(config).run(async {
+        let root = Scope::current();
+        assert!(spawn(root.clone().run(async {})).await.is_err_and(|error| error.is_panic()));
+        let outer = scope("outer");
+        let below = outer.scope("below").spawn(outer.clone().run(async {}));
+        assert!(below.await.is_err_and(|error| error.is_panic()));
+        // Nothing was asked to stop for it.
+        assert_eq!((root.phase(), outer.spawn(async { 1 }).await.unwrap()), (Phase::Running, 1));
+        outer.on_stopped(async || Scope::current().run(async {}).await);
+        outer.stop().await.unwrap();
+        assert_eq!(outer.run(async { 2 }).await, 2, "it is over, and there is nothing to wait for");
+    });
+    exits(&exit, 0);
+    let said: Vec<_> =
+        exit.report().failures.iter().map(|f| (f.kind, f.messages.join(""))).collect();
+    let kinds: Vec<_> = said.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [FailureKind::TaskPanic, FailureKind::TaskPanic, FailureKind::HookPanic]);
+    for ((_, said), scope) in said.iter().zip(["root", "root/outer", "root/outer"]) {
+        assert!(said.contains(&format!("{scope:?}, from inside it")), "{said}");
+    }
 }
 
 fn in_scope_gives_a_scope_to_a_future(config: Config) {

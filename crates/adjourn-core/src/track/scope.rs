@@ -259,6 +259,11 @@ impl<B> Scope<B> {
     /// Runs `future` in this scope as a nursery: waits for it, then for the scope's tasks and the
     /// scopes below it, and ends the scope.
     ///
+    /// # Panics
+    ///
+    /// When it is first polled inside this scope or one below it, by a task or a hook: it would wait for
+    /// itself. In a task a nursery is a scope of its own: `scope("name").run(..)`.
+    ///
     /// # Cancel safety
     ///
     /// Dropping it before it is over drops `future` and asks the scope to stop.
@@ -271,6 +276,12 @@ impl<B> Scope<B> {
                 }
             }
         }
+        assert!(
+            !is_inside(&self.node),
+            "Scope::run on the scope {:?}, from inside it, would wait for itself: open one for it, \
+             `scope(\"name\").run(..)`",
+            self.node.path()
+        );
         let mut unless_over = StopUnlessOver(Some(&self.node));
         let output = InScope::new(future, &self).await;
         self.node.seal();
@@ -440,9 +451,7 @@ impl Future for ScopeStop {
     type Output = Result<(), StopError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let inside = context::task_node().or_else(context::hook_scope);
-        let inside = inside.is_some_and(|node| node.is_within(&self.node));
-        if inside && !self.node.lock().is_closed() {
+        if is_inside(&self.node) {
             return Poll::Ready(Err(StopError { scope: self.node.path() }));
         }
         let this = &mut *self;
@@ -454,6 +463,13 @@ impl Drop for ScopeStop {
     fn drop(&mut self) {
         self.node.forget(self.ticket, Awaited::End);
     }
+}
+
+/// Whether what runs here is a part of the scope, a task or a hook of it or of one below it, so that an await
+/// of its end would wait for itself.
+fn is_inside(node: &Arc<Node>) -> bool {
+    let inside = context::task_node().or_else(context::hook_scope);
+    inside.is_some_and(|inside| inside.is_within(node)) && !node.lock().is_closed()
 }
 
 /// Resolves when a scope has ended, whoever awaits it.
