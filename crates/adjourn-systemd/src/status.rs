@@ -57,7 +57,19 @@ pub(crate) fn of_the_end(report: &Report) -> String {
     format!("{how}, exit code {}", report.exit_code())
 }
 
-/// A variable is one line.
+/// A variable is one line, and so it is in a terminal: nothing turns the direction of the text around it.
 fn line(text: &str) -> String {
-    text.replace(|c: char| c.is_control(), " ")
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    text.replace(|c: char| breaks(c) || turns(c), " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_in_one_line_and_changes_nothing_around_it() {
+        assert_eq!(line("a\nREADY=1\x1b[2J\u{202e}b\u{2028}"), "a READY=1 [2J b ");
+    }
 }

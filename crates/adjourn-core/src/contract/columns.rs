@@ -4,6 +4,8 @@
 //! as two columns, the most that any takes. So a line may come out shorter than there is room for, and
 //! never longer.
 
+use std::fmt;
+
 /// Returns how many columns a text takes at the most.
 pub(crate) fn width(text: &str) -> usize {
     text.chars().map(columns).sum()
@@ -15,8 +17,18 @@ fn columns(character: char) -> usize {
 
 /// Returns the text in one line: nothing in a name of the user's moves the cursor or changes a color.
 pub(crate) fn line(text: &str) -> String {
-    let harmless = |character: char| if is_shown(character) { character } else { ' ' };
-    text.chars().map(harmless).collect()
+    Line(text).to_string()
+}
+
+/// Shows a text in one line, as [`line`] does.
+pub(crate) struct Line<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = self.0.split(|character| !is_shown(character));
+        f.write_str(parts.next().unwrap_or_default())?;
+        parts.try_for_each(|part| write!(f, " {part}"))
+    }
 }
 
 /// Neither a control character nor one that turns the direction of the text around it.

@@ -154,6 +154,18 @@ fn named((seed, polls, last): &(u64, Vec<u64>, u64)) -> String {
     }
 }
 
+/// The lines of a text, below each other. What it has of the user's does not move the terminal's cursor.
 fn indent(text: &str) -> String {
-    text.trim_end().replace('\n', "\n            ")
+    let lines = text.trim_end().lines().map(|line| line.replace(char::is_control, " "));
+    lines.collect::<Vec<_>>().join("\n            ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_stay_below_each_other_whatever_is_in_them() {
+        assert_eq!(indent("left: 1\n right:\x1b[2J\t2\r\n"), "left: 1\n             right: [2J 2");
+    }
 }

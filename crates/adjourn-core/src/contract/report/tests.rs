@@ -50,6 +50,48 @@ fn code_of(kind: FailureKind) -> u8 {
 }
 
 #[test]
+fn nothing_of_the_users_looks_like_a_line_of_the_reports_own() {
+    const FORGED: &str = "it\n  failure  forged: main\x1b[2J\r\u{202e}\u{2028}\u{9b}";
+    let forged = || FORGED.to_owned();
+    let at = |what| At { what, at: secs(1) };
+    let mut alive = straggler(TaskKind::Graceful, StragglerState::Pending, None);
+    (alive.task.scope, alive.task.name) = (forged(), Some(forged()));
+    let waiting_for = Some(alive.task.clone());
+    let overdue = OverdueTask { task: alive.clone(), limit: secs(2), waiting_for };
+    let site = Site {
+        kind: TaskKind::Plain,
+        scope: forged(),
+        spawned_at: String::new(),
+        count: 9,
+        oldest: None,
+    };
+    let mut failed = failure(FailureKind::TaskError, true);
+    (failed.origin, failed.messages) = (forged(), vec![forged(), forged()]);
+    let report = Report {
+        reasons: vec![
+            at(Reason::Requested(Some(forged()))),
+            at(Reason::MainFailed(forged())),
+            at(Reason::TaskFailed(forged())),
+        ],
+        failures: vec![failed],
+        stragglers: vec![alive],
+        straggler_sites: vec![site],
+        overdue: vec![overdue],
+        totals: [(forged(), Totals::default())].into(),
+        ..Report::default()
+    };
+    let text = report.to_string();
+    assert_eq!(text.lines().count(), 8, "{text:?}");
+    let not_started = Report { start_error: Some(forged()), ..Report::default() }.to_string();
+    for text in [text, not_started] {
+        let own = |c: char| c == '\n' || !c.is_control() && !"\u{202e}\u{2028}".contains(c);
+        assert!(text.chars().all(own), "{text:?}");
+        assert!(!text.contains("\n  failure  forged"), "{text}");
+    }
+    assert_eq!(report.failures[0].messages[0], FORGED, "the data stays");
+}
+
+#[test]
 fn a_failure_that_counts_sets_the_code_of_its_kind_listed_or_not() {
     for kind in KINDS {
         for fatal in [false, true] {

@@ -1,4 +1,5 @@
-//! The report as people read it.
+//! The report as people read it. What is in it of the user's, names and messages, is in one line each: none
+//! looks like a line of the report's own, and none moves the terminal's cursor.
 
 use std::fmt;
 
@@ -6,6 +7,7 @@ use super::{
     At, Failure, FailureKind, Outcome, OverdueTask, PhaseSpan, Reason, Report, Site, Straggler,
     StragglerState, TaskKind, TaskLabel, TaskReport, Totals,
 };
+use crate::contract::columns::Line;
 use crate::phase::Phase;
 
 impl fmt::Display for Reason {
@@ -13,11 +15,11 @@ impl fmt::Display for Reason {
         match self {
             Reason::Signal(signal) => signal.fmt(f),
             Reason::Requested(None) => f.write_str("a request"),
-            Reason::Requested(Some(why)) => write!(f, "a request: {why}"),
+            Reason::Requested(Some(why)) => write!(f, "a request: {}", Line(why)),
             Reason::Idle => f.write_str("nothing left to do"),
             Reason::MainReturned => f.write_str("main returned"),
-            Reason::MainFailed(why) => write!(f, "main failed: {why}"),
-            Reason::TaskFailed(why) => write!(f, "a task failed: {why}"),
+            Reason::MainFailed(why) => write!(f, "main failed: {}", Line(why)),
+            Reason::TaskFailed(why) => write!(f, "a task failed: {}", Line(why)),
             Reason::Dropped => f.write_str("its future was dropped"),
         }
     }
@@ -60,7 +62,7 @@ impl fmt::Display for TaskLabel {
         if let Some(name) = &self.name {
             write!(f, " {name:?}")?;
         }
-        write!(f, " of {}, spawned at {}", self.scope, self.spawned_at)
+        write!(f, " of {}, spawned at {}", Line(&self.scope), self.spawned_at)
     }
 }
 
@@ -115,9 +117,9 @@ impl fmt::Display for FailureKind {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind, self.origin)?;
+        write!(f, "{}: {}", self.kind, Line(&self.origin))?;
         for message in &self.messages {
-            write!(f, ": {message}")?;
+            write!(f, ": {}", Line(message))?;
         }
         Ok(())
     }
@@ -169,6 +171,7 @@ impl fmt::Display for OverdueTask {
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Site { kind, scope, spawned_at, count, oldest } = self;
+        let scope = Line(scope);
         write!(f, "{count} x {kind} of {scope}, spawned at {spawned_at}")?;
         if let Some(oldest) = oldest {
             write!(f, ", oldest {:.1} s", oldest.as_secs_f64())?;
@@ -242,7 +245,7 @@ impl Report {
             false => Ok(()),
         };
         if let Some(error) = &self.start_error {
-            write!(f, "adjourn: not started: {error} (exit code {code})")?;
+            write!(f, "adjourn: not started: {} (exit code {code})", Line(error))?;
             return stuck(f);
         }
         let end = self.phases.last().map(|span| span.entered).unwrap_or_default();
@@ -299,7 +302,7 @@ impl Report {
             write!(f, "\n  failure  and {} more", self.failures_omitted)?;
         }
         for (name, totals) in &self.totals {
-            write!(f, "\n  scope    {name}: {totals}")?;
+            write!(f, "\n  scope    {}: {totals}", Line(name))?;
         }
         match self.untracked {
             None | Some(0) => {}
