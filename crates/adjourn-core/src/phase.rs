@@ -549,8 +549,8 @@ impl Machine {
         self.tree.get(scope).is_none_or(|node| node.cut)
     }
 
-    /// Tells whether the end of a scope that has come to close is none of the program's: it ended by itself
-    /// before the program was asked to stop, or was asked to stop before that.
+    /// Tells whether the end of a scope that has come to close is none of the program's: it was asked to stop
+    /// before the program was.
     pub(crate) fn ends_apart(&self, scope: ScopeId) -> bool {
         self.tree.get(scope).is_some_and(|node| node.phase >= Phase::Closing && node.noted)
     }

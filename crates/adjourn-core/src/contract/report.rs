@@ -162,7 +162,7 @@ pub struct Failure {
     /// and how many causes more there are; no more than 1,000 are looked at.
     pub messages: Vec<String>,
     /// Whether it counts for the exit code: not when it was isolated before the stop, nor in a hook of a
-    /// scope that came to end before that.
+    /// scope that was asked to stop before the program was.
     pub fatal: bool,
 }
 

@@ -278,7 +278,7 @@ impl Machine {
     fn close(&mut self, index: u32) {
         let program = self.program.map(|(_, stop)| stop as u32);
         let node = &mut self.tree[index];
-        node.noted = program.is_none() || node.stop() != program;
+        node.noted = node.stop().is_some() && node.stop() != program;
         node.phase = Phase::Closing;
         self.actions.push_back(Action::Close(self.tree.id(index)));
     }

@@ -62,8 +62,8 @@ pub(super) struct Node {
     pub(super) postponed: bool,
     /// Ended or overdue: nobody waits for it to go ahead.
     pub(super) released: bool,
-    /// While it has not fired: it was put into `blocked`. Once it closes: it ends apart from the program, in a
-    /// stop from before the program's or by itself. One byte for both: there is none left.
+    /// While it has not fired: it was put into `blocked`. Once it closes: it ends in a stop from before the
+    /// program's. One byte for both: there is none left.
     pub(super) noted: bool,
     /// Belongs to the work of `request`.
     pub(super) marked: bool,
