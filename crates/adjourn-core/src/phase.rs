@@ -350,7 +350,7 @@ impl Machine {
         let node = &self.tree[index];
         let alone = node.links().children.is_empty() && index != ROOT && !self.finished;
         let ends = match node.phase {
-            Phase::Running => node.stop().is_none() && left && node.links().blockers == 0,
+            Phase::Running => node.stop().is_none() && left && node.links().dependents.is_empty(),
             // One that takes work for as long as its parent does goes on.
             Phase::Cancelling => {
                 left || node.shown_out || self.tree[node.parent].phase < Phase::Cancelling
@@ -381,8 +381,9 @@ impl Machine {
             || self.tree[node.parent].links().busy <= 1 && self.is_waiting(node.parent)
     }
 
-    /// Cancels a scope as its [`Action::Fire`] is performed, in which plain tasks are alive and no graceful
-    /// one. Returns false, and does nothing, where it is not its turn. Then the driver tells what is alive.
+    /// Cancels a leaf as its [`Action::Fire`] is performed, in which plain tasks are alive and no graceful
+    /// one. Returns false, and does nothing, where it is not its turn, or there is more to be thought of: the
+    /// `End` of a scope below it may be yet to be taken. Then the driver tells what is alive.
     ///
     /// As if that were told and `Cancel` were the next action, which the driver performs at once, before it
     /// tells anything else.
@@ -390,8 +391,7 @@ impl Machine {
         let Some(index) = self.tree.find(scope) else { return false };
         let node = &self.tree[index];
         let turn = node.phase == Phase::Draining && node.share().is_some();
-        let below = node.links().busy + node.links().open_children > 0;
-        if !turn || below || node.was_open || node.released || self.finished {
+        if !turn || !node.is_leaf() || node.was_open || node.released || self.finished {
             return false;
         }
         self.now = self.now.max(At::new(now));

@@ -110,7 +110,7 @@ impl Machine {
             if node.stop().is_none() {
                 // What others use stays until they have ended.
                 let links = node.links();
-                let alone = links.children.is_empty() && links.blockers == 0;
+                let alone = links.children.is_empty() && links.dependents.is_empty();
                 if node.left && alone && index != ROOT {
                     self.tree[index].live = Some(false);
                     self.close(index);
@@ -349,6 +349,13 @@ impl Machine {
         debug_assert!(self.tree[index].links().children.is_empty());
         self.release(index);
         self.disarm(index);
+        for at in 0..self.tree[index].links().needs.len() {
+            let need = self.tree[index].links().needs[at].node;
+            // It may end by itself once nobody depends on it, of those too that it does not wait for in a stop.
+            if self.tree[need].links().dependents.len() == 1 && self.tree[need].left {
+                self.work.push_back(need);
+            }
+        }
         self.tree.unlink(index);
         let node = &mut self.tree[index];
         node.phase = Phase::Stopped;

@@ -715,6 +715,25 @@ fn the_root_does_not_end_by_itself() {
 }
 
 #[test]
+fn a_scope_is_not_cancelled_with_its_fire_where_one_below_it_has_just_ended() {
+    let (mut m, root) = machine();
+    let parent = open(&mut m, root, &[]);
+    let child = open(&mut m, parent, &[]);
+    tell(&mut m, 0, Event::Stop(child));
+    told(&mut m, 0, child, false, false);
+    m.handle_all(Duration::ZERO, [Event::Stop(parent), Event::Closed(child)]);
+    let mut ended = false;
+    while let Some(action) = m.next_action() {
+        ended |= action == Action::End(child);
+        if action == Action::Fire(parent) {
+            assert!(ended || !m.cancel_at_once(Duration::ZERO, parent), "the end comes first");
+        }
+    }
+    assert!(ended);
+    assert_eq!(told(&mut m, 0, parent, false, true), [Action::Cancel(parent)]);
+}
+
+#[test]
 fn a_dependency_that_is_left_stays_until_those_that_use_it_have_ended() {
     let (mut m, root) = machine();
     let db = open(&mut m, root, &[]);
@@ -730,6 +749,33 @@ fn a_dependency_that_is_left_stays_until_those_that_use_it_have_ended() {
     tell(&mut m, 0, graceful(users[1], false));
     let ended = tell(&mut m, 0, Event::Closed(users[1]));
     assert_eq!(ended, [Action::End(users[1]), Action::Close(db)]);
+}
+
+#[test]
+fn a_dependency_that_is_left_stays_for_those_that_hold_up_no_stop() {
+    // One is open, since its parent has been told and it has a handle; the other is overdue.
+    let (mut m, root) = machine();
+    let db = open(&mut m, root, &[]);
+    let parent = open(&mut m, root, &[]);
+    let users = [open(&mut m, parent, &[db]), open(&mut m, parent, &[db])];
+    tell(&mut m, 0, left(db));
+    tell(&mut m, 0, Event::Stop(parent));
+    told(&mut m, 0, parent, true, true);
+    told(&mut m, 0, users[0], false, false);
+    told(&mut m, 0, users[1], false, true);
+    let level = m.level_limit(users[1]).unwrap();
+    m.handle(level, Event::Tick);
+    while m.next_action().is_some() {}
+    assert_eq!((m.phase(db), m.phase(users[0])), (Phase::Running, Phase::Draining));
+    for user in users {
+        m.handle(level, left(user));
+        m.handle(level, live(user, false));
+        m.handle(level, Event::Closed(user));
+        while m.next_action().is_some() {}
+        assert_eq!(m.phase(user), Phase::Stopped);
+        let last = user == users[1];
+        assert_eq!(m.phase(db), if last { Phase::Closing } else { Phase::Running });
+    }
 }
 
 #[test]
