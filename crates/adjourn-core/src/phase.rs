@@ -168,7 +168,7 @@ pub(crate) struct Alive {
     /// Whether any task or blocking job is. `true` also takes back `left`.
     pub(crate) live: Option<bool>,
     /// Nobody can spawn into the scope any more: it has no handle and no task. While it is running
-    /// it then ends by itself, after its children. Not for the root, whose end is a stop.
+    /// it then ends by itself, after its children and those that depend on it. Not for the root, whose end is a stop.
     pub(crate) left: bool,
 }
 
@@ -338,8 +338,8 @@ impl Machine {
 
     /// Ends a scope at once in which nothing is alive, and which has no hooks; `left`: nobody can spawn into
     /// it any more. Returns false, and does nothing, where it does not end yet, or more than that is to be
-    /// thought of: a scope below it, or that depends on it, actions that are yet to be taken. Then the driver
-    /// tells what is alive.
+    /// thought of: a scope below it, one that depends on it where it ends by itself, actions that are yet to be
+    /// taken. Then the driver tells what is alive.
     ///
     /// As if that were told, `Close` and `End` performed, and `Closed` and [`ended`](Machine::ended) said.
     /// That is how most scopes end.

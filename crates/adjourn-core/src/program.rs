@@ -536,9 +536,20 @@ impl Program {
         mem::take(&mut self.lock().on_stop)
     }
 
-    pub(crate) fn hook_begins(&self, hook: &'static str, place: Place, node: &Node) -> usize {
+    /// A hook begins, `before` it one that is over: wherever the program's end comes, it finds one of them.
+    pub(crate) fn hook_begins(
+        &self,
+        hook: &'static str,
+        place: Place,
+        node: &Node,
+        before: Option<(usize, Outcome)>,
+    ) -> usize {
         let (path, began, scope) = (node.path(), self.now(), node.id);
-        self.lock().hooks.insert(RunningHook { hook, path, place, began, scope, told: false })
+        let mut state = self.lock();
+        if let Some((key, outcome)) = before {
+            state.note_hook(key, began, outcome);
+        }
+        state.hooks.insert(RunningHook { hook, path, place, began, scope, told: false })
     }
 
     pub(crate) fn is_forced(&self) -> bool {

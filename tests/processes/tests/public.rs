@@ -17,7 +17,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     // By the features `serde` and `stream` alone. futures-core is at 0.3 since 2019, and all streams are its.
     ("adjourn-core", &["futures_core::Stream", "serde_core::Serialize", "serde_core::Serializer"]),
     // What a program attaches to.
-    ("adjourn-tokio", &["tokio::Handle", "tokio::LocalSet"]),
+    ("adjourn-tokio", &["tokio::Builder", "tokio::Handle", "tokio::LocalSet"]),
     // `smol::Executor` and `smol::LocalExecutor`: what a program attaches to.
     ("adjourn-smol", &["async_executor::Executor", "async_executor::LocalExecutor"]),
     // The sleep of the paused clock, by the feature `tokio` alone.

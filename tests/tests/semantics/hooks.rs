@@ -24,6 +24,7 @@ scenarios![
     a_hook_that_is_registered_by_a_hook_runs_next,
     a_hook_that_work_of_a_hook_registers_runs,
     a_hook_that_does_not_end_is_cut_off,
+    a_hook_that_registers_itself_for_ever_is_cut_off,
     what_hooks_and_handlers_hold_may_panic_when_it_is_dropped,
     a_hook_may_be_shielded_and_have_a_cleanup,
     hooks_do_not_run_when_the_start_fails,
@@ -350,6 +351,19 @@ fn a_hook_that_does_not_end_is_cut_off(config: Config) {
     let failures = failures(&exit, FailureKind::HookOverdue);
     assert_eq!(failures.len(), 1);
     assert!(failures[0].origin.contains("tests/semantics/hooks.rs"), "{}", failures[0].origin);
+}
+
+fn a_hook_that_registers_itself_for_ever_is_cut_off(config: Config) {
+    fn again(scope: &Scope) {
+        let own = scope.clone();
+        scope.on_stopped(move || again(&own));
+    }
+    let program = Program::new(config).timeout(millis(200));
+    let exit = program.run(async { again(&adjourn::scope("db")) });
+    exits(&exit, 124);
+    // Nobody else is blamed. One that follows in the instant of the deadline is named too.
+    let overdue = failures(&exit, FailureKind::HookOverdue).len();
+    assert!(overdue > 0 && overdue == exit.report().failures.len(), "{}", exit.report());
 }
 
 fn what_hooks_and_handlers_hold_may_panic_when_it_is_dropped(config: Config) {

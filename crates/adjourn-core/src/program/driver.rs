@@ -150,7 +150,7 @@ fn fire(program: &Arc<Program>, node: &Arc<Node>) {
             // be late for the first count of graceful tasks.
             let mut spawn = Spawn::new(TaskKind::Graceful, hook.place);
             spawn.name = Some(Box::new("on_stop".into()));
-            let key = program.hook_begins("on_stop", hook.place, node);
+            let key = program.hook_begins("on_stop", hook.place, node, None);
             let (run, inner) =
                 (run_hook(program.clone(), node.clone(), "on_stop", hook, false), program.clone());
             let hook = async move {
@@ -187,22 +187,44 @@ fn close(program: &Arc<Program>, node: Arc<Node>) {
     let hooks = {
         let program = program.clone();
         async move {
+            let mut before = None;
             loop {
-                hooks.append(&mut node.take_hooks());
+                let mut new = node.take_hooks();
+                let late = !new.is_empty();
+                hooks.append(&mut new);
                 let Some(hook) = hooks.pop() else {
+                    if let Some((key, outcome)) = before.take() {
+                        program.hook_ends(key, outcome);
+                    }
                     if program.hooks_ran(&node) {
                         return;
                     }
                     continue;
                 };
-                let key = program.hook_begins("on_stopped", hook.place, &node);
+                let key = program.hook_begins("on_stopped", hook.place, &node, before.take());
+                if late {
+                    // One that registers itself again and again is cut off as one that does not end.
+                    yield_once().await;
+                }
                 let run = run_hook(program.clone(), node.clone(), "on_stopped", hook, apart);
-                let outcome = Privileged(Box::pin(run), node.clone()).await;
-                program.hook_ends(key, outcome);
+                before = Some((key, Privileged(Box::pin(run), node.clone()).await));
             }
         }
     };
     drop(program.backend.spawn(Closing::new(program, hooks)));
+}
+
+/// Lets others run on this thread.
+async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// The hooks of one scope. Given up at the program's end; never unwinds into the executor.

@@ -74,10 +74,7 @@ impl Program {
     ) -> Untold {
         let at = self.now();
         let mut state = self.lock();
-        let fatal = fatal.unwrap_or_else(|| state.machine.is_stopping());
-        let failure = Failure { at, kind, origin, messages, fatal }.bounded();
-        state.report.add_failure(failure.clone());
-        state.feed.tell(|| observe::Event::Failure(failure.clone()));
+        let failure = state.record(at, kind, origin, messages, fatal);
         state.untold(vec![failure])
     }
 
@@ -104,14 +101,14 @@ impl Program {
     /// Records a panic of `on_failure`. That one is not told of it: it would panic again.
     fn sink_panicked(&self, message: String) {
         let (kind, origin) = (FailureKind::HookPanic, "on_failure".to_owned());
-        let Untold { failures, .. } = self.record(kind, origin, vec![message], None);
-        for failure in failures {
-            super::log::failure(&failure, self.is_hosted(), &self.watch);
-            let mut state = self.lock();
-            if state.concluded {
-                state.belated.push(failure);
-            }
+        let at = self.now();
+        let mut state = self.lock();
+        let failure = state.record(at, kind, origin, vec![message], None);
+        if state.concluded {
+            state.belated.push(failure.clone());
         }
+        drop(state);
+        super::log::failure(&failure, self.is_hosted(), &self.watch);
     }
 
     /// Adds to the report what was recorded after it was made.
@@ -194,13 +191,17 @@ impl Program {
         }
     }
 
-    /// The executor was not over by the deadline; with stragglers in the report, that is why.
+    /// The executor was not over by the deadline; with stragglers or hooks in the report, that is why.
     pub(crate) fn executor_overdue(&self, name: &str) {
         let state = self.lock();
         let excused = state.report.forced.is_some()
             || state.hurried
             || !state.report.stragglers.is_empty()
-            || state.report.failures.iter().any(|failure| failure.kind == FailureKind::CutOff)
+            || state.report.failures.iter().any(|failure| match failure.kind {
+                FailureKind::CutOff => true,
+                FailureKind::HookOverdue => failure.fatal,
+                _ => false,
+            })
             || !state.hooks.is_empty();
         if !excused {
             drop(state);

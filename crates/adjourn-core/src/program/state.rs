@@ -14,7 +14,7 @@ use super::log;
 use super::observe::{self, Feed};
 use super::{FailureSink, Rest, Untold};
 use crate::contract::hook::Hook;
-use crate::contract::report::{Failure, PhaseSpan, Report, Totals};
+use crate::contract::report::{Failure, FailureKind, PhaseSpan, Report, Totals};
 use crate::few::{Few, room};
 use crate::phase::{Action, Alive, Event, Machine, Phase, ScopeId};
 use crate::process::signal::Signal;
@@ -269,9 +269,7 @@ impl State {
         }
         self.machine.ended(id);
         let Some(node) = node else { return };
-        if self.is_isolated() {
-            self.isolate_hooks(now, id, rest);
-        }
+        self.leave_hooks(now, id, rest);
         let mut tasks = node.lock();
         let totals = tasks.shut();
         if totals.live > 0 {
@@ -293,6 +291,22 @@ impl State {
         running && !self.machine.is_stopping()
     }
 
+    /// Puts a failure into the report. `fatal`: whether it counts for the exit code, else it does in a stop.
+    pub(super) fn record(
+        &mut self,
+        at: Duration,
+        kind: FailureKind,
+        origin: String,
+        messages: Vec<String>,
+        fatal: Option<bool>,
+    ) -> Failure {
+        let fatal = fatal.unwrap_or_else(|| self.machine.is_stopping());
+        let failure = Failure { at, kind, origin, messages, fatal }.bounded();
+        self.report.add_failure(failure.clone());
+        self.feed.tell(|| observe::Event::Failure(failure.clone()));
+        failure
+    }
+
     /// Failures that are in the report, with who is to be told of them: as of this lock, since the program
     /// may let go of that before they are told.
     pub(super) fn untold(&self, failures: Vec<Failure>) -> Untold {
@@ -300,12 +314,13 @@ impl State {
         Untold { failures, sink }
     }
 
-    /// Tells of the hooks without which a scope ends that was stopped alone. They go on beside it, and
-    /// are told of no more.
-    fn isolate_hooks(&mut self, at: Duration, id: ScopeId, rest: &mut Rest) {
+    /// Tells of the hooks without which a scope ends, at its deadline. They may go on beside it, and are told of
+    /// no more, whatever becomes of them.
+    fn leave_hooks(&mut self, at: Duration, id: ScopeId, rest: &mut Rest) {
+        let fatal = !self.is_isolated();
         for (_, hook) in self.hooks.iter_mut().filter(|(_, hook)| hook.scope == id) {
             hook.told = true;
-            let failure = hook.cut_off(at, false);
+            let failure = hook.cut_off(at, fatal);
             self.report.add_failure(failure.clone());
             self.feed.tell(|| observe::Event::Failure(failure.clone()));
             let untold = &mut rest.more().untold;

@@ -207,7 +207,10 @@ fn an_executor_is_overdue_unless_something_else_was() {
         ),
         // Of a scope that was stopped alone.
         (|program| program.add_stragglers(alive(1, 0)), true),
-        (|program| _ = program.hook_begins("on_stop", Location::caller(), &program.root()), true),
+        (
+            |program| _ = program.hook_begins("on_stop", Location::caller(), &program.root(), None),
+            true,
+        ),
         (|program| program.lock().hurried = true, true),
     ];
     for (index, (excuse, excused)) in excuses.into_iter().enumerate() {

@@ -100,7 +100,7 @@ fn the_warden_tells_of_hooks_that_are_not_over_as_the_report_does() {
     let root = program.root();
     program.main_ended(Outcome::Finished, None);
     // A hook of a scope that was stopped alone, and ended at its own deadline.
-    program.hook_begins("on_stopped", Location::caller(), &root);
+    program.hook_begins("on_stopped", Location::caller(), &root, None);
     program.stop(Reason::MainReturned);
     program.drive(perform);
     assert!(program.is_finished());

@@ -257,7 +257,8 @@ impl<B> Scope<B> {
     }
 
     /// Runs `future` in this scope as a nursery: waits for it, then for the scope's tasks and the
-    /// scopes below it, and ends the scope.
+    /// scopes below it, and ends the scope. A scope that depends on this one ends before it, so that is waited
+    /// for too: drop its handles, or stop it.
     ///
     /// # Panics
     ///

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::last_words::{Facts, Fixed};
 use super::watch::{Inner, Teller, Watch};
 use super::{STALL, echo, is_due, teller};
+use crate::contract::error::forget_payload;
 use crate::process::last;
 use crate::process::signal::{self, Listener, Parker};
 
@@ -55,7 +57,10 @@ pub(super) fn keep(watch: &Arc<Watch>, parker: &Arc<Parker>) {
         }
         if let Some(driver) = inner.ask_driver(watch) {
             drop(inner);
-            driver.wake(); // invariant 1
+            // Invariant 1. Were an executor to panic there, the deadline would be kept all the same.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| driver.wake())) {
+                forget_payload(payload);
+            }
             inner = watch.lock();
             continue;
         }
