@@ -299,7 +299,7 @@ isolated! {
         let mut listener = listen(&[USR1, USR2]);
         let told = AtomicUsize::new(0);
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let raises = scope.spawn(|| {
                 for round in 0..ROUNDS {
                     raise(USR1);
                     raise(USR2);
@@ -317,6 +317,7 @@ isolated! {
                 assert_eq!(order, [(USR1, 1), (USR2, 1)], "round {round}");
                 told.fetch_add(1, SeqCst);
             }
+            raises.join().unwrap(); // what sanitizers see, as not the end of a scope
         });
     }
 }
@@ -558,11 +559,12 @@ isolated! {
             assert!(begun.elapsed() >= Duration::from_millis(20), "two nudges are one");
             for timeout in [None, Some(Duration::MAX)] {
                 thread::scope(|scope| {
-                    scope.spawn(|| {
+                    let nudges = scope.spawn(|| {
                         thread::sleep(Duration::from_millis(20));
                         nudger.nudge();
                     });
                     assert!(listener.wait(timeout).is_empty());
+                    nudges.join().unwrap(); // as above
                 });
             }
         }
@@ -1181,8 +1183,9 @@ isolated! {
         let storming = AtomicU64::new(THREADS);
         let barrier = Barrier::new(2 * THREADS as usize + 1);
         thread::scope(|scope| {
+            let mut threads = Vec::new();
             for _ in 0..THREADS {
-                scope.spawn(|| {
+                threads.push(scope.spawn(|| {
                     barrier.wait();
                     for round in 0..ROUNDS {
                         raise(USR1);
@@ -1192,8 +1195,8 @@ isolated! {
                         }
                     }
                     storming.fetch_sub(1, SeqCst);
-                });
-                scope.spawn(|| {
+                }));
+                threads.push(scope.spawn(|| {
                     barrier.wait();
                     while storming.load(SeqCst) > 0 {
                         let mut passing = listen(&[INT, USR1]);
@@ -1203,7 +1206,7 @@ isolated! {
                         raise(INT);
                         assert!(passing.wait(None).count(INT) > 0);
                     }
-                });
+                }));
             }
             barrier.wait();
             let (mut first, mut second) = (0, 0);
@@ -1217,6 +1220,7 @@ isolated! {
             second += received.count(USR2);
             assert!(first >= THREADS * ROUNDS, "{first} heard");
             assert!(second > 0);
+            threads.into_iter().for_each(|thread| thread.join().unwrap()); // as above
         });
         assert!(hits() >= THREADS * ROUNDS, "the previous handler missed some");
         assert_eq!(disposition(INT), plain as *const () as usize);
@@ -1257,9 +1261,10 @@ isolated! {
         const ROUNDS: u64 = 5_000;
         let (done, barrier) = (&AtomicU64::new(3), &Barrier::new(6));
         thread::scope(|scope| {
+            let mut threads = Vec::new();
             for _ in 0..3 {
                 let mut listener = listen(&[USR1]);
-                scope.spawn(move || {
+                threads.push(scope.spawn(move || {
                     barrier.wait();
                     let mut heard = 0;
                     loop {
@@ -1270,13 +1275,14 @@ isolated! {
                         }
                     }
                     assert_eq!(heard, 3 * ROUNDS);
-                });
-                scope.spawn(move || {
+                }));
+                threads.push(scope.spawn(move || {
                     barrier.wait();
                     (0..ROUNDS).for_each(|_| raise(USR1));
                     done.fetch_sub(1, SeqCst);
-                });
+                }));
             }
+            threads.into_iter().for_each(|thread| thread.join().unwrap()); // as above
         });
     }
 }
@@ -1286,7 +1292,7 @@ isolated! {
         let done = AtomicBool::new(false);
         install(USR1, plain as *const () as usize, 0);
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let other = scope.spawn(|| {
                 // On a busy machine each turn may take long: as many as there is time for.
                 let end = Instant::now() + Duration::from_secs(10);
                 for _ in (0..2_000).take_while(|_| Instant::now() < end) {
@@ -1300,6 +1306,7 @@ isolated! {
                 drop(listen(&[USR1]));
                 raise(USR1);
             }
+            other.join().unwrap(); // as above
         });
         // Two who change one disposition at one moment may leave either on top: there is no
         // compare-and-exchange for it. Whatever they left, registering works.
