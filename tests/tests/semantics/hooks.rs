@@ -205,7 +205,7 @@ fn a_hooks_failure_counts_unless_its_scope_was_stopped_before_the_program(config
     let exit = program.run(async move {
         let with_it = adjourn::scope("with it");
         with_it.on_stopped(|| blow("with it"));
-        drop(with_it.spawn(pending::<()>()));
+        with_it.spawn(pending::<()>());
         stopper.stop();
     });
     exits(&exit, 101);
@@ -319,7 +319,7 @@ fn a_hook_that_work_of_a_hook_registers_runs(config: Config) {
                 Scope::current().on_stopped(move || closes.say("closes"));
             });
         });
-        drop(scope.spawn(yields(3)));
+        scope.spawn(yields(3));
     });
     clean(&exit);
     log.is(&["opens", "closes"]);

@@ -86,13 +86,13 @@ fn a_panic_keeps_its_payload(config: Config) {
 fn a_payload_that_nobody_takes_may_panic_when_it_is_dropped(config: Config) {
     let blows = || -> () { std::panic::panic_any(Bomb("a payload")) };
     let exit = Program::new(config).run(async move {
-        drop(spawn(async move { blows() }));
-        drop(spawn(async move {
+        spawn(async move { blows() });
+        spawn(async move {
             blows();
             String::new()
-        }));
+        });
         let kept = spawn(async move { blows() });
-        drop(spawn_blocking(blows));
+        spawn_blocking(blows);
         // All have ended: this one has come after them, and the job has nobody to wait for it.
         while Scope::current().totals().panicked < 4 {
             yields(1).await;

@@ -204,7 +204,7 @@ fn close(program: &Arc<Program>, node: Arc<Node>) {
                 let key = program.hook_begins("on_stopped", hook.place, &node, before.take());
                 if late {
                     // One that registers itself again and again is cut off as one that does not end.
-                    yield_once().await;
+                    program.backend.sleep(Duration::ZERO).await; // a yield
                 }
                 let run = run_hook(program.clone(), node.clone(), "on_stopped", hook, apart);
                 before = Some((key, Privileged(Box::pin(run), node.clone()).await));
@@ -212,19 +212,6 @@ fn close(program: &Arc<Program>, node: Arc<Node>) {
         }
     };
     drop(program.backend.spawn(Closing::new(program, hooks)));
-}
-
-/// Lets others run on this thread.
-async fn yield_once() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// The hooks of one scope. Given up at the program's end; never unwinds into the executor.
