@@ -249,7 +249,7 @@ impl Program {
             let _inside = context::inside_scope(node);
             work()
         };
-        if context::is_busy() { context::aside(inside) } else { inside() }
+        context::aside(inside)
     }
 
     // Readiness.

@@ -9,7 +9,7 @@ use adjourn_core::{Dispatch, JoinHandle, StopToken};
 enum Backends {}
 
 impl Dispatch for Backends {
-    #[inline]
+    #[inline(always)]
     fn spawn_on<F>(any: &AnyBackend, future: F) -> AnyHandle<F::Output>
     where
         F: Future + Send + 'static,

@@ -12,12 +12,14 @@ use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use crate::track::node::{CleanupId, Node};
 use crate::track::table::{Chunk, Mark, TaskRef, flag};
 
+/// The mark of a task and its chunk.
+type Place = (&'static Mark, &'static Chunk);
+
 /// What every poll changes: single words.
 struct Hot {
     state: Cell<State>,
-    /// The task that is polled, where the state says so.
-    mark: Cell<Option<&'static Mark>>,
-    chunk: Cell<Option<&'static Chunk>>,
+    /// Where the task is that is polled, where the state says that one is.
+    place: Cell<Option<Place>>,
     /// Where the task's own waker is for the time of the poll; no other is there meanwhile.
     waker: Cell<usize>,
     /// None before the first poll, and where the thread is at its end.
@@ -28,7 +30,7 @@ struct Hot {
 }
 
 /// What is around what is polled, in one word.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct State(u32);
 
 impl State {
@@ -59,6 +61,8 @@ struct Cold {
     guard: RefCell<Option<Arc<Guard>>>,
     root: RefCell<Option<ThreadRoot>>,
     seat: OnceCell<Seat>,
+    /// For the next poll that interrupts one.
+    spare: RefCell<Option<Box<Outer>>>,
 }
 
 /// How many sections hold what is inside a cleanup.
@@ -84,8 +88,7 @@ thread_local! {
     static HOT: Hot = const {
         Hot {
             state: Cell::new(State::NEW),
-            mark: Cell::new(None),
-            chunk: Cell::new(None),
+            place: Cell::new(None),
             waker: Cell::new(0),
             seat: Cell::new(None),
             roomy: Cell::new(None),
@@ -98,6 +101,7 @@ thread_local! {
             guard: RefCell::new(None),
             root: RefCell::new(None),
             seat: OnceCell::new(),
+            spare: RefCell::new(None),
         }
     };
 }
@@ -147,32 +151,38 @@ pub(crate) fn polling() -> Vec<usize> {
 }
 
 /// What a poll interrupts.
-struct Outer {
+#[derive(Default)]
+pub(crate) struct Outer {
     state: State,
-    mark: Option<&'static Mark>,
-    chunk: Option<&'static Chunk>,
+    place: Option<Place>,
     waker: usize,
     scope: Option<Arc<Node>>,
     guard: Option<Arc<Guard>>,
 }
 
 /// Whether something is polled on this thread that a poll would interrupt: a program may run
-/// inside a task of another. Before the thread's first poll too, so that [`aside`] gives it a seat.
+/// inside a task of another. Before the thread's first poll too, so that [`put_aside`] gives it a seat.
 #[inline]
-pub(crate) fn is_busy() -> bool {
+fn is_busy() -> bool {
     HOT.with(|hot| hot.state.get() != State::NONE)
 }
 
-/// Puts aside what is polled, runs `work`, which must not unwind, and takes it up again.
+/// Puts aside what is polled, if something is; [`take_up`] is its counterpart. In a box, so that a poll that
+/// interrupts nothing has one word to look at.
+#[inline]
+fn put_aside() -> Option<Box<Outer>> {
+    if is_busy() { Some(put_aside_polled()) } else { None }
+}
+
 #[cold]
-pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
+fn put_aside_polled() -> Box<Outer> {
     // At the thread's end there is no place for the furniture: what is polled then goes without.
-    let furniture = COLD.try_with(|cold| (cold.scope.take(), cold.guard.take()));
-    let (scope, guard) = furniture.unwrap_or_default();
-    let outer = HOT.with(|hot| Outer {
+    let cold = COLD.try_with(|cold| (cold.scope.take(), cold.guard.take(), cold.spare.take()));
+    let (scope, guard, spare) = cold.unwrap_or_default();
+    let mut outer = spare.unwrap_or_default();
+    *outer = HOT.with(|hot| Outer {
         state: hot.state.replace(State::NONE),
-        mark: hot.mark.get(),
-        chunk: hot.chunk.get(),
+        place: hot.place.get(),
         waker: hot.waker.get(),
         scope,
         guard,
@@ -180,48 +190,70 @@ pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
     if outer.state.has(State::UNSEATED) {
         Seat::take();
     }
-    let result = work();
-    let Outer { state, mark, chunk, waker, scope, guard } = outer;
-    _ = COLD.try_with(|cold| (cold.scope.replace(scope), cold.guard.replace(guard)));
+    outer
+}
+
+/// Takes up again what was put aside.
+#[cold]
+fn take_up(mut outer: Box<Outer>) {
+    let Outer { state, place, waker, scope, guard } = std::mem::take(&mut *outer);
+    _ = COLD.try_with(|cold| {
+        cold.spare.replace(Some(outer));
+        (cold.scope.replace(scope), cold.guard.replace(guard))
+    });
     HOT.with(|hot| {
-        hot.mark.set(mark);
-        hot.chunk.set(chunk);
+        hot.place.set(place);
         hot.waker.set(waker);
         hot.state.set(State(state.0 & !State::UNSEATED));
     });
-    sit(if state.has(State::INSIDE) { mark } else { None });
+    let polled = place.filter(|_| state.has(State::INSIDE));
+    sit(polled.map(|(mark, _)| mark));
+}
+
+/// Runs `work`, which must not unwind, outside of what is polled.
+pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
+    let outer = put_aside();
+    let result = work();
+    if let Some(outer) = outer {
+        take_up(outer);
+    }
     result
 }
 
-/// Says that a task is polled, until [`leave`] is called; `waker` is the task's own. Nothing may be
-/// polled already: [`is_busy`].
+/// Says that a task is polled, until [`leave`] is called with what this returns; `waker` is the task's own.
 #[inline]
-pub(crate) fn enter(task: &TaskRef, waker: Option<&Waker>) {
+#[must_use]
+pub(crate) fn enter(
+    mark: &'static Mark,
+    chunk: &'static Chunk,
+    waker: Option<&Waker>,
+) -> Option<Box<Outer>> {
+    let outer = put_aside();
     HOT.with(|hot| {
         hot.state.set(State(State::INSIDE));
-        hot.mark.set(Some(task.mark()));
-        hot.chunk.set(Some(task.chunk()));
+        hot.place.set(Some((mark, chunk)));
         hot.waker.set(waker.map_or(0, |waker| std::ptr::from_ref(waker).addr()));
     });
-    sit(Some(task.mark()));
+    sit(Some(mark));
+    outer
 }
 
 /// Says that it is polled no more.
 #[inline]
-pub(crate) fn leave() {
+pub(crate) fn leave(outer: Option<Box<Outer>>) {
     HOT.with(|hot| hot.state.set(State::NONE));
     sit(None);
+    if let Some(outer) = outer {
+        take_up(outer);
+    }
 }
 
 /// Runs `work`, which must not unwind, as part of a task.
 pub(crate) fn within<R>(task: TaskRef, work: impl FnOnce() -> R) -> R {
-    let inside = || {
-        enter(&task, None);
-        let result = work();
-        leave();
-        result
-    };
-    if is_busy() { aside(inside) } else { inside() }
+    let outer = enter(task.mark(), task.chunk(), None);
+    let result = work();
+    leave(outer);
+    result
 }
 
 /// Says on this thread's seat which task it polls.
@@ -235,11 +267,8 @@ fn sit(task: Option<&'static Mark>) {
 
 impl Hot {
     #[inline]
-    fn place(&self) -> Option<(&'static Mark, &'static Chunk)> {
-        match (self.state.get().has(State::INSIDE), self.mark.get(), self.chunk.get()) {
-            (true, Some(mark), Some(chunk)) => Some((mark, chunk)),
-            _ => None,
-        }
+    fn place(&self) -> Option<Place> {
+        if self.state.get().has(State::INSIDE) { self.place.get() } else { None }
     }
 }
 
@@ -255,7 +284,7 @@ pub(crate) fn is_ending() -> bool {
 
 /// Returns where the task is that is polled on this thread.
 #[inline]
-pub(crate) fn place() -> Option<(&'static Mark, &'static Chunk)> {
+pub(crate) fn place() -> Option<Place> {
     HOT.with(Hot::place)
 }
 
@@ -268,10 +297,10 @@ pub(crate) fn task() -> Option<TaskRef> {
 /// Returns the task that the running code would make graceful by asking about the stop. `None` inside
 /// a shield, a cleanup, an `interruptible` future and a destructor, and outside of tasks.
 #[inline]
-pub(crate) fn asker() -> Option<(&'static Mark, &'static Chunk)> {
+pub(crate) fn asker() -> Option<Place> {
     HOT.with(|hot| {
         let plain = hot.state.get().0 & !State::FURNISHED == State::INSIDE;
-        if plain { hot.place() } else { None }
+        if plain { hot.place.get() } else { None }
     })
 }
 
@@ -301,8 +330,11 @@ pub(crate) fn is_own_waker(waker: &Waker) -> bool {
 
 /// Returns where the task is that is polled, unless `in_scope` gives another scope.
 #[inline]
-pub(crate) fn own_place() -> Option<(&'static Mark, &'static Chunk)> {
-    HOT.with(|hot| if hot.state.get().has(State::FURNISHED) { None } else { hot.place() })
+pub(crate) fn own_place() -> Option<Place> {
+    HOT.with(|hot| {
+        let own = hot.state.get().0 & (State::INSIDE | State::FURNISHED) == State::INSIDE;
+        if own { hot.place.get() } else { None }
+    })
 }
 
 /// Returns the number of the scope to which a spawn of the running task goes, and the chunk of it in which

@@ -263,12 +263,13 @@ impl Future for Requested {
             // The task's own scope, and mostly its own waker: nothing is registered.
             Some((mark, chunk)) if chunk.belongs_to(this.node.uid) => {
                 ask_own(mark, chunk);
-                // Set before it is looked at again: the stop fires first and collects then.
-                if chunk.is_fired() || watch(mark, cx) && chunk.is_fired() {
+                if chunk.is_fired() {
                     return Poll::Ready(());
                 }
-                if context::is_own_waker(cx.waker()) {
-                    return Poll::Pending;
+                match watch(mark, chunk, cx) {
+                    Some(true) => return Poll::Ready(()),
+                    Some(false) => return Poll::Pending,
+                    None => {}
                 }
             }
             Some(_) => ask(&this.node),
@@ -282,9 +283,8 @@ impl Future for Requested {
 /// Whether the scope has been asked to stop; if not, the task that is polled is woken when it is.
 fn is_told(node: &Arc<Node>, ticket: &mut Option<Ticket>, cx: &Context<'_>) -> bool {
     let own = context::place().filter(|(_, chunk)| chunk.belongs_to(node.uid));
-    if own.is_some_and(|(mark, _)| watch(mark, cx)) {
-        // Set before it is looked at again: the stop fires first and collects then.
-        return node.is_fired();
+    if let Some(stopped) = own.and_then(|(mark, chunk)| watch(mark, chunk, cx)) {
+        return stopped;
     }
     !node.wait(ticket, Awaited::Stop, cx.waker().clone(), |_| node.is_fired())
 }
@@ -354,14 +354,15 @@ fn is_own_fired(node: &Arc<Node>) -> bool {
 }
 
 /// Notes on the task that is polled, if the waker is its own, that it is to be woken when its scope is
-/// asked to stop. Returns whether it is noted.
+/// asked to stop. Returns whether that has happened meanwhile; `None` if nothing is noted.
 #[inline]
-pub(super) fn watch(mark: &Mark, cx: &Context<'_>) -> bool {
-    let own = context::is_own_waker(cx.waker());
-    if own {
-        mark.note(flag::WATCH);
+pub(super) fn watch(mark: &Mark, chunk: &Chunk, cx: &Context<'_>) -> Option<bool> {
+    if !context::is_own_waker(cx.waker()) {
+        return None;
     }
-    own
+    // Set before the token is looked at again: the stop fires first and collects then. It collects what was
+    // set by an earlier poll, which has looked again.
+    Some(mark.note(flag::WATCH) && chunk.is_fired())
 }
 
 impl Drop for Requested {

@@ -25,7 +25,7 @@
 //!    and after the other nobody may do anything.
 //!
 //! Invariants of a chunk:
-//! 4. `owner`, `gate` and `fired` repeat what its scope says. They change under the chunk's lock, by
+//! 4. `owner` and `gate` repeat what its scope says. They change under the chunk's lock, by
 //!    who holds the scope's, for all chunks before anybody is woken: a spawn that comes before the
 //!    change is seen by whoever makes it, one that comes after it sees the change.
 //! 5. A chunk in the pool has no owner and no live slot.
@@ -42,12 +42,12 @@ use std::ptr;
 use std::sync::{Arc, PoisonError, TryLockError};
 
 use crate::contract::report::{Outcome, TaskKind};
+use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Relaxed, SeqCst};
-use crate::sync::atomic::{AtomicBool, AtomicU64};
 use crate::sync::{Mutex, MutexGuard};
 use crate::track::above::Above;
 use crate::track::node::{Gate, Node, Spawn};
-use crate::track::wakes::Wakes;
+use crate::track::wakes::{WakerId, Wakes};
 
 pub(crate) use self::entry::{Entry, Name, Removed};
 pub(crate) use self::mark::{Mark, Word, flag};
@@ -58,29 +58,32 @@ pub(crate) use self::task_ref::{TaskKey, TaskRef};
 /// and comes to have two, its second one has eight, and each further one 64: most scopes have a task or two.
 /// At the most the bits of `Slots::free`. (Under loom, models of two tasks have two chunks.)
 const SIZES: [usize; 4] = if cfg!(loom) { [1, 2, 3, 4] } else { [1, 2, 8, 64] };
-const MOST: usize = SIZES[3];
 
 /// Up to 64 tasks of one scope. Aligned, so that no two share a cache line; what they have of more than one slot may
 /// share theirs with others.
 #[repr(align(64))]
 pub(crate) struct Chunk {
-    /// The scope's number; 0 in the pool and once the scope has ended.
+    /// The scope's number, 0 in the pool and once the scope has ended, times four; in the bits below [`FIRED`]
+    /// and [`HOSTED`].
     owner: AtomicU64,
-    /// The scope's stop token.
-    fired: AtomicBool,
-    /// Whether a host keeps the time of the scope's program.
-    hosted: AtomicBool,
-    /// It has as many slots as a chunk can have.
-    large: bool,
     /// The mark of its first slot.
     mark: Mark,
     slots: Mutex<Slots>,
 }
 
+/// What the scope's stop token says.
+const FIRED: u64 = 1;
+/// A host keeps the time of the scope's program.
+const HOSTED: u64 = 2;
+/// What the scope's number is multiplied with.
+const NUMBER: u64 = 4;
+
 /// The slots of a chunk beside its first. It keeps them: each is only ever one chunk's.
 struct More {
     marks: &'static [Mark],
     entries: &'static mut [Entry],
+    /// What few chunks count. One of a single slot that does gets another slot with this.
+    tally: Option<Box<Tally>>,
 }
 
 /// What a [`Chunk`]'s lock guards.
@@ -97,8 +100,6 @@ pub(crate) struct Slots {
     /// Live tasks that keep the program alive.
     pub(crate) foreground: u8,
     ended: Ended,
-    /// What few chunks count.
-    tally: Option<Box<Tally>>,
     /// How many slots there are.
     size: u8,
     /// The entry of the first slot.
@@ -132,9 +133,6 @@ impl Chunk {
         let size = 1 + more.as_ref().map_or(0, |more| more.marks.len());
         Chunk {
             owner: AtomicU64::new(0),
-            fired: AtomicBool::new(false),
-            hosted: AtomicBool::new(false),
-            large: size == MOST,
             mark: Mark::new(),
             slots: Mutex::new(Slots {
                 node: None,
@@ -145,7 +143,6 @@ impl Chunk {
                 foreground: 0,
                 size: size as u8,
                 ended: Ended::default(),
-                tally: None,
                 entry: Entry::VACANT,
                 more,
             }),
@@ -164,36 +161,32 @@ impl Chunk {
         }
     }
 
-    pub(crate) fn is_small(&self) -> bool {
-        !self.large
-    }
-
     /// Whether it belongs to the scope of this number. Relaxed: a hint to others, certain for a
     /// live task of the scope itself, as nothing changes it while that is alive.
     #[inline]
     pub(crate) fn belongs_to(&self, uid: u64) -> bool {
-        self.owner.load(Relaxed) == uid
+        self.owner() == uid
     }
 
     /// The number of its scope. Certain for a live task in it.
     #[inline]
     pub(crate) fn owner(&self) -> u64 {
-        self.owner.load(Relaxed)
+        self.owner.load(Relaxed) / NUMBER
     }
 
     /// Certain for a live task of the scope, as [`belongs_to`](Chunk::belongs_to).
     pub(crate) fn is_hosted(&self) -> bool {
-        self.hosted.load(Relaxed)
+        self.owner.load(Relaxed) & HOSTED != 0
     }
 
     #[inline]
     pub(crate) fn is_fired(&self) -> bool {
-        self.fired.load(SeqCst)
+        self.owner.load(SeqCst) & FIRED != 0
     }
 
     /// Repeats what the scope's token says, under the chunk's lock.
     pub(crate) fn set_fired(&self, _: &mut Slots) {
-        self.fired.store(true, SeqCst);
+        self.owner.fetch_or(FIRED, SeqCst);
     }
 
     /// Gives it to a scope, whose lock is held; returns its own, held.
@@ -201,10 +194,10 @@ impl Chunk {
         let mut slots = self.lock();
         debug_assert!(slots.is_empty() && slots.foreground == 0 && slots.abandoned == 0);
         slots.node = Some(node.clone());
-        self.owner.store(node.uid, Relaxed);
-        self.hosted.store(node.is_hosted(), Relaxed);
         slots.gate = gate;
-        self.fired.store(node.is_fired(), SeqCst);
+        let fired = if node.is_fired() { FIRED } else { 0 };
+        let hosted = if node.is_hosted() { HOSTED } else { 0 };
+        self.owner.store(node.uid * NUMBER + hosted + fired, SeqCst);
         slots
     }
 
@@ -216,12 +209,12 @@ impl Chunk {
 
     /// The same with its lock, which is held.
     pub(crate) fn leave(&'static self, mut slots: MutexGuard<'_, Slots>) -> Counted {
-        self.owner.store(0, Relaxed);
         slots.gate = Gate::Closed;
-        self.set_fired(&mut slots);
+        self.owner.store(self.owner.load(Relaxed) & HOSTED | FIRED, SeqCst);
         (slots.listed, slots.foreground) = (false, 0);
         let ended = std::mem::take(&mut slots.ended);
-        let counted = Counted { ended, tally: slots.tally.take() };
+        let counted =
+            Counted { ended, tally: slots.more.as_mut().and_then(|more| more.tally.take()) };
         let empty = slots.is_empty();
         if empty {
             slots.node = None;
@@ -274,7 +267,7 @@ impl Chunk {
             return Insert::Full;
         }
         if !slots.gate.takes(spawn.kind) {
-            slots.tally.get_or_insert_default().refuse();
+            slots.refuse();
             return Insert::Refused;
         }
         if slots.is_full() && !slots.extend() {
@@ -289,7 +282,7 @@ impl Chunk {
         if !spawn.background && slots.foreground == 0 {
             node.above().keep_alive();
         }
-        let tell = changed && (self.fired.load(Relaxed) || node.takes_back_left());
+        let tell = changed && (self.is_fired() || node.takes_back_left());
         Insert::Done { task: slots.put(self, spawn), tell }
     }
 }
@@ -311,12 +304,13 @@ impl Slots {
         if cfg!(loom) || self.more.is_some() {
             return false;
         }
-        let more = pool::take_more();
-        let slots = more.marks.len();
-        self.free |= Slots::all(slots) << self.size;
-        self.size += slots as u8;
-        self.more = Some(more);
+        more(&mut self.more, &mut self.free, &mut self.size);
         true
+    }
+
+    /// Counts a spawn that was refused.
+    fn refuse(&mut self) {
+        tally(&mut self.more, &mut self.free, &mut self.size).refuse();
     }
 
     /// The mark and the entry of a slot.
@@ -344,13 +338,14 @@ impl Slots {
     /// Counts how a task has ended.
     #[inline]
     pub(crate) fn count(&mut self, outcome: &Outcome) {
-        self.ended.count(outcome, || self.tally.get_or_insert_default());
+        let Slots { ended, more, free, size, .. } = self;
+        ended.count(outcome, || tally(more, free, size));
     }
 
     /// Adds what was counted to this.
     pub(crate) fn add_to(&self, tally: &mut Tally) {
         tally.add_ended(self.ended);
-        if let Some(rest) = &self.tally {
+        if let Some(rest) = self.more.as_ref().and_then(|more| more.tally.as_ref()) {
             tally.add(rest);
         }
     }
@@ -393,12 +388,13 @@ impl Slots {
             entry.name = spawn.name.take();
         }
         entry.begin(spawn.kind, spawn.place, spawn.background);
-        let serial = Word(mark.0.load(Relaxed)).serial();
+        let serial = mark.serial();
         let flags = match spawn.kind {
             TaskKind::Graceful => flag::ASKED | flag::UNTOLD,
             kind if kind.is_shielded() => flag::SHIELDED,
             _ => 0,
         };
+        mark.set_waker(WakerId::NONE);
         mark.begin(serial, flags);
         TaskRef { mark, chunk, serial }
     }
@@ -449,7 +445,7 @@ impl Slots {
         if live & 1 != 0 {
             each(&chunk.mark, &mut self.entry);
         }
-        let Some(More { marks, entries }) = self.more.as_deref_mut() else { return };
+        let Some(More { marks, entries, .. }) = self.more.as_deref_mut() else { return };
         live >>= 1;
         while live != 0 {
             let index = live.trailing_zeros() as usize;
@@ -514,6 +510,31 @@ impl Slots {
     pub(crate) fn at(&mut self, task: &TaskRef) -> &mut Entry {
         self.find(task).1
     }
+}
+
+/// What a chunk has beside its first slot; where that is nothing yet it gets one more slot.
+fn more<'a>(
+    more: &'a mut Option<&'static mut More>,
+    free: &mut u64,
+    size: &mut u8,
+) -> &'a mut More {
+    more.get_or_insert_with(|| {
+        let more = pool::take_more();
+        let slots = more.marks.len();
+        *free |= Slots::all(slots) << *size;
+        *size += slots as u8;
+        more
+    })
+}
+
+/// What few chunks count.
+#[cold]
+fn tally<'a>(
+    beside: &'a mut Option<&'static mut More>,
+    free: &mut u64,
+    size: &mut u8,
+) -> &'a mut Tally {
+    more(beside, free, size).tally.get_or_insert_default()
 }
 
 /// Takes a chunk for a scope that has so many, whose lock is held; returns it with its lock held.

@@ -42,7 +42,7 @@ impl<T> UntilStop<T> {
     }
 
     /// Polls what is inside, unless the stop has come: then it is dropped, and this is `None`.
-    #[inline]
+    #[inline(always)]
     fn poll_inner<R>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -64,8 +64,7 @@ impl<T> UntilStop<T> {
                 return Poll::Ready(Some(output));
             }
             let Some((mark, chunk)) = own else { return Poll::Pending };
-            // Noted before it is looked at again: the stop fires first and collects then.
-            let stopped = if watch(mark, cx) { chunk.is_fired() } else { poll_stop(this.stop, cx) };
+            let stopped = watch(mark, chunk, cx).unwrap_or_else(|| poll_stop(this.stop, cx));
             if !stopped {
                 return Poll::Pending;
             }
@@ -78,6 +77,7 @@ impl<T> UntilStop<T> {
 impl<F: Future> Future for UntilStop<F> {
     type Output = Result<F::Output, StopRequested>;
 
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.inner.is_none() {
             return Poll::Pending; // fused

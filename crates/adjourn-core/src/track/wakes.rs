@@ -35,8 +35,8 @@ impl Wakes {
 /// A waker by its parts, for comparing with one that is kept elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WakerId {
-    data: usize,
-    vtable: usize,
+    pub(crate) data: usize,
+    pub(crate) vtable: usize,
 }
 
 impl WakerId {

@@ -4,7 +4,7 @@ use std::mem;
 use std::ptr;
 use std::sync::Arc;
 
-use super::extra::Extra;
+use super::extra::{Extra, Rest};
 use super::{Gate, Node, Spawn};
 use crate::contract::hook::Hook;
 use crate::contract::report::Totals;
@@ -108,10 +108,13 @@ impl Tasks {
     /// Registers a task in a chunk with room. One whose lock is taken is passed over for another, so that
     /// threads that spawn at the same time come to have chunks of their own; within bounds.
     fn insert_roomy(&mut self, node: &Arc<Node>, spawn: &mut Spawn, admitted: bool) -> Insert {
-        let roomy = &mut self.extra.make().roomy;
+        let first = self.first;
+        let Rest { chunks, roomy, .. } = self.extra.make();
+        let small = [first, chunks.first().copied()];
         for index in (0..roomy.len()).rev() {
             let chunk = roomy[index];
-            let wait = chunk.is_small() || (index == 0 && roomy.len() >= MOST_ROOMY);
+            let small = small.iter().flatten().any(|small| ptr::eq(*small, chunk));
+            let wait = small || (index == 0 && roomy.len() >= MOST_ROOMY);
             let slots = if wait { Some(chunk.lock()) } else { chunk.try_lock() };
             let Some(mut slots) = slots else { continue };
             match chunk.insert(&mut slots, node.uid, spawn, admitted) {

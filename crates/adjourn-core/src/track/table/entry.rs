@@ -131,7 +131,7 @@ impl Entry {
 }
 
 // The budget of the side table for a task: its entry and its mark.
-const _: () = assert!(size_of::<Entry>() + size_of::<Mark>() <= 64);
+const _: () = assert!(size_of::<Entry>() + size_of::<Mark>() <= 80);
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -12,12 +12,20 @@
 use std::task::Waker;
 
 use super::entry::Entry;
-use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::{Release, SeqCst};
+use crate::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use crate::sync::atomic::{AtomicU64, AtomicUsize};
 use crate::sync::read_word_in_order;
+use crate::track::wakes::WakerId;
 
-/// The state that a task shares with those who stop it: serial (32), flags (12), holds (20).
-pub(crate) struct Mark(pub(super) AtomicU64);
+/// The state that a task shares with those who stop it, and which waker they have.
+pub(crate) struct Mark {
+    /// Serial (32), flags (12), holds (20).
+    pub(super) word: AtomicU64,
+    /// The parts of the task's waker that its entry has, by which its poll tells whether it has another one by
+    /// now. The entry's clone keeps them from being another waker's; where that is taken, [`flag::RETAKE`] says so.
+    /// Changed by the task's own poll, and by a spawn before it has one.
+    waker: [AtomicUsize; 2],
+}
 
 pub(crate) mod flag {
     /// Told, or spawned, and not polled since: a cancellation by the stop waits for that.
@@ -99,18 +107,39 @@ impl Word {
 
 impl Mark {
     pub(super) fn new() -> Mark {
-        Mark(AtomicU64::new(0))
+        Mark { word: AtomicU64::new(0), waker: [AtomicUsize::new(0), AtomicUsize::new(0)] }
+    }
+
+    /// The serial of its slot, whose lock is held.
+    #[inline]
+    pub(super) fn serial(&self) -> u32 {
+        Word(self.word.load(Relaxed)).serial()
+    }
+
+    /// The parts of the waker that the entry has or had; from the task's own poll.
+    #[inline]
+    pub(crate) fn waker(&self) -> WakerId {
+        let [data, vtable] = &self.waker;
+        WakerId { data: data.load(Relaxed), vtable: vtable.load(Relaxed) }
+    }
+
+    /// Says which waker the entry has; from the task's own poll.
+    #[inline]
+    pub(crate) fn set_waker(&self, waker: WakerId) {
+        let [data, vtable] = &self.waker;
+        data.store(waker.data, Relaxed);
+        vtable.store(waker.vtable, Relaxed);
     }
 
     #[inline]
     pub(crate) fn load(&self) -> Word {
-        Word(read_word_in_order(&self.0))
+        Word(read_word_in_order(&self.word))
     }
 
     /// Sets flags; from the task's own poll or under the chunk's lock.
     #[inline]
     pub(super) fn set(&self, flags: u64) {
-        self.0.fetch_or(flags, SeqCst);
+        self.word.fetch_or(flags, SeqCst);
     }
 
     /// Takes the waker and sets `flags`, so that whoever wakes it has the task look at them. The chunk's lock is held.
@@ -124,23 +153,26 @@ impl Mark {
         waker
     }
 
-    /// Sets a flag, from the task's own poll.
+    /// Sets a flag, from the task's own poll. Returns false if it is set already.
     #[inline]
-    pub(crate) fn note(&self, flag: u64) {
-        if !self.load().has(flag) {
-            self.0.fetch_or(flag, SeqCst);
+    pub(crate) fn note(&self, flag: u64) -> bool {
+        let new = !self.load().has(flag);
+        if new {
+            self.word.fetch_or(flag, SeqCst);
         }
+        new
     }
 
     /// Begins the life of a task, or ends it by the next serial.
+    #[inline]
     pub(super) fn begin(&self, serial: u32, flags: u64) {
         let word = u64::from(serial) << 32 | flags;
         if cfg!(loom) {
             // A late release that succeeds directly follows, in the mark's modification order, the
             // value that it read, so this store comes after it. Loom does not know that of stores.
-            self.0.swap(word, SeqCst);
+            self.word.swap(word, SeqCst);
         } else {
-            self.0.store(word, Release);
+            self.word.store(word, Release);
         }
     }
 }

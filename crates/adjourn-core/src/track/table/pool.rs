@@ -22,7 +22,8 @@ fn make_more(count: usize, slots: usize) -> &'static mut [More] {
     let marks: Box<[_]> = (0..count * slots).map(|_| Mark::new()).collect();
     let entries: Box<[_]> = (0..count * slots).map(|_| Entry::VACANT).collect();
     let parts = Box::leak(marks).chunks(slots).zip(Box::leak(entries).chunks_mut(slots));
-    let more: Box<[_]> = parts.map(|(marks, entries)| More { marks, entries }).collect();
+    let more: Box<[_]> =
+        parts.map(|(marks, entries)| More { marks, entries, tally: None }).collect();
     Box::leak(more)
 }
 

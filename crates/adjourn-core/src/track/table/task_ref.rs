@@ -79,7 +79,7 @@ impl TaskRef {
 
     /// Clears flags, from the task's own poll or under the chunk's lock.
     pub(crate) fn clear(&self, flags: u64) {
-        self.mark.0.fetch_and(!flags, SeqCst);
+        self.mark.word.fetch_and(!flags, SeqCst);
     }
 
     /// Notes that the waker is stored again, under the chunk's lock; returns what the mark was.
@@ -97,12 +97,12 @@ impl TaskRef {
     pub(crate) fn hold(&self) -> Word {
         // Others only take holds away: there is room for one more if there was.
         let word = self.word();
-        if word.is_full() { word } else { Word(self.mark.0.fetch_add(1, SeqCst)) }
+        if word.is_full() { word } else { Word(self.mark.word.fetch_add(1, SeqCst)) }
     }
 
     /// Releases a hold, from anywhere; returns what is left if the task is still alive.
     pub(crate) fn release(&self) -> Option<Word> {
-        let mark = &self.mark.0;
+        let mark = &self.mark.word;
         let mut word = mark.load(SeqCst);
         loop {
             if Word(word).serial() != self.serial() || !Word(word).is_held() {

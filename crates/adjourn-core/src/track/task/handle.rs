@@ -52,6 +52,7 @@ pub struct JoinHandle<T: Send, B: Spawner = AnyBackend> {
 }
 
 impl<T: Send, B: Spawner> JoinHandle<T, B> {
+    #[inline]
     pub(super) fn of(node: &Node, task: TaskRef, handle: B::Handle<Given<T>>) -> JoinHandle<T, B> {
         JoinHandle { join: Join::of(node, task, handle) }
     }
@@ -110,6 +111,7 @@ enum State<H> {
 }
 
 impl<H> Join<H> {
+    #[inline]
     pub(super) fn of(node: &Node, task: TaskRef, handle: H) -> Join<H> {
         Join { state: State::Spawned { handle, task, program: node.program(), joining: false } }
     }

@@ -19,7 +19,7 @@ use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
-use smallbox::space::S4;
+use smallbox::space::S2;
 use smallbox::{SmallBox, smallbox};
 
 use crate::contract::error::{ExecutorGone, drop_quietly};
@@ -34,14 +34,12 @@ pub struct AnyHandle<T>(Source<T>);
 enum Source<T> {
     /// A box that has it, and who opens that.
     Boxed(Carrier, fn(Carried) -> Option<T>),
-    /// A handle of the executor's own. Those of up to four words are kept in place.
-    Own(SmallBox<dyn Own<T>, S4>),
-    /// It was taken.
-    Over,
+    /// A handle of the executor's own. Those of up to two words are kept in place.
+    Own(SmallBox<dyn Own<T>, S2>),
 }
 
 /// Resolves to the box that was spawned, with the output in it.
-pub(super) type Carrier = SmallBox<dyn Own<Carried>, S4>;
+pub(super) type Carrier = SmallBox<dyn Own<Carried>, S2>;
 
 /// The future of a spawn, and later its output.
 pub(super) type Carried = Pin<Box<dyn Parcel>>;
@@ -76,7 +74,7 @@ impl<H: Future + Unpin> Future for Exclusive<H> {
 
 /// Spawns a box on a backend.
 pub(super) fn carry<B: Spawner>(backend: &B, carried: Carried) -> Carrier {
-    if size_of::<Exclusive<B::Handle<Carried>>>() <= size_of::<S4>() {
+    if size_of::<Exclusive<B::Handle<Carried>>>() <= size_of::<S2>() {
         return smallbox!(Exclusive(Mutex::new(backend.spawn(Carry(Some(carried))))));
     }
     // To keep such a handle would cost an allocation; a slot costs none.
@@ -109,7 +107,8 @@ impl<T: 'static> AnyHandle<T> {
     /// A handle of an executor's own, as one of any executor's. It must do what a
     /// [`Spawner::Handle`](crate::rt::Spawner::Handle) does.
     ///
-    /// One of the size of four pointers at the most costs no allocation.
+    /// One of the size of two pointers at the most costs no allocation.
+    #[inline]
     pub fn own<H>(handle: H) -> AnyHandle<T>
     where
         H: Future<Output = Result<T, ExecutorGone>> + Send + Sync + Unpin + 'static,
@@ -400,17 +399,12 @@ impl<T: Send> Future for AnyHandle<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = match &mut self.0 {
+        match &mut self.0 {
             Source::Boxed(carrier, open) => {
                 Pin::new(&mut **carrier).poll(cx).map(|carried| open(carried?).ok_or(ExecutorGone))
             }
             Source::Own(handle) => Pin::new(&mut **handle).poll(cx),
-            Source::Over => Poll::Pending,
-        };
-        if polled.is_ready() {
-            self.0 = Source::Over;
         }
-        polled
     }
 }
 
