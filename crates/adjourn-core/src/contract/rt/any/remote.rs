@@ -21,6 +21,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 use smallbox::space::S2;
 use smallbox::{SmallBox, smallbox};
+use sync_wrapper::SyncWrapper;
 
 use crate::contract::error::{ExecutorGone, drop_quietly};
 use crate::contract::rt::Spawner;
@@ -61,21 +62,21 @@ struct Receiver {
 /// What an executor runs of which something comes back: the box itself.
 struct Carry(Option<Carried>);
 
-/// A handle that need not be `Sync`: it is only ever reached through `&mut`, so nobody locks.
-struct Exclusive<H>(Mutex<H>);
+/// A handle that need not be `Sync`: it is only ever reached through `&mut`.
+struct Exclusive<H>(SyncWrapper<H>);
 
 impl<H: Future + Unpin> Future for Exclusive<H> {
     type Output = H::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<H::Output> {
-        Pin::new(self.0.get_mut().unwrap_or_else(PoisonError::into_inner)).poll(cx)
+        Pin::new(self.0.get_mut()).poll(cx)
     }
 }
 
 /// Spawns a box on a backend.
 pub(super) fn carry<B: Spawner>(backend: &B, carried: Carried) -> Carrier {
     if size_of::<Exclusive<B::Handle<Carried>>>() <= size_of::<S2>() {
-        return smallbox!(Exclusive(Mutex::new(backend.spawn(Carry(Some(carried))))));
+        return smallbox!(Exclusive(SyncWrapper::new(backend.spawn(Carry(Some(carried))))));
     }
     // To keep such a handle would cost an allocation; a slot costs none.
     let (remote, receiver) = Remote::carrying(Some(carried));
