@@ -42,7 +42,8 @@ impl Dispatch for Backends {
 /// The output, an `Err` too, is the handle's; [`or_stop`](crate::ResultFutureExt::or_stop) makes a
 /// failure stop the program.
 ///
-/// It costs no allocation beside the executor's own. One of a [`task`](crate::task) with a name does.
+/// On Tokio and smol it costs no allocation beside the executor's own, on async-std one, whose handle is larger. One of
+/// a [`task`](crate::task) with a name does.
 ///
 /// # Panics
 ///

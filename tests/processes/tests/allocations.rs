@@ -155,6 +155,8 @@ fn a_tracked_task_allocates_what_a_bare_one_does() {
         let slack = TASKS / 50;
         assert!(typed <= bare + slack, "{name}: typed {typed}, bare {bare}");
         assert!(erased <= bare + TASKS + slack, "{name}: erased {erased}, bare {bare}");
-        assert!(free <= bare + slack, "{name}: free {free}, bare {bare}");
+        // async-std's handle takes four words, and an erased one keeps two in place.
+        let boxed = if name == "async-std" { TASKS } else { 0 };
+        assert!(free <= bare + boxed + slack, "{name}: free {free}, bare {bare}");
     }
 }
