@@ -15,6 +15,8 @@ mod opened;
 #[cfg(not(loom))]
 mod phase;
 #[cfg(not(loom))]
+mod polls;
+#[cfg(not(loom))]
 mod sequences;
 #[cfg(not(loom))]
 mod wakers;

@@ -136,7 +136,7 @@ fn what_is_on_its_way_out_takes_nothing_from_the_next_program() {
             std::future::pending::<()>().await; // for ever, where it is not heard
         });
         assert_eq!(exit.exit_code(), 0, "{}", exit.report());
-        assert_eq!(exit.report().signals.len(), 1, "{}", exit.report());
+        assert_eq!(exit.report().signals.len(), 1, "{:?}", exit.report().signals);
     }
     (0..1_000).for_each(|_| {
         assert_eq!(runner().run(async {}).exit_code(), 0);

@@ -354,15 +354,15 @@ fn is_own_fired(node: &Arc<Node>) -> bool {
 }
 
 /// Notes on the task that is polled, if the waker is its own, that it is to be woken when its scope is
-/// asked to stop. Returns whether that has happened meanwhile; `None` if nothing is noted.
+/// asked to stop. Returns whether it has been by now; `None` if nothing is noted.
 #[inline]
 pub(super) fn watch(mark: &Mark, chunk: &Chunk, cx: &Context<'_>) -> Option<bool> {
     if !context::is_own_waker(cx.waker()) {
         return None;
     }
-    // Set before the token is looked at again: the stop fires first and collects then. It collects what was
-    // set by an earlier poll, which has looked again.
-    Some(mark.note(flag::WATCH) && chunk.is_fired())
+    // Set before the token is looked at: the stop fires first and collects then.
+    mark.note(flag::WATCH);
+    Some(chunk.is_fired())
 }
 
 impl Drop for Requested {

@@ -3,11 +3,11 @@
 //! # Invariants
 //!
 //! 1. Slots are changed under the registry's lock; the handler takes no lock and reads them at any
-//!    time. What a slot says is therefore written in this order: unread counts cleared, descriptor
-//!    and levels set, `hears` last; and unregistering clears `hears` first.
-//! 2. A handler that read a slot before it was cleared may still count and write one byte. The count
-//!    is a signal that did come; the byte goes into a pipe, for a slot's pipe is never closed while
-//!    the process lives. Whoever has the slot by then wakes, finds nothing and goes on waiting.
+//!    time. What a slot says is therefore written in this order: unread counts cleared, descriptor,
+//!    levels and `since` set, `hears` last; and unregistering clears `hears` first.
+//! 2. A signal is heard by who listened when its handler began, and by no later listener. A handler that
+//!    is at a slot is counted there, in `busy`, and nobody gets that slot before it is done: it may count
+//!    and write one byte. One that comes to a slot later finds that it began before `since`.
 //! 3. The handler counts, then writes; who waits empties the pipe once it is woken, then looks at the
 //!    counts. So a count that was not seen has its byte still to come, and poll(2) is level-triggered. A
 //!    pipe that is full has bytes in it, so a byte that does not fit is not missed.
@@ -62,6 +62,10 @@ struct Slot {
     taken: AtomicBool,
     /// The set of its signals.
     hears: AtomicU64,
+    /// How many handlers are at it.
+    busy: AtomicU32,
+    /// The first signal that is for this listener, by its sequence number.
+    since: AtomicU32,
     /// Where the handler writes.
     fd: AtomicI32,
     /// For each signal, the level at which it is heard.
@@ -75,6 +79,8 @@ static TABLE: [Slot; SLOTS] = [const {
     Slot {
         taken: AtomicBool::new(false),
         hears: AtomicU64::new(0),
+        busy: AtomicU32::new(0),
+        since: AtomicU32::new(0),
         fd: AtomicI32::new(-1),
         levels: [const { AtomicU8::new(0) }; Signal::HIGHEST as usize],
         unread: [const { AtomicU64::new(0) }; Signal::HIGHEST as usize],
@@ -118,7 +124,18 @@ impl Slot {
         LEAVING.store(0, SeqCst);
     }
 
-    /// Counts one arrival and wakes the listener. Called by the handler.
+    /// Tells the listener, if it listened when the signal came. Called by the handler.
+    fn tell(&self, signal: Signal, sequence: u32) {
+        self.busy.fetch_add(1, SeqCst);
+        // Looked at again: from here on the slot stays its listener's, or nobody's.
+        let hears = self.hears.load(SeqCst) & signal.bit() != 0;
+        if hears && !is_before(sequence, self.since.load(SeqCst)) {
+            self.count(signal, sequence);
+        }
+        self.busy.fetch_sub(1, SeqCst);
+    }
+
+    /// Counts one arrival and wakes the listener.
     fn count(&self, signal: Signal, sequence: u32) {
         // It loops only when another arrival was counted meanwhile, so the process as a whole gets on.
         let _ = self.unread(signal).fetch_update(SeqCst, SeqCst, |unread| match unread as u32 {
@@ -156,11 +173,15 @@ pub(super) fn hear(signal: Signal, level: usize) -> bool {
     if OWNER.load(SeqCst) != process::id() {
         return false; // Invariant 4.
     }
-    let sequence = SEQUENCE.fetch_add(1, SeqCst);
+    hear_as(signal, level, SEQUENCE.fetch_add(1, SeqCst))
+}
+
+/// The same of a signal that has its number.
+fn hear_as(signal: Signal, level: usize, sequence: u32) -> bool {
     let (mut here, mut elsewhere) = (false, false);
     for slot in TABLE.iter().filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0) {
         if usize::from(slot.level(signal).load(SeqCst)) == level {
-            slot.count(signal, sequence);
+            slot.tell(signal, sequence);
             here = true;
         } else {
             elsewhere = true;
@@ -173,7 +194,7 @@ pub(super) fn hear(signal: Signal, level: usize) -> bool {
         if matches!(top, Ok(Disposition::Ours(top)) if top == level) {
             for slot in TABLE.iter().filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0) {
                 if usize::from(slot.level(signal).load(SeqCst)) != level {
-                    slot.count(signal, sequence);
+                    slot.tell(signal, sequence);
                 }
             }
         }
@@ -227,6 +248,7 @@ impl Registry {
             for slot in &TABLE {
                 slot.taken.store(false, SeqCst);
                 slot.hears.store(0, SeqCst);
+                slot.busy.store(0, SeqCst);
                 slot.fd.store(-1, SeqCst);
             }
             LEAVING.store(0, SeqCst);
@@ -238,7 +260,8 @@ impl Registry {
     }
 
     fn take_slot(&mut self) -> Result<usize, SignalError> {
-        let free = TABLE.iter().take(self.pipes.len()).position(|slot| !slot.taken.load(SeqCst));
+        let is_free = |slot: &Slot| !slot.taken.load(SeqCst) && slot.busy.load(SeqCst) == 0;
+        let free = TABLE.iter().take(self.pipes.len()).position(is_free);
         let slot = match free {
             Some(slot) => slot,
             None if self.pipes.len() == SLOTS => {
@@ -390,6 +413,7 @@ impl Listener {
         }
         let pipe = Arc::clone(&registry.pipes[number]);
         slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
+        slot.since.store(SEQUENCE.load(SeqCst), SeqCst);
         slot.hears.store(signals.iter().fold(0, |set, signal| set | signal.bit()), SeqCst);
         Ok(Listener::over(pipe, signals, Some(number)))
     }
@@ -724,6 +748,36 @@ mod tests {
         assert!(!hear(signal, 0));
         slot.unread(signal).store(0, SeqCst);
         drop(registry);
+    }
+
+    #[test]
+    fn a_signal_that_came_before_a_listener_is_not_for_it() {
+        // By default it does nothing, and nobody else listens to it.
+        let signal = Signal::from_raw(libc::SIGWINCH).unwrap();
+        // A handler has begun, for a listener that is gone by now, and does not come to run.
+        let earlier = SEQUENCE.fetch_add(1, SeqCst);
+        let mut listener = Listener::new(&[signal]).unwrap();
+        let level = TABLE[listener.slot.unwrap()].level(signal).load(SeqCst).into();
+        assert!(hear_as(signal, level, earlier), "it has no default action either");
+        listener.look(|_, count| panic!("heard {count} times"));
+        assert!(hear(signal, level));
+        let mut heard = 0;
+        listener.look(|_, count| heard += count);
+        assert_eq!(heard, 1);
+    }
+
+    #[test]
+    fn nobody_gets_a_slot_at_which_a_handler_is() {
+        let signal = Signal::from_raw(libc::SIGURG).unwrap();
+        let listener = Listener::new(&[signal]).unwrap();
+        let number = listener.slot.unwrap();
+        TABLE[number].busy.fetch_add(1, SeqCst);
+        drop(listener);
+        let mut registry = Registry::lock();
+        let next = registry.take_slot().unwrap();
+        assert!(next != number);
+        TABLE[number].busy.fetch_sub(1, SeqCst);
+        TABLE[next].taken.store(false, SeqCst);
     }
 
     #[test]

@@ -153,14 +153,12 @@ impl Mark {
         waker
     }
 
-    /// Sets a flag, from the task's own poll. Returns false if it is set already.
+    /// Sets a flag, from the task's own poll.
     #[inline]
-    pub(crate) fn note(&self, flag: u64) -> bool {
-        let new = !self.load().has(flag);
-        if new {
+    pub(crate) fn note(&self, flag: u64) {
+        if !self.load().has(flag) {
             self.word.fetch_or(flag, SeqCst);
         }
-        new
     }
 
     /// Begins the life of a task, or ends it by the next serial.

@@ -29,6 +29,9 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// Resolves to the output of a future spawned on [`AnyBackend`](crate::AnyBackend). Dropped, it
 /// detaches.
+///
+/// Polled again once it has resolved, it does what the executor's own handle does then: Tokio's panics. A
+/// [`JoinHandle`](crate::JoinHandle) stays pending.
 pub struct AnyHandle<T>(Source<T>);
 
 /// Where the output comes from.
