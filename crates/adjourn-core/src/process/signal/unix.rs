@@ -65,7 +65,7 @@ struct Slot {
     /// How many handlers are at it.
     busy: AtomicU32,
     /// The first signal that is for this listener, by its sequence number.
-    since: AtomicU32,
+    since: AtomicU64,
     /// Where the handler writes.
     fd: AtomicI32,
     /// For each signal, the level at which it is heard.
@@ -80,7 +80,7 @@ static TABLE: [Slot; SLOTS] = [const {
         taken: AtomicBool::new(false),
         hears: AtomicU64::new(0),
         busy: AtomicU32::new(0),
-        since: AtomicU32::new(0),
+        since: AtomicU64::new(0),
         fd: AtomicI32::new(-1),
         levels: [const { AtomicU8::new(0) }; Signal::HIGHEST as usize],
         unread: [const { AtomicU64::new(0) }; Signal::HIGHEST as usize],
@@ -98,8 +98,8 @@ static LEAVING: AtomicU64 = AtomicU64::new(0);
 /// was gone already, so that there is no default action below their handler.
 static PASSED: AtomicU64 = AtomicU64::new(0);
 
-/// Numbers the signals in the order in which their handlers began.
-static SEQUENCE: AtomicU32 = AtomicU32::new(0);
+/// Numbers the signals in the order in which their handlers began. It never comes round, as its lower half does.
+static SEQUENCE: AtomicU64 = AtomicU64::new(0);
 
 impl Slot {
     fn unread(&self, signal: Signal) -> &AtomicU64 {
@@ -125,12 +125,12 @@ impl Slot {
     }
 
     /// Tells the listener, if it listened when the signal came. Called by the handler.
-    fn tell(&self, signal: Signal, sequence: u32) {
+    fn tell(&self, signal: Signal, sequence: u64) {
         self.busy.fetch_add(1, SeqCst);
         // Looked at again: from here on the slot stays its listener's, or nobody's.
         let hears = self.hears.load(SeqCst) & signal.bit() != 0;
-        if hears && !is_before(sequence, self.since.load(SeqCst)) {
-            self.count(signal, sequence);
+        if hears && sequence >= self.since.load(SeqCst) {
+            self.count(signal, sequence as u32);
         }
         self.busy.fetch_sub(1, SeqCst);
     }
@@ -177,7 +177,7 @@ pub(super) fn hear(signal: Signal, level: usize) -> bool {
 }
 
 /// The same of a signal that has its number.
-fn hear_as(signal: Signal, level: usize, sequence: u32) -> bool {
+fn hear_as(signal: Signal, level: usize, sequence: u64) -> bool {
     let (mut here, mut elsewhere) = (false, false);
     for slot in TABLE.iter().filter(|slot| slot.hears.load(SeqCst) & signal.bit() != 0) {
         if usize::from(slot.level(signal).load(SeqCst)) == level {
@@ -479,7 +479,7 @@ impl Listener {
         };
         // Whatever began before this moment is seen below; something later may be seen while something
         // that came before it, of a kind already looked at, is not. That one waits for the next round.
-        let horizon = SEQUENCE.load(SeqCst);
+        let horizon = SEQUENCE.load(SeqCst) as u32;
         self.unread.iter_mut().for_each(|unread| unread.ordered = true);
         for &signal in &self.signals {
             let taken = slot.unread(signal).swap(0, SeqCst);
@@ -498,7 +498,7 @@ impl Listener {
     }
 
     fn give(&mut self, received: &mut impl FnMut(Signal, u64)) {
-        let horizon = SEQUENCE.load(SeqCst);
+        let horizon = SEQUENCE.load(SeqCst) as u32;
         // By age, oldest first; right also when the sequence has wrapped around.
         self.unread.sort_unstable_by_key(|unread| unread.first.wrapping_sub(horizon));
         let ordered = self.unread.iter().filter(|unread| unread.ordered);
@@ -698,7 +698,7 @@ mod tests {
         let pipe = Pipe::new().unwrap();
         slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
         let mut listener = Listener::over(pipe, vec![signal], Some(number));
-        let arrives = || slot.count(signal, SEQUENCE.load(SeqCst).wrapping_sub(1));
+        let arrives = || slot.count(signal, (SEQUENCE.load(SeqCst) as u32).wrapping_sub(1));
         arrives();
         listener.parking.park(None);
         let mut taken = 0;
@@ -722,7 +722,7 @@ mod tests {
         slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
         let mut listener = Listener::over(pipe, vec![signal], Some(number));
         listener.nudger().nudge();
-        slot.count(signal, SEQUENCE.load(SeqCst).wrapping_sub(1));
+        slot.count(signal, (SEQUENCE.load(SeqCst) as u32).wrapping_sub(1));
         let mut taken = 0;
         listener.look(|_, count| taken += count);
         let own = listener.parking.pipe.read.as_raw_fd();
@@ -786,7 +786,7 @@ mod tests {
         let (slot, signal) = (&TABLE[number], Signal::USER2);
         let pipe = Pipe::new().unwrap();
         let mut listener = Listener::over(pipe, vec![signal], Some(number));
-        let ahead = SEQUENCE.load(SeqCst).wrapping_add(1_000);
+        let ahead = (SEQUENCE.load(SeqCst) as u32).wrapping_add(1_000);
         slot.count(signal, ahead);
         slot.count(signal, ahead + 1);
         let received = |listener: &mut Listener| {
@@ -802,7 +802,7 @@ mod tests {
         listener.take_unread();
         assert_eq!(received(&mut listener), [(signal, 5)]);
 
-        let before = u64::from(SEQUENCE.load(SeqCst).wrapping_sub(1));
+        let before = u64::from((SEQUENCE.load(SeqCst) as u32).wrapping_sub(1));
         slot.unread(signal).store(before << 32 | u64::from(u32::MAX), SeqCst);
         slot.count(signal, ahead);
         listener.take_unread();
