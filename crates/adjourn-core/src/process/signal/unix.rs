@@ -3,11 +3,12 @@
 //! # Invariants
 //!
 //! 1. Slots are changed under the registry's lock; the handler takes no lock and reads them at any
-//!    time. What a slot says is therefore written in this order: unread counts cleared, descriptor,
-//!    levels and `since` set, `hears` last; and unregistering clears `hears` first.
+//!    time. What a slot says is therefore written in this order: `since` set, handlers installed, unread
+//!    counts cleared, levels and descriptor set, `hears` last; and unregistering clears `hears` first.
 //! 2. A signal is heard by who listened when its handler began, and by no later listener. A handler that
 //!    is at a slot is counted there, in `busy`, and nobody gets that slot before it is done: it may count
-//!    and write one byte. One that comes to a slot later finds that it began before `since`.
+//!    and write one byte. (A new slot is made meanwhile, if no other is free.) One that comes to a slot later
+//!    finds that it began before `since`.
 //! 3. The handler counts, then writes; who waits empties the pipe once it is woken, then looks at the
 //!    counts. So a count that was not seen has its byte still to come, and poll(2) is level-triggered. A
 //!    pipe that is full has bytes in it, so a byte that does not fit is not missed.
@@ -126,24 +127,39 @@ impl Slot {
 
     /// Tells the listener, if it listened when the signal came. Called by the handler.
     fn tell(&self, signal: Signal, sequence: u64) {
-        self.busy.fetch_add(1, SeqCst);
+        let held = Held::new(self);
         // Looked at again: from here on the slot stays its listener's, or nobody's.
         let hears = self.hears.load(SeqCst) & signal.bit() != 0;
         if hears && sequence >= self.since.load(SeqCst) {
-            self.count(signal, sequence as u32);
+            held.count(signal, sequence as u32);
         }
-        self.busy.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A slot that nobody gets meanwhile.
+struct Held<'a>(&'a Slot);
+
+impl Held<'_> {
+    fn new(slot: &Slot) -> Held<'_> {
+        slot.busy.fetch_add(1, SeqCst);
+        Held(slot)
     }
 
     /// Counts one arrival and wakes the listener.
     fn count(&self, signal: Signal, sequence: u32) {
         // It loops only when another arrival was counted meanwhile, so the process as a whole gets on.
-        let _ = self.unread(signal).fetch_update(SeqCst, SeqCst, |unread| match unread as u32 {
+        let _ = self.0.unread(signal).fetch_update(SeqCst, SeqCst, |unread| match unread as u32 {
             0 => Some(u64::from(sequence) << 32 | 1),
             u32::MAX => None,
             _ => Some(unread + 1),
         });
-        let _ = sys::write(self.fd.load(SeqCst), &[0]);
+        let _ = sys::write(self.0.fd.load(SeqCst), &[0]);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, SeqCst);
     }
 }
 
@@ -170,10 +186,11 @@ fn index(signal: Signal) -> usize {
 /// The handler's part, at one level: counts the signal for those who listen there; says whether
 /// anybody listens at all, so that there is no default action. Async-signal-safe.
 pub(super) fn hear(signal: Signal, level: usize) -> bool {
+    let sequence = SEQUENCE.fetch_add(1, SeqCst); // first: whoever listens from now on does not hear this one
     if OWNER.load(SeqCst) != process::id() {
         return false; // Invariant 4.
     }
-    hear_as(signal, level, SEQUENCE.fetch_add(1, SeqCst))
+    hear_as(signal, level, sequence)
 }
 
 /// The same of a signal that has its number.
@@ -273,6 +290,8 @@ impl Registry {
             }
         };
         TABLE[slot].taken.store(true, SeqCst);
+        // Before a handler is installed for it: what that is called for is the listener's.
+        TABLE[slot].since.store(SEQUENCE.load(SeqCst), SeqCst);
         Ok(slot)
     }
 
@@ -413,7 +432,6 @@ impl Listener {
         }
         let pipe = Arc::clone(&registry.pipes[number]);
         slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
-        slot.since.store(SEQUENCE.load(SeqCst), SeqCst);
         slot.hears.store(signals.iter().fold(0, |set, signal| set | signal.bit()), SeqCst);
         Ok(Listener::over(pipe, signals, Some(number)))
     }
@@ -698,7 +716,8 @@ mod tests {
         let pipe = Pipe::new().unwrap();
         slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
         let mut listener = Listener::over(pipe, vec![signal], Some(number));
-        let arrives = || slot.count(signal, (SEQUENCE.load(SeqCst) as u32).wrapping_sub(1));
+        let arrives =
+            || Held::new(slot).count(signal, (SEQUENCE.load(SeqCst) as u32).wrapping_sub(1));
         arrives();
         listener.parking.park(None);
         let mut taken = 0;
@@ -722,7 +741,7 @@ mod tests {
         slot.fd.store(pipe.write.as_raw_fd(), SeqCst);
         let mut listener = Listener::over(pipe, vec![signal], Some(number));
         listener.nudger().nudge();
-        slot.count(signal, (SEQUENCE.load(SeqCst) as u32).wrapping_sub(1));
+        Held::new(slot).count(signal, (SEQUENCE.load(SeqCst) as u32).wrapping_sub(1));
         let mut taken = 0;
         listener.look(|_, count| taken += count);
         let own = listener.parking.pipe.read.as_raw_fd();
@@ -767,16 +786,33 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_that_comes_while_its_listener_is_made_is_for_it() {
+        let signal = Signal::from_raw(libc::SIGCHLD).unwrap();
+        let mut registry = Registry::lock();
+        let slot = &TABLE[registry.take_slot().unwrap()];
+        // Its handler is installed by now, and begins.
+        let sequence = SEQUENCE.fetch_add(1, SeqCst);
+        slot.tell(signal, sequence);
+        assert_eq!(slot.unread(signal).load(SeqCst), 0, "nobody has it yet");
+        slot.hears.store(signal.bit(), SeqCst);
+        slot.tell(signal, sequence);
+        assert_eq!(slot.unread(signal).swap(0, SeqCst) as u32, 1);
+        slot.hears.store(0, SeqCst);
+        slot.taken.store(false, SeqCst);
+        drop(registry);
+    }
+
+    #[test]
     fn nobody_gets_a_slot_at_which_a_handler_is() {
         let signal = Signal::from_raw(libc::SIGURG).unwrap();
         let listener = Listener::new(&[signal]).unwrap();
         let number = listener.slot.unwrap();
-        TABLE[number].busy.fetch_add(1, SeqCst);
+        let held = Held::new(&TABLE[number]);
         drop(listener);
         let mut registry = Registry::lock();
         let next = registry.take_slot().unwrap();
         assert!(next != number);
-        TABLE[number].busy.fetch_sub(1, SeqCst);
+        drop(held);
         TABLE[next].taken.store(false, SeqCst);
     }
 
@@ -787,8 +823,8 @@ mod tests {
         let pipe = Pipe::new().unwrap();
         let mut listener = Listener::over(pipe, vec![signal], Some(number));
         let ahead = (SEQUENCE.load(SeqCst) as u32).wrapping_add(1_000);
-        slot.count(signal, ahead);
-        slot.count(signal, ahead + 1);
+        Held::new(slot).count(signal, ahead);
+        Held::new(slot).count(signal, ahead + 1);
         let received = |listener: &mut Listener| {
             let mut received = Vec::new();
             listener.give(&mut |signal, count| received.push((signal, count)));
@@ -796,15 +832,15 @@ mod tests {
         };
         listener.take_unread();
         assert!(received(&mut listener).is_empty(), "something before it may not be seen yet");
-        slot.count(signal, ahead + 2);
-        slot.count(signal, ahead + 3);
-        slot.count(signal, ahead + 4);
+        Held::new(slot).count(signal, ahead + 2);
+        Held::new(slot).count(signal, ahead + 3);
+        Held::new(slot).count(signal, ahead + 4);
         listener.take_unread();
         assert_eq!(received(&mut listener), [(signal, 5)]);
 
         let before = u64::from((SEQUENCE.load(SeqCst) as u32).wrapping_sub(1));
         slot.unread(signal).store(before << 32 | u64::from(u32::MAX), SeqCst);
-        slot.count(signal, ahead);
+        Held::new(slot).count(signal, ahead);
         listener.take_unread();
         assert_eq!(received(&mut listener), [(signal, u64::from(u32::MAX))], "no more are counted");
     }
