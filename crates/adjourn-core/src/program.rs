@@ -45,7 +45,7 @@ use crate::program::supervise::{Watch, near_deadline};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use crate::sync::{Mutex, MutexGuard, StaticBool};
 use crate::track::above::Above;
-use crate::track::context;
+use crate::track::context::{self, Aside};
 use crate::track::node::{Named, Node, Owner};
 use crate::track::table::TaskRef;
 use crate::track::wakes::Wakes;
@@ -243,13 +243,11 @@ impl Program {
         }
     }
 
-    /// Runs `work`, which must not unwind, in this scope and in no task.
+    /// Runs `work` in this scope and in no task.
     pub(crate) fn within<R>(node: Arc<Node>, work: impl FnOnce() -> R) -> R {
-        let inside = || {
-            let _inside = context::inside_scope(node);
-            work()
-        };
-        context::aside(inside)
+        let _aside = Aside::new();
+        let _inside = context::inside_scope(node);
+        work()
     }
 
     // Readiness.

@@ -5,7 +5,8 @@ use std::future::{Future, pending, poll_fn};
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 use crate::contract::report::TaskKind;
@@ -102,6 +103,39 @@ fn a_poll_finds_all_as_it_was_after_others_inside_of_it() {
         });
         nested.join().unwrap();
     }
+}
+
+/// A waker that is woken outside of all tasks.
+struct Outside(AtomicBool);
+
+impl Wake for Outside {
+    fn wake(self: Arc<Self>) {
+        self.0.store(context::task().is_none(), SeqCst);
+    }
+}
+
+/// What a poll does of itself, as to wake its task again, is the executor's doing: it belongs to no task.
+#[test]
+fn what_a_poll_does_inside_of_another_task_is_no_part_of_that() {
+    let program = program(false);
+    let node = program.open(&program.root(), "scope".into(), &[]);
+    let outside = Arc::new(Outside(AtomicBool::new(false)));
+    let waker = Waker::from(outside.clone());
+    let inside = node.clone();
+    let around = poll_fn(move |_| {
+        let held = poll_fn(|_| {
+            let task = context::task().unwrap();
+            task.hold();
+            Node::abort(&task);
+            Poll::Pending
+        });
+        assert!(!poll(&mut spawn(&inside, held).1, &waker));
+        assert!(context::task().is_some());
+        Poll::Pending
+    });
+    assert!(!poll(&mut spawn(&node, around).1, Waker::noop()));
+    assert!(outside.0.load(SeqCst), "woken, by no task");
+    program.conclude();
 }
 
 /// Polls in a destructor of a thread's end.

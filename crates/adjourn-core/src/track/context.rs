@@ -152,7 +152,7 @@ pub(crate) fn polling() -> Vec<usize> {
 
 /// What a poll interrupts.
 #[derive(Default)]
-pub(crate) struct Outer {
+struct Outer {
     state: State,
     place: Option<Place>,
     waker: usize,
@@ -161,21 +161,35 @@ pub(crate) struct Outer {
 }
 
 /// Whether something is polled on this thread that a poll would interrupt: a program may run
-/// inside a task of another. Before the thread's first poll too, so that [`put_aside`] gives it a seat.
+/// inside a task of another. Before the thread's first poll too, so that [`Aside`] gives it a seat.
 #[inline]
 fn is_busy() -> bool {
     HOT.with(|hot| hot.state.get() != State::NONE)
 }
 
-/// Puts aside what is polled, if something is; [`take_up`] is its counterpart. In a box, so that a poll that
-/// interrupts nothing has one word to look at.
-#[inline]
-fn put_aside() -> Option<Box<Outer>> {
-    if is_busy() { Some(put_aside_polled()) } else { None }
+/// Puts aside what is polled, if something is, until it is dropped. In a box, so that a poll that interrupts
+/// nothing has one word to look at.
+#[must_use]
+pub(crate) struct Aside(Option<Box<Outer>>);
+
+impl Aside {
+    #[inline]
+    pub(crate) fn new() -> Aside {
+        Aside(if is_busy() { Some(put_aside()) } else { None })
+    }
+}
+
+impl Drop for Aside {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(outer) = self.0.take() {
+            take_up(outer);
+        }
+    }
 }
 
 #[cold]
-fn put_aside_polled() -> Box<Outer> {
+fn put_aside() -> Box<Outer> {
     // At the thread's end there is no place for the furniture: what is polled then goes without.
     let cold = COLD.try_with(|cold| (cold.scope.take(), cold.guard.take(), cold.spare.take()));
     let (scope, guard, spare) = cold.unwrap_or_default();
@@ -210,49 +224,31 @@ fn take_up(mut outer: Box<Outer>) {
     sit(polled.map(|(mark, _)| mark));
 }
 
-/// Runs `work`, which must not unwind, outside of what is polled.
-pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
-    let outer = put_aside();
-    let result = work();
-    if let Some(outer) = outer {
-        take_up(outer);
-    }
-    result
-}
-
-/// Says that a task is polled, until [`leave`] is called with what this returns; `waker` is the task's own.
+/// Says that a task is polled, until [`leave`] is called; `waker` is the task's own. What was polled already has
+/// to be [`Aside`].
 #[inline]
-#[must_use]
-pub(crate) fn enter(
-    mark: &'static Mark,
-    chunk: &'static Chunk,
-    waker: Option<&Waker>,
-) -> Option<Box<Outer>> {
-    let outer = put_aside();
+pub(crate) fn enter(mark: &'static Mark, chunk: &'static Chunk, waker: Option<&Waker>) {
     HOT.with(|hot| {
         hot.state.set(State(State::INSIDE));
         hot.place.set(Some((mark, chunk)));
         hot.waker.set(waker.map_or(0, |waker| std::ptr::from_ref(waker).addr()));
     });
     sit(Some(mark));
-    outer
 }
 
 /// Says that it is polled no more.
 #[inline]
-pub(crate) fn leave(outer: Option<Box<Outer>>) {
+pub(crate) fn leave() {
     HOT.with(|hot| hot.state.set(State::NONE));
     sit(None);
-    if let Some(outer) = outer {
-        take_up(outer);
-    }
 }
 
 /// Runs `work`, which must not unwind, as part of a task.
 pub(crate) fn within<R>(task: TaskRef, work: impl FnOnce() -> R) -> R {
-    let outer = enter(task.mark(), task.chunk(), None);
+    let _aside = Aside::new();
+    enter(task.mark(), task.chunk(), None);
     let result = work();
-    leave(outer);
+    leave();
     result
 }
 

@@ -283,8 +283,8 @@ impl Future for Requested {
 /// Whether the scope has been asked to stop; if not, the task that is polled is woken when it is.
 fn is_told(node: &Arc<Node>, ticket: &mut Option<Ticket>, cx: &Context<'_>) -> bool {
     let own = context::place().filter(|(_, chunk)| chunk.belongs_to(node.uid));
-    if let Some(stopped) = own.and_then(|(mark, chunk)| watch(mark, chunk, cx)) {
-        return stopped;
+    if own.is_some_and(|(mark, chunk)| watch(mark, chunk, cx).is_some()) {
+        return node.is_fired();
     }
     !node.wait(ticket, Awaited::Stop, cx.waker().clone(), |_| node.is_fired())
 }

@@ -17,7 +17,7 @@ use pin_project_lite::pin_project;
 use crate::contract::error::{JoinError, Payload, drop_quietly, forget_payload, panic_message};
 use crate::contract::report::{FailureKind, Outcome};
 use crate::contract::rt::{SpawnBlocking, Spawner};
-use crate::track::context;
+use crate::track::context::{self, Aside};
 use crate::track::node::{Node, Spawn};
 use crate::track::table::{Chunk, Mark, TaskRef, flag};
 use crate::track::wakes::WakerId;
@@ -93,15 +93,16 @@ impl<F: Future> Future for Tracked<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending };
+        let _aside = Aside::new();
         let (mark, chunk) = (*this.mark, *this.chunk);
         let task = || TaskRef::running(mark, chunk);
         if mark.load().has(flag::CANCEL | flag::FORCE | flag::UNTOLD) && !goes_on(&task()) {
             return Poll::Ready(Given::new(Err(cancelled(this.future, task()))));
         }
-        let outer = context::enter(mark, chunk, Some(cx.waker()));
+        context::enter(mark, chunk, Some(cx.waker()));
         let ended = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(Poll::Pending) => {
-                context::leave(outer);
+                context::leave();
                 let asked = mark.load().has(flag::CANCEL | flag::FORCE | flag::RETAKE);
                 if (asked || mark.waker() != WakerId::of(cx.waker())) && !stays(&task(), cx.waker())
                 {
@@ -113,7 +114,7 @@ impl<F: Future> Future for Tracked<F> {
             Err(payload) => Err(payload),
         };
         let dropped = drop_in_task(this.future);
-        context::leave(outer);
+        context::leave();
         let task = task();
         Poll::Ready(Given::new(match ended {
             Ok(output) => {
