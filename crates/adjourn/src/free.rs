@@ -5,7 +5,7 @@ use std::future::Future;
 use adjourn_core::rt::{AnyBackend, AnyHandle, Spawner};
 use adjourn_core::{Dispatch, JoinHandle, StopToken};
 
-/// The backends of the features: their handles are kept in place.
+/// The backends of the features. Handles of Tokio and smol are kept in place, those of async-std in a box.
 enum Backends {}
 
 impl Dispatch for Backends {

@@ -1,4 +1,4 @@
-//! The mark of a task: one atomic word, read at each poll without a lock.
+//! The mark of a task: one atomic word, and which waker its entry has; read at each poll without a lock.
 //!
 //! Its invariants are 1 to 3 of the [side table](super).
 //!
