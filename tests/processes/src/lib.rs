@@ -123,7 +123,13 @@ impl Process {
             let mut line = String::new();
             let out = self.out.as_mut().expect("it is piped");
             let read = out.read_line(&mut line).expect("the process prints text");
-            assert!(read > 0, "the process ended before it said {wanted:?}: {:?}", self.lines);
+            if read == 0 {
+                let ended = self.end();
+                panic!(
+                    "the process ended before it said {wanted:?}: {}, {:?}\n{}",
+                    ended.status, ended.lines, ended.err
+                );
+            }
             let line = line.trim_end().to_owned();
             let found = is_it(&line);
             self.lines.push(line);

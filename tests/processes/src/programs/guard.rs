@@ -240,6 +240,7 @@ fn scene<E: Executor>(runner: Runner<E>, scenario: &str, timeout: Duration) -> E
             })
         }
         "thread-end" => thread_end(runner),
+        #[cfg(target_os = "linux")]
         "no-teller" => no_teller(runner),
         // The calling thread cannot be woken, and is the one that the system gives signals to.
         "asleep" => runner.run(async {
@@ -474,6 +475,7 @@ fn until_nobody_watches() {
 
 /// A service manager that takes nothing, and no thread to be had. Says which part of two seconds the
 /// processor was used.
+#[cfg(target_os = "linux")]
 fn no_teller<E: Executor>(runner: Runner<E>) -> Exit {
     fn used() -> Duration {
         // SAFETY: all zeros is a rusage, which getrusage then fills in.
@@ -489,15 +491,7 @@ fn no_teller<E: Executor>(runner: Runner<E>) -> Exit {
         spans.map(span).iter().sum()
     }
     runner.run(async {
-        // Room for a little memory, but for no stack.
-        let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
-        let pages: u64 = pages.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
-        let most = pages * 4096 + (1 << 20);
-        // SAFETY: the pointer is valid for the call.
-        unsafe {
-            let limit = libc::rlimit { rlim_cur: most, rlim_max: libc::RLIM_INFINITY };
-            assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
-        }
+        no_more_threads();
         assert!(std::thread::Builder::new().spawn(|| ()).is_err(), "a thread can be had");
         adjourn::ready();
         let before = used();
@@ -506,6 +500,32 @@ fn no_teller<E: Executor>(runner: Runner<E>) -> Exit {
         say(if part < 0.1 { "idle" } else { "busy" });
         serve().await;
     })
+}
+
+/// From here on no thread of the process can start another: the system says "try again" (EAGAIN), as
+/// where the limit of threads is reached.
+#[cfg(target_os = "linux")]
+fn no_more_threads() {
+    let number = std::mem::offset_of!(libc::seccomp_data, nr) as u32;
+    let step = |code, k, jt| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let is = |call: libc::c_long, skipped| {
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, skipped)
+    };
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, number, 0),
+        is(libc::SYS_clone, 2),
+        is(libc::SYS_clone3, 1),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32, 0),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: the pointers are valid for the calls.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let (mode, all) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC);
+        let set = libc::syscall(libc::SYS_seccomp, mode, all, &program);
+        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    }
 }
 
 /// The names of the process's threads.
