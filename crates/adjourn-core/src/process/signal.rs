@@ -80,6 +80,8 @@ mod imp;
 #[path = "signal/console.rs"]
 mod imp;
 #[cfg(unix)]
+mod parking;
+#[cfg(unix)]
 mod stderr;
 #[cfg(unix)]
 mod sys;
@@ -145,6 +147,12 @@ impl Signal {
     pub(crate) fn bit(self) -> u64 {
         1 << (self.0 - 1)
     }
+}
+
+/// The signals of a set of [`bit`](Signal::bit)s.
+#[cfg(unix)]
+fn set_of(set: u64) -> impl Iterator<Item = Signal> + Clone {
+    (1..=Signal::HIGHEST).map(Signal).filter(move |signal| set & signal.bit() != 0)
 }
 
 impl fmt::Display for Signal {

@@ -1,4 +1,5 @@
-//! Who listens: slots that the handler reads, and the registry behind them.
+//! Who listens: slots that the handler reads, and the registry behind them. How a listener waits is said in
+//! [`parking`](super::parking).
 //!
 //! # Invariants
 //!
@@ -21,17 +22,17 @@
 //!
 //! All orderings are SeqCst.
 
+use super::parking::{Parking, Pipe};
 use super::sys::{self, Action, Disposition};
-use super::{Kind, Signal, SignalError};
+use super::{Kind, Signal, SignalError, set_of};
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsRawFd;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+pub(super) use super::parking::{Nudger, Parker};
 
 pub(super) mod number {
     pub(in super::super) use libc::{
@@ -175,10 +176,6 @@ pub(super) fn block(set: u64) {
     sys::block(true, set_of(set));
 }
 
-fn set_of(set: u64) -> impl Iterator<Item = Signal> + Clone {
-    (1..=Signal::HIGHEST).map(Signal).filter(move |signal| set & signal.bit() != 0)
-}
-
 fn index(signal: Signal) -> usize {
     signal.bit().trailing_zeros() as usize
 }
@@ -217,29 +214,6 @@ fn hear_as(signal: Signal, level: usize, sequence: u64) -> bool {
         }
     }
     here || elsewhere || LEAVING.load(SeqCst) & signal.bit() != 0
-}
-
-/// A self-pipe: a socket pair, since std makes one non-blocking and close-on-exec without unsafe.
-#[derive(Debug)]
-struct Pipe {
-    read: UnixStream,
-    write: UnixStream,
-}
-
-impl Pipe {
-    fn new() -> Result<Arc<Pipe>, SignalError> {
-        let made = UnixStream::pair().and_then(|(read, write)| {
-            read.set_nonblocking(true)?;
-            write.set_nonblocking(true)?;
-            Ok(Arc::new(Pipe { read, write }))
-        });
-        made.map_err(|source| SignalError(Kind::NoDescriptors(source)))
-    }
-
-    /// Takes some bytes out; if there are more, the next poll says so.
-    fn drain(&self) {
-        let _ = (&self.read).read(&mut [0; 512]);
-    }
 }
 
 /// Everything about listeners that the handler need not know.
@@ -344,34 +318,6 @@ impl Registry {
     }
 }
 
-/// What a listener shares with its nudgers.
-#[derive(Debug)]
-struct Parking {
-    pipe: Arc<Pipe>,
-    nudged: AtomicBool,
-    process: u32,
-}
-
-/// How often one looks who cannot be woken.
-const LOOK: Duration = Duration::from_millis(10);
-
-impl Parking {
-    fn is_ours(&self) -> bool {
-        self.process == process::id()
-    }
-
-    fn park(&self, timeout: Option<Duration>) {
-        let polled = || sys::poll(self.pipe.read.as_raw_fd(), libc::POLLIN, timeout);
-        match self.is_ours().then(polled) {
-            Some(Ok(0)) => {}
-            Some(Ok(libc::POLLIN)) => self.pipe.drain(),
-            // In a forked child, or a program that closed descriptors it does not own: counts and
-            // nudges are in memory all the same.
-            _ => thread::sleep(timeout.map_or(LOOK, |timeout| timeout.min(LOOK))),
-        }
-    }
-}
-
 /// Arrivals taken out of a slot.
 #[derive(Debug)]
 struct Unread {
@@ -437,10 +383,10 @@ impl Listener {
     }
 
     fn over(pipe: Arc<Pipe>, signals: Vec<Signal>, slot: Option<usize>) -> Listener {
-        let parking = Parking { pipe, nudged: AtomicBool::new(false), process: process::id() };
+        let parking = Arc::new(Parking::new(pipe));
         // Room for each of them: nothing is allocated to take signals.
         let unread = Vec::with_capacity(signals.len());
-        Listener { parking: Arc::new(parking), signals, slot, unread }
+        Listener { parking, signals, slot, unread }
     }
 
     pub(super) fn nudger(&self) -> Nudger {
@@ -466,13 +412,12 @@ impl Listener {
 
     pub(super) fn parker(&self) -> Parker {
         let signals = self.signals.iter().fold(0, |set, signal| set | signal.bit());
-        let signals = AtomicU64::new(signals);
-        Parker { parking: Arc::clone(&self.parking), signals, pending: OnceLock::new() }
+        Parker::new(Arc::clone(&self.parking), signals)
     }
 
     /// Whether a nudge came since the last call.
     pub(super) fn take_nudge(&self) -> bool {
-        self.parking.nudged.swap(false, SeqCst)
+        self.parking.take_nudge()
     }
 
     /// Gives what came since the last call, oldest first. Neither waits nor allocates. Who parks is still
@@ -597,69 +542,6 @@ impl Drop for Listener {
     }
 }
 
-/// Waits for what a listener is woken by.
-#[derive(Debug)]
-pub(super) struct Parker {
-    parking: Arc<Parking>,
-    /// The set of those that it sees to.
-    signals: AtomicU64,
-    /// Readable while a signal has not come to its handler. Made by the first wait: who never waits, as in
-    /// a program that is over at once, needs none.
-    pending: OnceLock<Option<OwnedFd>>,
-}
-
-impl Parker {
-    pub(super) fn keep_only(&self, kept: u64) {
-        let kept = kept & self.signals.fetch_and(kept, SeqCst);
-        if let Some(Some(pending)) = self.pending.get() {
-            sys::keep_pending(pending, set_of(kept));
-        }
-    }
-
-    /// The system chooses one thread for a signal, the first of the process where it can, and no
-    /// other takes it: not even if that thread does not come to run, in an uninterruptible sleep
-    /// (vfork(2), a file system that is gone). After a while this one takes it.
-    pub(super) fn park(&self, timeout: Option<Duration>) {
-        /// How long the thread that was chosen has.
-        const CHOSEN: Duration = Duration::from_millis(10);
-        let pending = self.pending.get_or_init(|| {
-            let signals = self.signals.load(SeqCst);
-            if signals == 0 { None } else { sys::pending(set_of(signals)) }
-        });
-        let Some(pending) = pending.as_ref().filter(|_| self.parking.is_ours()) else {
-            return self.parking.park(timeout);
-        };
-        let both = |timeout| {
-            let own = self.parking.pipe.read.as_raw_fd();
-            sys::poll_both(own, Some(pending.as_raw_fd()), libc::POLLIN, timeout)
-        };
-        match both(timeout) {
-            Ok([0, 0]) => {}
-            Ok([libc::POLLIN, _]) => self.parking.pipe.drain(),
-            Ok([0, libc::POLLIN]) => {
-                self.parking.park(Some(CHOSEN));
-                if let Ok([0, libc::POLLIN]) = both(Some(Duration::ZERO)) {
-                    sys::redeliver(pending);
-                }
-            }
-            _ => self.parking.park(timeout),
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Nudger(Arc<Parking>);
-
-impl Nudger {
-    pub(super) fn nudge(&self) {
-        // The flag is this listener's alone: for the slot's next one the byte is a wake without a cause.
-        self.0.nudged.store(true, SeqCst);
-        if self.0.is_ours() {
-            let _ = sys::write(self.0.pipe.write.as_raw_fd(), &[0]);
-        }
-    }
-}
-
 pub(super) fn ignored(signal: Signal) -> bool {
     sys::current(signal).is_ok_and(|action| action.disposition() == Disposition::Ignore)
 }
@@ -699,17 +581,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_empty_once_it_is_drained() {
-        let pipe = Pipe::new().unwrap();
-        let poll = || sys::poll(pipe.read.as_raw_fd(), libc::POLLIN, Some(Duration::ZERO)).unwrap();
-        assert_eq!(poll(), 0);
-        sys::write(pipe.write.as_raw_fd(), &[0; 3]).unwrap();
-        assert_eq!(poll(), libc::POLLIN);
-        pipe.drain();
-        assert_eq!(poll(), 0);
-    }
-
-    #[test]
     fn what_comes_while_signals_are_taken_wakes_again() {
         let number = Registry::lock().take_slot().unwrap();
         let (slot, signal) = (&TABLE[number], Signal::USER1);
@@ -725,8 +596,7 @@ mod tests {
             taken += count;
             arrives();
         });
-        let own = listener.parking.pipe.read.as_raw_fd();
-        let readable = sys::poll(own, libc::POLLIN, Some(Duration::ZERO));
+        let readable = listener.parking.poll(Some(Duration::ZERO));
         assert_eq!((taken, readable.unwrap()), (1, libc::POLLIN));
         listener.look(|_, count| taken += count);
         assert_eq!(taken, 2);
@@ -744,12 +614,11 @@ mod tests {
         Held::new(slot).count(signal, (SEQUENCE.load(SeqCst) as u32).wrapping_sub(1));
         let mut taken = 0;
         listener.look(|_, count| taken += count);
-        let own = listener.parking.pipe.read.as_raw_fd();
-        let readable = sys::poll(own, libc::POLLIN, Some(Duration::ZERO));
+        let readable = listener.parking.poll(Some(Duration::ZERO));
         assert_eq!((taken, readable.unwrap()), (1, libc::POLLIN));
         assert!(listener.take_nudge(), "it is kept");
         listener.parking.park(None);
-        let readable = sys::poll(own, libc::POLLIN, Some(Duration::ZERO));
+        let readable = listener.parking.poll(Some(Duration::ZERO));
         assert_eq!(readable.unwrap(), 0, "what woke it wakes it once");
         slot.fd.store(-1, SeqCst);
     }
