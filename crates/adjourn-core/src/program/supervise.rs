@@ -50,6 +50,7 @@ mod echo;
 mod last_words;
 mod rules;
 mod teller;
+mod untold;
 mod warden;
 mod watch;
 

@@ -1,4 +1,5 @@
-//! What the threads of a program share with its warden: when it was armed, what was heard.
+//! What the threads of a program share with its warden: when it was armed, what was heard. Who tells the
+//! program of that is said in [`untold`](super::untold).
 //!
 //! One lock, the last that anybody takes: under it words are copied and system calls made that do
 //! not wait. Nothing of the user's runs, no other lock of the program is taken.
@@ -6,10 +7,10 @@
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::untold::Untold;
 use super::warden::Leaving;
 use super::{GRACE, Heard, LastWords, MARGIN, Rules, near_deadline};
 use crate::contract::options::SecondInterrupt;
@@ -25,9 +26,6 @@ const UNANSWERED: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the warden may take to let go of signals. It does so at once, unless the machine is busy.
 const LET_GO: Duration = Duration::from_secs(1);
-/// So many turns from one kind of signal to another are kept for the teller. Past that their order
-/// goes, not their number.
-const TURNS: usize = 64;
 
 /// What the calling thread is at, for the warden's own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +45,6 @@ pub(super) enum Teller {
     Busy,
 }
 
-/// Whether the driver is asked to tell the program of what was heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    No,
-    /// It was woken for that just now.
-    Waits,
-    /// It has not come, or could not be woken: it is the teller's.
-    InVain,
-}
-
 pub(crate) struct Watch {
     pub(super) limits: Limits,
     pub(crate) rules: Rules,
@@ -65,9 +53,9 @@ pub(crate) struct Watch {
     /// `None`: no thread keeps the time.
     nudger: Option<Nudger>,
     /// There is something to do that the executor may not come to.
-    pending: AtomicBool,
+    pub(super) pending: AtomicBool,
     /// Something was heard of which the program is to be told.
-    has_heard: AtomicBool,
+    pub(super) has_heard: AtomicBool,
     pub(crate) narration: Narration,
     pub(super) bell: Condvar,
     pub(super) leaving: Leaving,
@@ -94,9 +82,7 @@ pub(super) struct Inner {
     first_interrupt: Option<Duration>,
     /// Since when an interrupt waits for its reaction.
     unanswered: Option<Duration>,
-    /// What the program has yet to be told of, oldest first.
-    heard: Vec<Heard>,
-    asked: Asked,
+    pub(super) untold: Untold,
     /// How many signals came.
     pub(super) signals: u64,
     /// Those that came since the stop began.
@@ -165,8 +151,7 @@ impl Watch {
                 forced: None,
                 first_interrupt: None,
                 unanswered: None,
-                heard: Vec::new(),
-                asked: Asked::No,
+                untold: Untold::new(),
                 signals: 0,
                 echoes: 0,
                 blocked: 0,
@@ -199,7 +184,7 @@ impl Watch {
         let mut inner = watch.lock();
         inner.blocked = listener.blocked();
         inner.listener = Some(listener);
-        inner.heard = Vec::with_capacity(TURNS + 64); // no more: see `Inner::note`
+        inner.untold = Untold::with_room();
         drop(inner);
         watch
     }
@@ -304,22 +289,6 @@ impl Watch {
         self.lock().unanswered = None;
     }
 
-    /// Returns what the program has yet to be told of.
-    pub(crate) fn next_heard(&self) -> Option<Heard> {
-        let mut inner = self.lock();
-        let next = (!inner.heard.is_empty()).then(|| inner.heard.remove(0));
-        if inner.heard.is_empty() {
-            inner.asked = Asked::No;
-            self.has_heard.store(false, SeqCst);
-        }
-        next
-    }
-
-    /// Whether there is something for the driver to tell, where it is asked to.
-    pub(crate) fn asks_driver(&self) -> bool {
-        self.rules.asks_driver && self.has_heard.load(SeqCst)
-    }
-
     /// Takes over what came since the warden last looked.
     pub(super) fn look_for_signals(&self) {
         self.lock().look_for_signals(self);
@@ -344,7 +313,7 @@ impl Watch {
     pub(super) fn open(&self, program: &Arc<Program>) {
         let mut inner = self.lock();
         (inner.stage, inner.program) = (Stage::Running, Some(program.clone()));
-        if !inner.heard.is_empty() || inner.armed.is_some() || self.is_pending() {
+        if inner.has_heard() || inner.armed.is_some() || self.is_pending() {
             self.wake(inner);
         }
     }
@@ -575,31 +544,14 @@ impl Inner {
         let ends = signal::ends_at(signal);
         let heard = self.hear(&watch.rules, watch.epoch.elapsed(), signal, count, ends);
         self.act_on(heard);
-        self.note(heard);
+        self.untold.note(heard);
         watch.has_heard.store(true, SeqCst);
-    }
-
-    /// Keeps what was heard for the teller. Past so many turns what is of one kind is put together,
-    /// so that there are never more than one of each kind beyond.
-    fn note(&mut self, heard: Heard) {
-        let full = self.heard.len() >= TURNS;
-        let mut latest = self.heard.iter_mut().rev().take(if full { usize::MAX } else { 1 });
-        match latest.find(|last| last.signal == heard.signal) {
-            Some(last) => {
-                last.count += heard.count;
-                last.fresh += heard.fresh;
-                last.stops |= heard.stops;
-                last.forces |= heard.forces;
-                last.ends = last.ends.or(heard.ends);
-            }
-            None => self.heard.push(heard),
-        }
     }
 
     /// Whoever hears a signal looks: the stop may be over, and the signals given back, before another
     /// thread comes to it.
     fn look_for_others_once_heard(&mut self) {
-        if !self.heard.is_empty() {
+        if self.has_heard() {
             self.look_for_others();
         }
     }
@@ -621,43 +573,6 @@ impl Inner {
             self.paused = self.paused.saturating_add(late);
             (self.resumed, self.waits_for) = (Some(now), None);
         }
-    }
-
-    pub(super) fn has_heard(&self) -> bool {
-        !self.heard.is_empty()
-    }
-
-    /// Has the driver tell the program of what was heard, where that may be asked: returns what wakes it.
-    /// It has as long as for all that it is to do. A forced end is nothing for it.
-    pub(super) fn ask_driver(&mut self, watch: &Watch) -> Option<Waker> {
-        let asks = watch.rules.asks_driver
-            && (self.asked, self.teller) == (Asked::No, Teller::Absent)
-            && self.has_heard()
-            && !self.forces();
-        let program = self.program.as_ref().filter(|_| asks)?;
-        let Some(driver) = program.try_take_driver() else {
-            self.asked = Asked::InVain;
-            return None;
-        };
-        self.asked = Asked::Waits;
-        watch.pending.store(true, SeqCst);
-        driver // where there is none it is woken already, or has yet to be polled at all
-    }
-
-    /// The driver has had its time.
-    pub(super) fn give_up_driver(&mut self) {
-        if self.asked == Asked::Waits {
-            self.asked = Asked::InVain;
-        }
-    }
-
-    /// Whether something was heard that the driver is not at.
-    pub(super) fn has_untold(&self) -> bool {
-        self.has_heard() && (self.asked != Asked::Waits || self.forces())
-    }
-
-    fn forces(&self) -> bool {
-        self.heard.iter().any(|heard| heard.forces)
     }
 
     /// The first signal of a start that is not over: the deadline counts from it.
@@ -790,7 +705,7 @@ mod tests {
         signal::take_over(taken);
         let kill = format!("kill -{} {}", heard.as_raw(), std::process::id());
         assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-        while watch.lock().heard.is_empty() {
+        while !watch.lock().has_heard() {
             watch.look_for_signals();
         }
         watch.give_back();
@@ -825,46 +740,6 @@ mod tests {
         assert!(wakes(&watch, Watch::arm), "as a signal does");
         assert!(wakes(&watch, Watch::arm_pending), "what is to be done may be left alone");
         assert!(!wakes(&watch, Watch::arm_pending));
-    }
-
-    #[test]
-    fn the_driver_is_asked_once_and_in_vain_where_it_cannot_be_or_does_not_come() {
-        let program = crate::tests::nowhere::program(false);
-        let mut watch = kept(false);
-        let heard = |forces| {
-            let (signal, stops) = (Signal::TERMINATE, true);
-            Heard { signal, count: 1, fresh: 1, stops, forces, ends: None }
-        };
-        let ask = |watch: &Watch| watch.lock().ask_driver(watch).is_some();
-        let untold = |watch: &Watch| watch.lock().has_untold();
-        watch.open(&program);
-        program.set_driver(Waker::noop());
-        watch.lock().note(heard(false));
-        assert!(!ask(&watch) && untold(&watch), "of this executor nobody said that it may be");
-        watch.rules.asks_driver = true;
-        assert!(ask(&watch) && !untold(&watch) && watch.is_pending());
-        watch.lock().note(heard(false));
-        assert!(!ask(&watch) && !untold(&watch), "it comes to that too");
-        watch.lock().give_up_driver();
-        assert!(!ask(&watch) && untold(&watch), "it has not come");
-        assert!(watch.next_heard().is_some_and(|heard| heard.count == 2));
-        assert_eq!(watch.next_heard(), None);
-        // It is woken already, or was never polled yet.
-        watch.lock().note(heard(false));
-        assert!(!ask(&watch) && !untold(&watch));
-        watch.lock().note(heard(true));
-        assert!(untold(&watch), "a forced end is not left to it");
-        assert!(watch.next_heard().is_some());
-        program.set_driver(Waker::noop());
-        watch.lock().note(heard(true));
-        assert!(!ask(&watch) && untold(&watch));
-        assert!(watch.next_heard().is_some());
-        watch.lock().note(heard(false));
-        let state = program.lock();
-        assert!(!ask(&watch) && untold(&watch), "nobody waits for the program's lock");
-        drop(state);
-        watch.part();
-        program.conclude();
     }
 
     #[test]
@@ -918,28 +793,11 @@ mod tests {
         inner.act_on(heard);
         let [.., deadline] = inner.limits(&limits());
         assert!(inner.armed.is_some() && deadline.unwrap() <= end);
-        inner.note(heard);
-        inner.note(Heard { ends: None, ..heard });
-        assert_eq!(inner.heard.last().and_then(|heard| heard.ends), Some(end));
-    }
-
-    #[test]
-    fn what_the_teller_does_not_come_to_is_bounded_and_counted() {
-        let watch = kept(false);
-        let mut inner = watch.lock();
-        let capacity = inner.heard.capacity();
-        for round in 0..1_000 {
-            for number in 1..=64 {
-                let signal = Signal::from_raw(number).unwrap();
-                let (fresh, stops) = (1, round == 999);
-                inner.note(Heard { signal, count: 1, fresh, stops, forces: false, ends: None });
-            }
-        }
-        assert_eq!(inner.heard.capacity(), capacity, "nothing is allocated");
-        assert_eq!(inner.heard.iter().map(|heard| heard.count).sum::<u64>(), 64_000);
-        assert!(inner.heard.last().is_some_and(|heard| heard.stops));
+        inner.untold.note(heard);
+        inner.untold.note(Heard { ends: None, ..heard });
         drop(inner);
-        assert_eq!(watch.next_heard().map(|heard| heard.signal.as_raw()), Some(1));
+        assert_eq!(watch.next_heard().and_then(|heard| heard.ends), Some(end));
+        assert_eq!(watch.next_heard(), None, "both are of one kind");
     }
 
     #[test]
