@@ -30,6 +30,10 @@ macro_rules! __scenarios {
                 on_start_called_first:
                     "`Threads::on_start` is called first on each thread that polls tasks, but the \
                      calling one (rt::Threads)";
+                wakes_wait_for_nobody:
+                    "where the executor says so, to wake a task waits for nobody and runs nothing of \
+                     the user's, with its threads stuck in polls too \
+                     (rt::Executor::WAKES_AT_ONCE)";
             }
             tasks {
                 value_returned:

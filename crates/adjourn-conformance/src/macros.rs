@@ -50,7 +50,7 @@
 ///
 /// A backend that programs attach to is given as `attached: MyHarness`, a type that implements
 /// [`Attached`](crate::Attached), in place of the executor's type; it takes no `workers`, and the
-/// scenarios about threads are exceptions.
+/// scenarios about the number and the start of threads are exceptions.
 ///
 /// # What comes first
 ///

@@ -43,6 +43,7 @@ pub(crate) type Main<'a> =
 trait Kind: Send + Sync {
     fn name(&self) -> &'static str;
     fn is_attached(&self) -> bool;
+    fn wakes_at_once(&self) -> bool;
     fn run(&self, workers: Option<usize>, setup: Setup, main: Main<'_>) -> Exit;
     fn start(&self, threads: &Threads) -> Result<Box<dyn Started>, StartError>;
 }
@@ -116,6 +117,11 @@ impl Subject {
         self.kind.is_attached()
     }
 
+    /// Returns whether it says that to wake a task waits for nobody.
+    pub(crate) fn wakes_at_once(&self) -> bool {
+        self.kind.wakes_at_once()
+    }
+
     /// Returns how many threads beside the calling one run tasks, where that is known; where there
     /// is one, the calling one runs none.
     pub(crate) fn known_workers(&self) -> Option<usize> {
@@ -169,6 +175,10 @@ impl<E: Executor + 'static> Kind for Owned<E> {
         false
     }
 
+    fn wakes_at_once(&self) -> bool {
+        E::WAKES_AT_ONCE
+    }
+
     fn run(&self, workers: Option<usize>, setup: Setup, main: Main<'_>) -> Exit {
         let runner = setup.apply(Runner::<E>::new());
         let runner = match workers {
@@ -205,6 +215,11 @@ impl<A: Attached> Kind for AttachedKind<A> {
 
     fn is_attached(&self) -> bool {
         true
+    }
+
+    /// Of these nobody asks it.
+    fn wakes_at_once(&self) -> bool {
+        false
     }
 
     fn run(&self, _: Option<usize>, setup: Setup, main: Main<'_>) -> Exit {

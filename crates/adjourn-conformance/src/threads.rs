@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::thread::{self, ThreadId};
 
 use adjourn_core::rt::Threads;
@@ -11,10 +13,12 @@ use adjourn_core::rt::Threads;
 use crate::bare::Bare;
 use crate::case::Case;
 use crate::limits::{moved, patience};
-use crate::tools::{eventually, millis};
+use crate::tools::{Gate, eventually, millis};
 
 thread_local! {
     static STARTED: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread is inside of a wake.
+    static WAKES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Where a task was polled, and whether `on_start` had been called there.
@@ -99,4 +103,75 @@ pub(crate) fn on_start_called_first(case: &Case) {
         }));
         _ = started.end(patience());
     }
+}
+
+pub(crate) fn wakes_wait_for_nobody(case: &Case) {
+    if !case.subject().wakes_at_once() {
+        return; // it says nothing of the kind
+    }
+    let workers = case.subject().known_workers();
+    let stuck = workers.unwrap_or(1).max(1);
+    let started = case.subject().start();
+    let bare = started.bare();
+    started.block_on(Box::pin(async move {
+        // What is woken: it waits for this by now.
+        let (asleep, may_end) = (Gate::new(), Gate::new());
+        let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
+        let inside = Arc::new(AtomicBool::new(false));
+        let (sleeps, ends, keeps, sees) =
+            (asleep.clone(), may_end.clone(), waker.clone(), inside.clone());
+        let sleeper = bare.spawn(poll_fn(move |cx| {
+            if WAKES.get() {
+                sees.store(true, SeqCst);
+            }
+            if ends.is_open() {
+                return Poll::Ready(());
+            }
+            *keeps.lock().expect("nobody panics here") = Some(cx.waker().clone());
+            sleeps.open();
+            Poll::Pending
+        }));
+        asleep.wait().await;
+        // What every thread is stuck in.
+        let (here, release) = (Arc::new(AtomicUsize::new(0)), Gate::new());
+        let sticks = |_| {
+            let (here, release) = (here.clone(), release.clone());
+            bare.spawn(async move {
+                here.fetch_add(1, SeqCst);
+                release.wait_blocking();
+            })
+        };
+        let tasks: Vec<_> = (0..stuck).map(sticks).collect();
+        // Who wakes, and who sees to it that nothing is stuck for ever. Neither is the executor's.
+        let woken = Arc::new(AtomicBool::new(false));
+        let returned = woken.clone();
+        let wakes = move || {
+            let waker = waker.lock().expect("nobody panics here").take();
+            may_end.open();
+            WAKES.set(true);
+            waker.expect("it was polled").wake();
+            WAKES.set(false);
+            returned.store(true, SeqCst);
+        };
+        let releases = release.clone();
+        let sees = thread::spawn(move || {
+            let met = eventually(|| here.load(SeqCst) >= stuck);
+            thread::spawn(wakes);
+            let at_once = eventually(|| woken.load(SeqCst));
+            releases.open();
+            (met, at_once)
+        });
+        if workers > Some(0) {
+            release.wait_blocking(); // the calling thread is stuck too
+        }
+        for task in tasks {
+            task.await.expect("the executor goes on");
+        }
+        let (met, at_once) = sees.join().expect("it does not panic");
+        assert!(met, "it does not run {stuck} tasks at once");
+        assert!(at_once, "a wake waited for a thread that was stuck in a poll");
+        sleeper.await.expect("the executor goes on");
+        assert!(!inside.load(SeqCst), "a task was polled inside of the wake");
+    }));
+    _ = started.end(patience());
 }

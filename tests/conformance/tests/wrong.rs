@@ -12,7 +12,7 @@ use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -184,6 +184,15 @@ faults! {
     /// `on_start` is called on none of its threads.
     forgets_on_start fails ["threads::on_start_called_first"]
 
+    /// It says that its wakes wait for nobody. Another thread's waits until no task is polled.
+    waits_where_it_wakes fails ["threads::wakes_wait_for_nobody"], among ["threads"]
+
+    /// As above, of one that polls the task where it is woken.
+    polls_where_it_wakes fails ["threads::wakes_wait_for_nobody"], among ["threads"]
+
+    /// As above, of one that only notices another thread's wakes at the next spawn.
+    sleeps_through_foreign_wakes fails ["threads::wakes_wait_for_nobody"], among ["threads"]
+
     /// It has two workers, whatever it is asked for. (Whatever counts on one thread may fail by chance.)
     has_two_workers fails [
         "threads::worker_count_is_kept",
@@ -267,7 +276,11 @@ fn gated() {
 }
 
 fn wrong() -> Subject {
-    Subject::owned::<WrongExecutor>().workers(0)
+    let at_once = ["waits_where_it_wakes", "polls_where_it_wakes", "sleeps_through_foreign_wakes"];
+    if at_once.into_iter().any(is_wrong) {
+        return Subject::owned::<WrongExecutor<true>>().workers(0);
+    }
+    Subject::owned::<WrongExecutor<false>>().workers(0)
 }
 
 #[test]
@@ -375,7 +388,7 @@ fn fails_exactly(fault: &str, expected: &[&str], perhaps: &[&str], topics: &[&st
 
 // ---- the adapter: Tokio's, with a fault where `is_wrong` says so
 
-struct WrongExecutor {
+struct WrongExecutor<const WAKES_AT_ONCE: bool> {
     right: ManuallyDrop<TokioExecutor>,
     shared: Arc<Shared>,
 }
@@ -386,7 +399,7 @@ struct Shared {
     ended: AtomicBool,
     /// Counts the futures that are alive.
     alive: Arc<()>,
-    /// What other threads have spawned and nobody has noticed.
+    /// What other threads have spawned or woken and nobody has noticed.
     unnoticed: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -433,7 +446,64 @@ struct WrongFuture<F: Future> {
     fate: Arc<Fate>,
     extra: bool,
     yields: Yields,
+    shared: Arc<Shared>,
     _alive: Arc<()>,
+}
+
+/// Held while a task is polled, by an adapter whose wakes wait for that.
+static POLLING: RwLock<()> = RwLock::new(());
+
+thread_local! {
+    /// Whether this thread has polled tasks: it is one of the executor's.
+    static POLLS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A waker that is wrong about other threads' wakes.
+struct WrongWake {
+    task: Waker,
+    shared: Arc<Shared>,
+}
+
+impl Wake for WrongWake {
+    fn wake(self: Arc<Self>) {
+        if POLLS.get() {
+            return self.task.wake_by_ref();
+        }
+        if is_wrong("sleeps_through_foreign_wakes") {
+            let mut unnoticed = self.shared.unnoticed.lock().expect("nobody panics here");
+            let task = self.task.clone();
+            return unnoticed.push(Box::new(move || task.wake()));
+        }
+        let _waits = POLLING.write();
+        self.task.wake_by_ref();
+    }
+}
+
+/// A task that is polled by whoever wakes it.
+struct InPlace {
+    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    task: Mutex<Option<Waker>>,
+}
+
+impl InPlace {
+    fn poll(self: &Arc<Self>) {
+        let Ok(mut future) = self.future.try_lock() else { return };
+        let waker = Waker::from(self.clone());
+        let polled = future.as_mut().map(|one| one.as_mut().poll(&mut Context::from_waker(&waker)));
+        if polled.is_some_and(|polled| polled.is_ready()) {
+            *future = None;
+        }
+    }
+}
+
+impl Wake for InPlace {
+    fn wake(self: Arc<Self>) {
+        self.poll();
+        let task = self.task.lock().expect("nobody panics here").take();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
 }
 
 /// How often in a row something woke itself.
@@ -499,6 +569,12 @@ impl<F: Future> Future for WrongFuture<F> {
             }
             return polled;
         }
+        if is_wrong("waits_where_it_wakes") || is_wrong("sleeps_through_foreign_wakes") {
+            POLLS.set(true);
+            let _polling = POLLING.read();
+            let wake = WrongWake { task: cx.waker().clone(), shared: this.shared.clone() };
+            return future.as_mut().poll(&mut Context::from_waker(&Arc::new(wake).into()));
+        }
         let polled = watched(&this.fate, || future.as_mut().poll(cx));
         if polled.is_pending() && is_wrong("wakes_twice") {
             this.extra = !this.extra;
@@ -529,6 +605,7 @@ impl Spawner for Wrong {
             fate: fate.clone(),
             extra: false,
             yields: Yields::default(),
+            shared: self.shared.clone(),
             _alive: self.shared.alive.clone(),
         };
         let alive = Arc::strong_count(&self.shared.alive);
@@ -553,25 +630,40 @@ impl Spawner for Wrong {
                 Poll::Pending => Inner::Right(self.right.spawn(future)),
             });
         }
-        if is_wrong("sleeps_through_foreign_spawns") {
-            if thread::current().id() != self.shared.own {
-                let slot = Arc::new(Mutex::new(Slot::Empty(None)));
-                let (right, filled) = (self.right.clone(), slot.clone());
-                let notice = move || {
-                    let full = Slot::Full(right.spawn(future));
-                    let mut slot = filled.lock().expect("nobody panics here");
-                    if let Slot::Empty(Some(waker)) = std::mem::replace(&mut *slot, full) {
-                        waker.wake();
-                    }
-                };
-                let mut unnoticed = self.shared.unnoticed.lock().expect("nobody panics here");
-                unnoticed.push(Box::new(notice));
-                return handle(Inner::Unnoticed(slot));
-            }
-            let unnoticed =
-                std::mem::take(&mut *self.shared.unnoticed.lock().expect("nobody panics here"));
-            unnoticed.into_iter().for_each(|notice| notice());
+        let is_foreign = thread::current().id() != self.shared.own;
+        if is_foreign && is_wrong("sleeps_through_foreign_spawns") {
+            let slot = Arc::new(Mutex::new(Slot::Empty(None)));
+            let (right, filled) = (self.right.clone(), slot.clone());
+            let notice = move || {
+                let full = Slot::Full(right.spawn(future));
+                let mut slot = filled.lock().expect("nobody panics here");
+                if let Slot::Empty(Some(waker)) = std::mem::replace(&mut *slot, full) {
+                    waker.wake();
+                }
+            };
+            let mut unnoticed = self.shared.unnoticed.lock().expect("nobody panics here");
+            unnoticed.push(Box::new(notice));
+            return handle(Inner::Unnoticed(slot));
         }
+        if is_wrong("polls_where_it_wakes") {
+            let output = Arc::new(Mutex::new(None));
+            let slot = output.clone();
+            let future = Box::pin(async move {
+                let value = future.await;
+                *slot.lock().expect("nobody panics here") = Some(value);
+            });
+            let task = InPlace { future: Mutex::new(Some(future)), task: Mutex::default() };
+            let task = Arc::new(task);
+            return handle(Inner::Right(self.right.spawn(std::future::poll_fn(move |cx| {
+                *task.task.lock().expect("nobody panics here") = Some(cx.waker().clone());
+                task.poll();
+                let output = output.lock().expect("nobody panics here").take();
+                output.map_or(Poll::Pending, Poll::Ready)
+            }))));
+        }
+        let unnoticed =
+            std::mem::take(&mut *self.shared.unnoticed.lock().expect("nobody panics here"));
+        unnoticed.into_iter().for_each(|notice| notice());
         handle(Inner::Right(self.right.spawn(future)))
     }
 }
@@ -718,12 +810,13 @@ impl Backend for Wrong {
     }
 }
 
-impl Executor for WrongExecutor {
+impl<const WAKES_AT_ONCE: bool> Executor for WrongExecutor<WAKES_AT_ONCE> {
     type Backend = Wrong;
 
     const NAME: &'static str = "wrong";
+    const WAKES_AT_ONCE: bool = WAKES_AT_ONCE;
 
-    fn build(threads: &Threads) -> Result<WrongExecutor, StartError> {
+    fn build(threads: &Threads) -> Result<Self, StartError> {
         if is_wrong("aborts_on_a_destructors_panic") {
             std::panic::set_hook(Box::new(|info| {
                 if info.to_string().contains("a destructor's panic") {
@@ -768,7 +861,7 @@ impl Executor for WrongExecutor {
     }
 }
 
-impl BlockOn for WrongExecutor {
+impl<const WAKES_AT_ONCE: bool> BlockOn for WrongExecutor<WAKES_AT_ONCE> {
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         if is_wrong("forgets_a_main_that_yields") {
             let mut yields = Yields::default();
@@ -783,7 +876,7 @@ impl BlockOn for WrongExecutor {
     }
 }
 
-impl Shutdown for WrongExecutor {
+impl<const WAKES_AT_ONCE: bool> Shutdown for WrongExecutor<WAKES_AT_ONCE> {
     async fn shutdown(mut self, within: Duration) -> Result<(), Unfinished> {
         self.shared.ended.store(true, SeqCst);
         if is_wrong("never_drops") {

@@ -46,6 +46,8 @@
 //! - A handler that is installed later and says that it has handled an event hides it from listeners;
 //!   it cannot be chained to. Register after it, or hear by it:
 //!   [`signal_source`](crate::Runner::signal_source).
+//! - A process that calls `AllocConsole`, `AttachConsole` or `FreeConsole` loses all handlers, ours too, which
+//!   is not installed again: call them before the first listener.
 //! - A child that was started in a process group of its own is deaf to Ctrl-C and hears Ctrl-Break.
 //! - A service (session 0) goes on at a log-off, and is stopped by control codes: let their handler
 //!   call [`Stopper::stop_within`](crate::Stopper::stop_within). Shutdown comes as an event too.
@@ -53,7 +55,8 @@
 //! - std's `println!` panics where the console is gone: a hook that prints at a close can turn exit code
 //!   0 into 101.
 //!
-//! Source: `SetConsoleCtrlHandler` and `HandlerRoutine` in Microsoft's documentation.
+//! Source: `SetConsoleCtrlHandler`, `HandlerRoutine` and "Console Control Handlers" in Microsoft's
+//! documentation.
 //!
 //! # Forked children
 //!

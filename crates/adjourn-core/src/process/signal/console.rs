@@ -24,10 +24,18 @@
 //!    of its time is the program's, and the exit code is that of `main`, whose return ends the process
 //!    first: a handler that returned would end it in the middle of that.
 //! 4. Such an event is not over: who begins to listen after it hears it at once.
+//! 5. Any other event is heard by who listened when its handler began, and by no later listener: a
+//!    handler takes a number before it waits for the registry, and a listener says from which number on
+//!    it listens.
+//! 6. An event that came while somebody listened is not passed on, though nobody does when its handler
+//!    gets the registry: it is dropped, or invariant 3 holds for it. Nor is one that came before whoever
+//!    listens by then: while somebody listens, there is no default action.
 //!
 //! What cannot be had here, and can on Unix: a handler that is installed later and returns TRUE hides
 //! the event from ours. A child in a process group of its own is not told of Ctrl-C (it ignores it from
-//! its start, and that cannot be asked); Ctrl-Break comes to it.
+//! its start, and that cannot be asked); Ctrl-Break comes to it. A process that attaches, makes or frees
+//! a console loses its handlers. Whether ours is there cannot be asked, and to take it out and put it in
+//! again could block: invariant 1.
 //!
 //! All but [`sys`] is plain std, and tested on every system.
 
@@ -39,6 +47,7 @@ mod sys;
 mod sys;
 
 use super::{Kind, Signal, SignalError};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -102,60 +111,130 @@ fn is_last(signal: Signal) -> bool {
 enum Fate {
     /// Nobody listens: it is the next handler's, at last the system's.
     PassedOn,
+    /// It was heard, or came too early or too late for that.
     Heard,
-    /// It was heard, and the process ends.
+    /// It was somebody's, and the process ends.
     Last,
 }
 
-struct Registry {
-    /// The signals of each listener, as a set.
-    listeners: Vec<(u64, Arc<Parking>)>,
-    /// The first event that was heard after which the process ends.
-    last: Option<(Signal, Instant)>,
+/// The events that come, and who listens.
+struct Console {
+    /// Numbers the events in the order in which their handlers began.
+    sequence: AtomicU64,
+    registry: Mutex<Registry>,
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry::new());
+static CONSOLE: Console = Console::new();
 
-fn registry() -> MutexGuard<'static, Registry> {
-    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+impl Console {
+    const fn new() -> Console {
+        Console { sequence: AtomicU64::new(0), registry: Mutex::new(Registry::new()) }
+    }
+
+    /// The number of the next event.
+    fn next(&self) -> u64 {
+        self.sequence.load(SeqCst)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, event: Event, now: Instant, is_service: impl Fn() -> bool) -> Fate {
+        // First, before it may wait: whoever listens from now on does not hear this one.
+        let number = self.sequence.fetch_add(1, SeqCst);
+        self.lock().hear(event, number, now, is_service)
+    }
+
+    /// Who shares this parking hears the events from number `since` on.
+    fn add(&self, signals: u64, since: u64, parking: &Arc<Parking>) {
+        self.lock().add(Entry { signals, since, parking: Arc::clone(parking) });
+    }
+
+    fn keep_only(&self, parking: &Arc<Parking>, kept: u64) {
+        let mut registry = self.lock();
+        // Under the lock: what is later finds it gone.
+        registry.keep_only(parking, kept, self.next());
+    }
+}
+
+/// A listener.
+struct Entry {
+    /// The set of its signals.
+    signals: u64,
+    /// The number of the first event that is for it.
+    since: u64,
+    parking: Arc<Parking>,
+}
+
+struct Registry {
+    listeners: Vec<Entry>,
+    /// For each signal, the number of the first event since somebody gave it back.
+    left: [u64; Signal::HIGHEST as usize],
+    /// What came after which the process ends, and was somebody's: each signal once, first come first.
+    last: Vec<(Signal, Instant)>,
+}
+
+fn index(signal: Signal) -> usize {
+    signal.bit().trailing_zeros() as usize
 }
 
 impl Registry {
     const fn new() -> Registry {
-        Registry { listeners: Vec::new(), last: None }
+        let left = [0; Signal::HIGHEST as usize];
+        Registry { listeners: Vec::new(), left, last: Vec::new() }
     }
 
-    fn hear(&mut self, event: Event, now: Instant, is_service: impl Fn() -> bool) -> Fate {
+    fn hear(
+        &mut self,
+        event: Event,
+        number: u64,
+        now: Instant,
+        is_service: impl Fn() -> bool,
+    ) -> Fate {
         let signal = event.signal();
-        let hears = |(signals, _): &&(u64, _)| signals & signal.bit() != 0;
+        let hears = |entry: &&Entry| entry.signals & signal.bit() != 0;
         let mut listeners = self.listeners.iter().filter(hears).peekable();
-        if listeners.peek().is_none() || event == Event::LogOff && is_service() {
+        let is_somebodys = listeners.peek().is_some() || number < self.left[index(signal)];
+        if !is_somebodys || event == Event::LogOff && is_service() {
             return Fate::PassedOn;
         }
-        listeners.for_each(|(_, parking)| parking.count(signal));
-        if is_last(signal) {
-            self.last.get_or_insert((signal, now));
-            return Fate::Last;
+        // Invariants 4 and 5: what ends the process is for all.
+        let in_time = |entry: &&Entry| is_last(signal) || entry.since <= number;
+        listeners.filter(in_time).for_each(|entry| entry.parking.count(signal));
+        if !is_last(signal) {
+            return Fate::Heard;
         }
-        Fate::Heard
+        if self.last.iter().all(|(one, _)| *one != signal) {
+            self.last.push((signal, now));
+        }
+        Fate::Last
     }
 
-    fn add(&mut self, signals: u64, parking: &Arc<Parking>) {
-        if let Some((last, _)) = self.last.filter(|(last, _)| signals & last.bit() != 0) {
-            parking.count(last); // invariant 4
-        }
-        self.listeners.push((signals, Arc::clone(parking)));
+    fn add(&mut self, entry: Entry) {
+        let heard = self.last.iter().filter(|(last, _)| entry.signals & last.bit() != 0);
+        heard.for_each(|(last, _)| entry.parking.count(*last)); // invariant 4
+        self.listeners.push(entry);
     }
 
-    fn keep_only(&mut self, parking: &Arc<Parking>, kept: u64) {
-        for (signals, _) in self.listeners.iter_mut().filter(|(_, own)| Arc::ptr_eq(own, parking)) {
-            *signals &= kept;
+    /// `next` is the number of the next event.
+    fn keep_only(&mut self, parking: &Arc<Parking>, kept: u64, next: u64) {
+        let mut given_back = 0;
+        for entry in self.listeners.iter_mut().filter(|entry| Arc::ptr_eq(&entry.parking, parking))
+        {
+            given_back |= entry.signals & !kept;
+            entry.signals &= kept;
         }
-        self.listeners.retain(|(signals, _)| *signals != 0);
+        self.listeners.retain(|entry| entry.signals != 0);
+        for signal in (1..=Signal::HIGHEST).map(Signal) {
+            if given_back & signal.bit() != 0 {
+                self.left[index(signal)] = next;
+            }
+        }
     }
 
     fn ends_at(&self, signal: Signal) -> Option<Instant> {
-        let (_, arrived) = self.last.filter(|_| is_last(signal))?;
+        let (_, arrived) = self.last.first().filter(|_| is_last(signal))?;
         arrived.checked_add(GRACE)
     }
 }
@@ -164,7 +243,7 @@ impl Registry {
 #[allow(dead_code, reason = "called on Windows")]
 fn hear(event: Event) -> bool {
     // Let go of the registry first: who waits here for the end must not keep others from theirs.
-    let fate = registry().hear(event, Instant::now(), sys::is_service);
+    let fate = CONSOLE.hear(event, Instant::now(), sys::is_service);
     match fate {
         Fate::PassedOn => false,
         Fate::Heard => true,
@@ -224,12 +303,14 @@ impl Listener {
         if let Some(signal) = signals.iter().find(|signal| !sys::HEARD.contains(signal)) {
             return Err(SignalError(Kind::Unsupported(*signal)));
         }
+        // Before the handler is installed for it: what that is called for is the listener's.
+        let since = CONSOLE.next();
         if let Some(signal) = signals.first() {
             install().map_err(|source| SignalError(Kind::Refused(*signal, source)))?;
         }
         let listener = Listener::over(signals);
         if listener.signals != 0 {
-            registry().add(listener.signals, &listener.parking);
+            CONSOLE.add(listener.signals, since, &listener.parking);
         }
         Ok(listener)
     }
@@ -293,7 +374,7 @@ impl Listener {
 
     pub(super) fn keep_only(&mut self, kept: u64) {
         self.signals &= kept;
-        registry().keep_only(&self.parking, kept);
+        CONSOLE.keep_only(&self.parking, kept);
     }
 
     /// It cannot be seen who hides an event.
@@ -364,7 +445,7 @@ pub(super) fn grace(signal: Signal) -> Option<Duration> {
 }
 
 pub(super) fn ends_at(signal: Signal) -> Option<Instant> {
-    registry().ends_at(signal)
+    CONSOLE.lock().ends_at(signal)
 }
 
 /// Ends the process as the system's own handler does, with its code, where it knows the event.
@@ -407,17 +488,33 @@ mod tests {
         received
     }
 
-    fn listening(registry: &mut Registry, numbers: &[i32]) -> Listener {
+    fn listening(console: &Console, numbers: &[i32]) -> Listener {
         let signals: Vec<_> = numbers.iter().copied().map(Signal).collect();
         let listener = Listener::over(&signals);
-        registry.add(listener.signals, &listener.parking);
+        console.add(listener.signals, console.next(), &listener.parking);
         listener
+    }
+
+    /// An event whose handler has its number, and does not come to run before `meanwhile` is over.
+    fn late(console: &Console, event: Event, meanwhile: impl FnOnce(&mut Registry)) -> Fate {
+        let (number, start) = (console.next(), Instant::now());
+        thread::scope(|scope| {
+            let mut registry = console.lock();
+            let handler = scope.spawn(|| console.hear(event, Instant::now(), || false));
+            while console.next() == number {
+                assert!(start.elapsed() < Duration::from_secs(60), "it waits without a number");
+                thread::yield_now();
+            }
+            meanwhile(&mut registry);
+            drop(registry);
+            handler.join().unwrap()
+        })
     }
 
     #[test]
     fn a_handler_that_waits_for_the_end_holds_nobody_else_up() {
         let mut listener = Listener::over(&[Signal(number::HUP)]);
-        registry().add(listener.signals, &listener.parking);
+        CONSOLE.add(listener.signals, CONSOLE.next(), &listener.parking);
         // It is left there, as on Windows.
         thread::spawn(|| hear(Event::Close));
         let came = listener.wait(Some(Duration::from_secs(60)));
@@ -428,7 +525,7 @@ mod tests {
             _ = let_go.send(());
         });
         is_let_go.recv_timeout(Duration::from_secs(60)).expect("the handler holds the registry");
-        registry().last = None; // for the other tests
+        CONSOLE.lock().last.clear(); // for the other tests
     }
 
     #[test]
@@ -440,62 +537,153 @@ mod tests {
             (Event::LogOff, number::TERM, Fate::Last),
             (Event::Shutdown, number::TERM, Fate::Last),
         ] {
-            let mut registry = Registry::new();
+            let console = Console::new();
             let now = Instant::now();
-            assert_eq!(registry.hear(event, now, || false), Fate::PassedOn);
-            let mut other = listening(&mut registry, &[number::USR1]);
-            assert_eq!(registry.hear(event, now, || false), Fate::PassedOn);
-            assert_eq!(registry.ends_at(Signal(number)), None, "nobody heard it");
-            let mut listeners = [0, 1].map(|_| listening(&mut registry, &[number]));
-            assert_eq!(registry.hear(event, now, || false), fate);
-            assert_eq!(registry.hear(event, now + GRACE, || false), fate);
+            assert_eq!(console.hear(event, now, || false), Fate::PassedOn);
+            let mut other = listening(&console, &[number::USR1]);
+            assert_eq!(console.hear(event, now, || false), Fate::PassedOn);
+            assert_eq!(console.lock().ends_at(Signal(number)), None, "nobody heard it");
+            let mut listeners = [0, 1].map(|_| listening(&console, &[number]));
+            assert_eq!(console.hear(event, now, || false), fate);
+            assert_eq!(console.hear(event, now + GRACE, || false), fate);
             for listener in &mut listeners {
                 assert_eq!(received(listener), [(number, 2)]);
                 assert_eq!(received(listener), []);
             }
             assert_eq!(received(&mut other), []);
             let ends = (fate == Fate::Last).then(|| now + GRACE);
-            assert_eq!(registry.ends_at(Signal(number)), ends, "it counts from the first");
-            assert_eq!(registry.ends_at(Signal::INTERRUPT), None);
+            assert_eq!(console.lock().ends_at(Signal(number)), ends, "it counts from the first");
+            assert_eq!(console.lock().ends_at(Signal::INTERRUPT), None);
         }
     }
 
     #[test]
     fn a_service_goes_on_when_a_user_logs_off() {
         for event in ALL {
-            let mut registry = Registry::new();
-            let mut listener = listening(&mut registry, &[1, 2, 15, 21]);
-            let fate = registry.hear(event, Instant::now(), || true);
+            let console = Console::new();
+            let mut listener = listening(&console, &[1, 2, 15, 21]);
+            let fate = console.hear(event, Instant::now(), || true);
             assert_eq!(fate == Fate::PassedOn, event == Event::LogOff, "{event:?}");
             assert_eq!(received(&mut listener).is_empty(), event == Event::LogOff);
-            assert_eq!(registry.last.is_some(), matches!(event, Event::Close | Event::Shutdown));
+            assert_eq!(
+                !console.lock().last.is_empty(),
+                matches!(event, Event::Close | Event::Shutdown)
+            );
         }
     }
 
     #[test]
     fn who_listens_once_the_process_ends_hears_it() {
-        let mut registry = Registry::new();
-        let first = listening(&mut registry, &[number::HUP]);
-        registry.hear(Event::Close, Instant::now(), || false);
+        let console = Console::new();
+        let first = listening(&console, &[number::HUP]);
+        console.hear(Event::Close, Instant::now(), || false);
         drop(first);
-        let mut later = listening(&mut registry, &[number::HUP, number::INT]);
+        let mut later = listening(&console, &[number::HUP, number::INT]);
         assert_eq!(received(&mut later), [(number::HUP, 1)]);
-        let mut deaf = listening(&mut registry, &[number::INT]);
+        let mut deaf = listening(&console, &[number::INT]);
         assert_eq!(received(&mut deaf), []);
+        // Another such event comes.
+        let _other = listening(&console, &[number::TERM]);
+        for event in [Event::Shutdown, Event::Close] {
+            assert_eq!(console.hear(event, Instant::now(), || false), Fate::Last);
+        }
+        let mut both = listening(&console, &[number::TERM, number::HUP]);
+        assert_eq!(received(&mut both), [(number::HUP, 1), (number::TERM, 1)]);
+        let mut one = listening(&console, &[number::TERM]);
+        assert_eq!(received(&mut one), [(number::TERM, 1)]);
+    }
+
+    #[test]
+    fn an_event_that_came_before_a_listener_is_not_for_it() {
+        for event in [Event::CtrlC, Event::CtrlBreak] {
+            let console = Console::new();
+            let number = event.signal().0;
+            let (first, mut next) = [0, 1].map(|_| Listener::over(&[event.signal()])).into();
+            console.add(first.signals, console.next(), &first.parking);
+            let fate = late(&console, event, |registry| {
+                // One program ends and the next starts.
+                registry.keep_only(&first.parking, 0, console.next());
+                let parking = Arc::clone(&next.parking);
+                registry.add(Entry { signals: next.signals, since: console.next(), parking });
+            });
+            assert_eq!(fate, Fate::Heard, "{event:?}: it has no default action either");
+            assert_eq!(received(&mut next), []);
+            assert_eq!(console.hear(event, Instant::now(), || false), Fate::Heard);
+            assert_eq!(received(&mut next), [(number, 1)]);
+        }
+    }
+
+    #[test]
+    fn an_event_that_came_before_the_first_listener_does_not_end_its_process() {
+        let console = Console::new();
+        let mut first = Listener::over(&[Signal::INTERRUPT]);
+        let fate = late(&console, Event::CtrlC, |registry| {
+            let parking = Arc::clone(&first.parking);
+            registry.add(Entry { signals: first.signals, since: console.next(), parking });
+        });
+        assert_eq!(fate, Fate::Heard);
+        assert_eq!(received(&mut first), []);
+    }
+
+    #[test]
+    fn an_event_that_comes_while_its_listener_is_made_is_for_it() {
+        let console = Console::new();
+        let mut listener = Listener::over(&[Signal::INTERRUPT]);
+        let since = console.next(); // and the handler is installed
+        let fate = late(&console, Event::CtrlC, |registry| {
+            let parking = Arc::clone(&listener.parking);
+            registry.add(Entry { signals: listener.signals, since, parking });
+        });
+        assert_eq!(fate, Fate::Heard);
+        assert_eq!(received(&mut listener), [(number::INT, 1)]);
+    }
+
+    #[test]
+    fn an_event_whose_listener_is_gone_is_not_passed_on() {
+        for event in ALL {
+            let console = Console::new();
+            let number = event.signal().0;
+            let first = listening(&console, &[number, number::USR1]);
+            let fate = late(&console, event, |registry| {
+                registry.keep_only(&first.parking, Signal(number::USR1).bit(), console.next());
+            });
+            let is_last = is_last(event.signal());
+            assert_eq!(fate, if is_last { Fate::Last } else { Fate::Heard }, "{event:?}");
+            assert_eq!(console.lock().ends_at(event.signal()).is_some(), is_last);
+            // The next one begins without a listener.
+            let fate = console.hear(event, Instant::now(), || false);
+            assert_eq!(fate, Fate::PassedOn, "{event:?}");
+            let mut next = listening(&console, &[number]);
+            assert_eq!(received(&mut next).len(), usize::from(is_last), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_ends_the_process_is_heard_by_who_listens_only_since() {
+        for event in [Event::Close, Event::LogOff, Event::Shutdown] {
+            let console = Console::new();
+            let mut next = Listener::over(&[event.signal()]);
+            let fate = late(&console, event, |registry| {
+                let parking = Arc::clone(&next.parking);
+                registry.add(Entry { signals: next.signals, since: console.next(), parking });
+            });
+            assert_eq!(fate, Fate::Last, "{event:?}");
+            assert_eq!(received(&mut next), [(event.signal().0, 1)]);
+        }
     }
 
     #[test]
     fn what_is_given_back_is_passed_on_again() {
-        let mut registry = Registry::new();
-        let mut listener = listening(&mut registry, &[number::INT, number::BREAK]);
+        let console = Console::new();
+        let mut listener = listening(&console, &[number::INT, number::BREAK]);
         let now = Instant::now();
-        registry.keep_only(&listener.parking, Signal::INTERRUPT.bit());
-        assert_eq!(registry.hear(Event::CtrlBreak, now, || false), Fate::PassedOn);
-        assert_eq!(registry.hear(Event::CtrlC, now, || false), Fate::Heard);
+        console.keep_only(&listener.parking, Signal::INTERRUPT.bit());
+        assert_eq!(console.hear(Event::CtrlBreak, now, || false), Fate::PassedOn);
+        assert_eq!(console.hear(Event::CtrlC, now, || false), Fate::Heard);
         assert_eq!(received(&mut listener), [(number::INT, 1)]);
-        registry.keep_only(&listener.parking, 0);
-        assert_eq!(registry.hear(Event::CtrlC, now, || false), Fate::PassedOn);
-        assert!(registry.listeners.is_empty());
+        console.keep_only(&listener.parking, 0);
+        assert_eq!(console.hear(Event::CtrlC, now, || false), Fate::PassedOn);
+        assert!(console.lock().listeners.is_empty());
     }
 
     #[test]
