@@ -10,28 +10,32 @@ enum Backends {}
 
 impl Dispatch for Backends {
     #[inline(always)]
-    fn spawn_on<F>(any: &AnyBackend, future: F) -> AnyHandle<F::Output>
+    fn spawn_on<F, R>(
+        any: &AnyBackend,
+        future: F,
+        then: impl FnOnce(AnyHandle<F::Output>) -> R,
+    ) -> R
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         #[cfg(feature = "tokio")]
         if let Some(tokio) = any.downcast_ref::<adjourn_tokio::Tokio>() {
-            return AnyHandle::own(tokio.spawn(future));
+            return then(AnyHandle::own(tokio.spawn(future)));
         }
         #[cfg(feature = "tokio")]
         if let Some(local) = any.downcast_ref::<adjourn_tokio::TokioLocal>() {
-            return AnyHandle::own(local.spawn(future));
+            return then(AnyHandle::own(local.spawn(future)));
         }
         #[cfg(feature = "smol")]
         if let Some(smol) = any.downcast_ref::<adjourn_smol::Smol>() {
-            return AnyHandle::own(smol.spawn(future));
+            return then(AnyHandle::own(smol.spawn(future)));
         }
         #[cfg(feature = "async-std")]
         if let Some(async_std) = any.downcast_ref::<adjourn_async_std::AsyncStd>() {
-            return AnyHandle::own(async_std.spawn(future));
+            return then(AnyHandle::own(async_std.spawn(future)));
         }
-        any.spawn(future)
+        then(any.spawn(future))
     }
 }
 

@@ -248,7 +248,9 @@ where
     let Some(task) = node.register(spawn) else {
         return JoinHandle::refused(node, JoinError::refused());
     };
-    JoinHandle::of(node, task, D::spawn_on(node.backend(), Tracked::new(task, future)))
+    D::spawn_on(node.backend(), Tracked::new(task, future), |handle| {
+        JoinHandle::of(node, task, handle)
+    })
 }
 
 pub(crate) fn start_blocking<B, F, T>(

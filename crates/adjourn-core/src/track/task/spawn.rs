@@ -130,14 +130,18 @@ fn current() -> Arc<Node> {
 /// enum OnMine {}
 ///
 /// impl Dispatch for OnMine {
-///     fn spawn_on<F>(any: &AnyBackend, future: F) -> AnyHandle<F::Output>
+///     fn spawn_on<F, R>(
+///         any: &AnyBackend,
+///         future: F,
+///         then: impl FnOnce(AnyHandle<F::Output>) -> R,
+///     ) -> R
 ///     where
 ///         F: Future + Send + 'static,
 ///         F::Output: Send + 'static,
 ///     {
 ///         match any.downcast_ref::<Mine>() {
-///             Some(mine) => AnyHandle::own(mine.spawn(future)),
-///             None => any.spawn(future),
+///             Some(mine) => then(AnyHandle::own(mine.spawn(future))),
+///             None => then(any.spawn(future)),
 ///         }
 ///     }
 /// }
@@ -147,8 +151,16 @@ fn current() -> Arc<Node> {
 /// }
 /// ```
 pub trait Dispatch {
-    /// Spawns `future` on this backend, by its own type if that is one of those.
-    fn spawn_on<F>(any: &AnyBackend, future: F) -> AnyHandle<F::Output>
+    /// Spawns `future` on this backend, by its own type if that is one of those, and returns what `then`
+    /// makes of its handle.
+    ///
+    /// Each backend calls `then` for itself, so that the handle is made where it is kept. If they all returned it
+    /// here, it would be copied there just after it was written, and the processor waits for that.
+    fn spawn_on<F, R>(
+        any: &AnyBackend,
+        future: F,
+        then: impl FnOnce(AnyHandle<F::Output>) -> R,
+    ) -> R
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static;
@@ -166,8 +178,9 @@ pub trait Dispatch {
         let placed =
             context::roomy().and_then(|(scope, chunk)| chunk.insert_beside(scope, &mut spawn));
         if let Some((task, node)) = placed {
-            let handle = Self::spawn_on(node.backend(), Tracked::new(task, future));
-            return JoinHandle::of(&node, task, handle);
+            return Self::spawn_on(node.backend(), Tracked::new(task, future), |handle| {
+                JoinHandle::of(&node, task, handle)
+            });
         }
         start_by::<Self, F>(&current(), spawn, future)
     }
@@ -202,12 +215,16 @@ pub trait Dispatch {
 enum Erased {}
 
 impl Dispatch for Erased {
-    fn spawn_on<F>(any: &AnyBackend, future: F) -> AnyHandle<F::Output>
+    fn spawn_on<F, R>(
+        any: &AnyBackend,
+        future: F,
+        then: impl FnOnce(AnyHandle<F::Output>) -> R,
+    ) -> R
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        any.spawn(future)
+        then(any.spawn(future))
     }
 }
 

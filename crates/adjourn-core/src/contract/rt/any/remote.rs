@@ -176,7 +176,7 @@ enum State {
 /// A boxed future that keeps its output until somebody who knows the type opens it.
 pub(super) trait Parcel: Send {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
-    fn open(self: Pin<&mut Self>, into: &mut dyn Any);
+    fn open(self: Pin<Box<Self>>, into: &mut dyn Any);
 }
 
 /// Boxes a future.
@@ -385,9 +385,9 @@ where
         }
     }
 
-    fn open(self: Pin<&mut Self>, into: &mut dyn Any) {
+    fn open(mut self: Pin<Box<Self>>, into: &mut dyn Any) {
         if let Some(into) = into.downcast_mut::<Option<F::Output>>() {
-            *into = self.project().output.take();
+            *into = self.as_mut().project().output.take();
         }
     }
 }
@@ -413,9 +413,9 @@ impl<T: Send> Future for AnyHandle<T> {
 }
 
 /// Takes the output from its box.
-fn open<T: 'static>(mut carried: Carried) -> Option<T> {
+fn open<T: 'static>(carried: Carried) -> Option<T> {
     let mut output: Option<T> = None;
-    carried.as_mut().open(&mut output);
+    carried.open(&mut output);
     output
 }
 
