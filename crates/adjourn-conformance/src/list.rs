@@ -32,7 +32,7 @@ macro_rules! __scenarios {
                      calling one (rt::Threads)";
                 wakes_wait_for_nobody:
                     "where the executor says so, to wake a task waits for nobody and runs nothing of \
-                     the user's, with its threads stuck in polls too \
+                     the user's, with the threads that are known stuck in polls too \
                      (rt::Executor::WAKES_AT_ONCE)";
             }
             tasks {

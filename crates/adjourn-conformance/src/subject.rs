@@ -217,7 +217,7 @@ impl<A: Attached> Kind for AttachedKind<A> {
         true
     }
 
-    /// Of these nobody asks it.
+    /// Nobody asks this of an attached executor.
     fn wakes_at_once(&self) -> bool {
         false
     }

@@ -105,6 +105,15 @@ pub(crate) fn on_start_called_first(case: &Case) {
     }
 }
 
+/// Opens a gate when it is dropped, by a panic too.
+struct Opens(Gate);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
 pub(crate) fn wakes_wait_for_nobody(case: &Case) {
     if !case.subject().wakes_at_once() {
         return; // it says nothing of the kind
@@ -132,12 +141,15 @@ pub(crate) fn wakes_wait_for_nobody(case: &Case) {
             Poll::Pending
         }));
         asleep.wait().await;
-        // What every thread is stuck in.
-        let (here, release) = (Arc::new(AtomicUsize::new(0)), Gate::new());
+        // What every thread is stuck in: as many as are known, the calling one too where others run the tasks.
+        let beside = workers > Some(0);
+        let (here, all, release) = (Arc::new(AtomicUsize::new(0)), Gate::new(), Gate::new());
         let sticks = |_| {
-            let (here, release) = (here.clone(), release.clone());
+            let (here, all, release) = (here.clone(), all.clone(), release.clone());
             bare.spawn(async move {
-                here.fetch_add(1, SeqCst);
+                if here.fetch_add(1, SeqCst) + 1 == stuck {
+                    all.open();
+                }
                 release.wait_blocking();
             })
         };
@@ -153,16 +165,17 @@ pub(crate) fn wakes_wait_for_nobody(case: &Case) {
             WAKES.set(false);
             returned.store(true, SeqCst);
         };
-        let releases = release.clone();
+        let (counts, releases) = (here.clone(), Opens(release.clone()));
         let sees = thread::spawn(move || {
-            let met = eventually(|| here.load(SeqCst) >= stuck);
+            let _releases = releases;
+            let met = eventually(|| counts.load(SeqCst) >= stuck + usize::from(beside));
             thread::spawn(wakes);
-            let at_once = eventually(|| woken.load(SeqCst));
-            releases.open();
-            (met, at_once)
+            (met, eventually(|| woken.load(SeqCst)))
         });
-        if workers > Some(0) {
-            release.wait_blocking(); // the calling thread is stuck too
+        if beside {
+            all.wait().await; // an executor may only hand on what is spawned once this is pending
+            here.fetch_add(1, SeqCst);
+            release.wait_blocking();
         }
         for task in tasks {
             task.await.expect("the executor goes on");

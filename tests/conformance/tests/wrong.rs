@@ -187,6 +187,9 @@ faults! {
     /// It says that its wakes wait for nobody. Another thread's waits until no task is polled.
     waits_where_it_wakes fails ["threads::wakes_wait_for_nobody"], among ["threads"]
 
+    /// As above, of one with a worker, whose wakes wait for the calling thread.
+    waits_for_the_caller fails ["threads::wakes_wait_for_nobody"], among ["threads"]
+
     /// As above, of one that polls the task where it is woken.
     polls_where_it_wakes fails ["threads::wakes_wait_for_nobody"], among ["threads"]
 
@@ -276,6 +279,9 @@ fn gated() {
 }
 
 fn wrong() -> Subject {
+    if is_wrong("waits_for_the_caller") {
+        return Subject::owned::<WrongExecutor<true>>().workers(1);
+    }
     let at_once = ["waits_where_it_wakes", "polls_where_it_wakes", "sleeps_through_foreign_wakes"];
     if at_once.into_iter().any(is_wrong) {
         return Subject::owned::<WrongExecutor<true>>().workers(0);
@@ -450,7 +456,7 @@ struct WrongFuture<F: Future> {
     _alive: Arc<()>,
 }
 
-/// Held while a task is polled, by an adapter whose wakes wait for that.
+/// Held while a task or `main` is polled, by an adapter whose wakes wait for that.
 static POLLING: RwLock<()> = RwLock::new(());
 
 thread_local! {
@@ -572,6 +578,11 @@ impl<F: Future> Future for WrongFuture<F> {
         if is_wrong("waits_where_it_wakes") || is_wrong("sleeps_through_foreign_wakes") {
             POLLS.set(true);
             let _polling = POLLING.read();
+            let wake = WrongWake { task: cx.waker().clone(), shared: this.shared.clone() };
+            return future.as_mut().poll(&mut Context::from_waker(&Arc::new(wake).into()));
+        }
+        if is_wrong("waits_for_the_caller") {
+            POLLS.set(true);
             let wake = WrongWake { task: cx.waker().clone(), shared: this.shared.clone() };
             return future.as_mut().poll(&mut Context::from_waker(&Arc::new(wake).into()));
         }
@@ -870,6 +881,14 @@ impl<const WAKES_AT_ONCE: bool> BlockOn for WrongExecutor<WAKES_AT_ONCE> {
                 let (polled, stuck) = yields.poll(cx, |cx| future.as_mut().poll(cx));
                 yields.own.deaf.store(stuck || yields.count == 15, SeqCst);
                 polled
+            }));
+        }
+        if is_wrong("waits_for_the_caller") {
+            POLLS.set(true);
+            let mut future = std::pin::pin!(future);
+            return self.right.block_on(std::future::poll_fn(|cx| {
+                let _polling = POLLING.read();
+                future.as_mut().poll(cx)
             }));
         }
         self.right.block_on(future)

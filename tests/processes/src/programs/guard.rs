@@ -524,6 +524,7 @@ fn no_more_threads() {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         let (mode, all) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC);
         let set = libc::syscall(libc::SYS_seccomp, mode, all, &program);
+        // A number above zero is that of a thread that cannot have the filter.
         assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
     }
 }

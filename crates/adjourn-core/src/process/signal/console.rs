@@ -24,12 +24,13 @@
 //!    of its time is the program's, and the exit code is that of `main`, whose return ends the process
 //!    first: a handler that returned would end it in the middle of that.
 //! 4. Such an event is not over: who begins to listen after it hears it at once.
-//! 5. Any other event is heard by who listened when its handler began, and by no later listener: a
-//!    handler takes a number before it waits for the registry, and a listener says from which number on
-//!    it listens.
-//! 6. An event that came while somebody listened is not passed on, though nobody does when its handler
-//!    gets the registry: it is dropped, or invariant 3 holds for it. Nor is one that came before whoever
-//!    listens by then: while somebody listens, there is no default action.
+//! 5. Any other event is heard by none but who listened when its handler began: a handler takes a number
+//!    before it waits for the registry, and a listener says from which number on it listens. What nobody
+//!    listened for then is nobody's: it is for who listens when its handler gets the registry, or the
+//!    system's.
+//! 6. An event that was somebody's is not passed on, though nobody listens by the time that its handler
+//!    gets the registry: it is dropped, or invariant 3 holds for it.
+//! 7. A listener is in the registry before the handler is installed for it: no event comes between.
 //!
 //! What cannot be had here, and can on Unix: a handler that is installed later and returns TRUE hides
 //! the event from ours. A child in a process group of its own is not told of Ctrl-C (it ignores it from
@@ -47,6 +48,7 @@ mod sys;
 mod sys;
 
 use super::{Kind, Signal, SignalError};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -131,11 +133,6 @@ impl Console {
         Console { sequence: AtomicU64::new(0), registry: Mutex::new(Registry::new()) }
     }
 
-    /// The number of the next event.
-    fn next(&self) -> u64 {
-        self.sequence.load(SeqCst)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,15 +143,23 @@ impl Console {
         self.lock().hear(event, number, now, is_service)
     }
 
-    /// Who shares this parking hears the events from number `since` on.
-    fn add(&self, signals: u64, since: u64, parking: &Arc<Parking>) {
-        self.lock().add(Entry { signals, since, parking: Arc::clone(parking) });
+    /// Who shares this parking hears the events from now on, for which the handler is to be installed.
+    fn listen(
+        &self,
+        signals: u64,
+        parking: &Arc<Parking>,
+        install: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.lock().add(&self.sequence, signals, parking);
+        let installed = install();
+        if installed.is_err() {
+            self.keep_only(parking, 0);
+        }
+        installed
     }
 
     fn keep_only(&self, parking: &Arc<Parking>, kept: u64) {
-        let mut registry = self.lock();
-        // Under the lock: what is later finds it gone.
-        registry.keep_only(parking, kept, self.next());
+        self.lock().keep_only(&self.sequence, parking, kept);
     }
 }
 
@@ -171,7 +176,7 @@ struct Registry {
     listeners: Vec<Entry>,
     /// For each signal, the number of the first event since somebody gave it back.
     left: [u64; Signal::HIGHEST as usize],
-    /// What came after which the process ends, and was somebody's: each signal once, first come first.
+    /// What came after which the process ends, and was somebody's: each signal once.
     last: Vec<(Signal, Instant)>,
 }
 
@@ -194,14 +199,17 @@ impl Registry {
     ) -> Fate {
         let signal = event.signal();
         let hears = |entry: &&Entry| entry.signals & signal.bit() != 0;
+        let heard_then = |entry: &Entry| entry.since <= number;
         let mut listeners = self.listeners.iter().filter(hears).peekable();
-        let is_somebodys = listeners.peek().is_some() || number < self.left[index(signal)];
+        let was_somebodys = number < self.left[index(signal)] || listeners.clone().any(heard_then);
+        let is_somebodys = was_somebodys || listeners.peek().is_some();
         if !is_somebodys || event == Event::LogOff && is_service() {
             return Fate::PassedOn;
         }
-        // Invariants 4 and 5: what ends the process is for all.
-        let in_time = |entry: &&Entry| is_last(signal) || entry.since <= number;
-        listeners.filter(in_time).for_each(|entry| entry.parking.count(signal));
+        // Invariants 4 and 5: what ends the process is for all, and so is what was nobody's.
+        let is_for_all = is_last(signal) || !was_somebodys;
+        let is_for = |entry: &&Entry| is_for_all || heard_then(entry);
+        listeners.filter(is_for).for_each(|entry| entry.parking.count(signal));
         if !is_last(signal) {
             return Fate::Heard;
         }
@@ -211,14 +219,15 @@ impl Registry {
         Fate::Last
     }
 
-    fn add(&mut self, entry: Entry) {
-        let heard = self.last.iter().filter(|(last, _)| entry.signals & last.bit() != 0);
-        heard.for_each(|(last, _)| entry.parking.count(*last)); // invariant 4
-        self.listeners.push(entry);
+    /// Its numbers are taken here, under the lock.
+    fn add(&mut self, sequence: &AtomicU64, signals: u64, parking: &Arc<Parking>) {
+        let heard = self.last.iter().filter(|(last, _)| signals & last.bit() != 0);
+        heard.for_each(|(last, _)| parking.count(*last)); // invariant 4
+        let (since, parking) = (sequence.load(SeqCst), Arc::clone(parking));
+        self.listeners.push(Entry { signals, since, parking });
     }
 
-    /// `next` is the number of the next event.
-    fn keep_only(&mut self, parking: &Arc<Parking>, kept: u64, next: u64) {
+    fn keep_only(&mut self, sequence: &AtomicU64, parking: &Arc<Parking>, kept: u64) {
         let mut given_back = 0;
         for entry in self.listeners.iter_mut().filter(|entry| Arc::ptr_eq(&entry.parking, parking))
         {
@@ -228,14 +237,14 @@ impl Registry {
         self.listeners.retain(|entry| entry.signals != 0);
         for signal in (1..=Signal::HIGHEST).map(Signal) {
             if given_back & signal.bit() != 0 {
-                self.left[index(signal)] = next;
+                self.left[index(signal)] = sequence.load(SeqCst);
             }
         }
     }
 
     fn ends_at(&self, signal: Signal) -> Option<Instant> {
-        let (_, arrived) = self.last.first().filter(|_| is_last(signal))?;
-        arrived.checked_add(GRACE)
+        let first = self.last.iter().map(|(_, arrived)| *arrived).min();
+        first.filter(|_| is_last(signal))?.checked_add(GRACE)
     }
 }
 
@@ -303,14 +312,10 @@ impl Listener {
         if let Some(signal) = signals.iter().find(|signal| !sys::HEARD.contains(signal)) {
             return Err(SignalError(Kind::Unsupported(*signal)));
         }
-        // Before the handler is installed for it: what that is called for is the listener's.
-        let since = CONSOLE.next();
-        if let Some(signal) = signals.first() {
-            install().map_err(|source| SignalError(Kind::Refused(*signal, source)))?;
-        }
         let listener = Listener::over(signals);
-        if listener.signals != 0 {
-            CONSOLE.add(listener.signals, since, &listener.parking);
+        if let Some(signal) = signals.first() {
+            let listens = CONSOLE.listen(listener.signals, &listener.parking, install);
+            listens.map_err(|source| SignalError(Kind::Refused(*signal, source)))?;
         }
         Ok(listener)
     }
@@ -491,17 +496,17 @@ mod tests {
     fn listening(console: &Console, numbers: &[i32]) -> Listener {
         let signals: Vec<_> = numbers.iter().copied().map(Signal).collect();
         let listener = Listener::over(&signals);
-        console.add(listener.signals, console.next(), &listener.parking);
+        console.listen(listener.signals, &listener.parking, || Ok(())).unwrap();
         listener
     }
 
     /// An event whose handler has its number, and does not come to run before `meanwhile` is over.
     fn late(console: &Console, event: Event, meanwhile: impl FnOnce(&mut Registry)) -> Fate {
-        let (number, start) = (console.next(), Instant::now());
+        let (number, start) = (console.sequence.load(SeqCst), Instant::now());
         thread::scope(|scope| {
             let mut registry = console.lock();
             let handler = scope.spawn(|| console.hear(event, Instant::now(), || false));
-            while console.next() == number {
+            while console.sequence.load(SeqCst) == number {
                 assert!(start.elapsed() < Duration::from_secs(60), "it waits without a number");
                 thread::yield_now();
             }
@@ -514,7 +519,7 @@ mod tests {
     #[test]
     fn a_handler_that_waits_for_the_end_holds_nobody_else_up() {
         let mut listener = Listener::over(&[Signal(number::HUP)]);
-        CONSOLE.add(listener.signals, CONSOLE.next(), &listener.parking);
+        CONSOLE.listen(listener.signals, &listener.parking, || Ok(())).unwrap();
         // It is left there, as on Windows.
         thread::spawn(|| hear(Event::Close));
         let came = listener.wait(Some(Duration::from_secs(60)));
@@ -584,9 +589,11 @@ mod tests {
         assert_eq!(received(&mut deaf), []);
         // Another such event comes.
         let _other = listening(&console, &[number::TERM]);
+        let before = Instant::now().checked_sub(GRACE).unwrap(); // its handler was kept from running
         for event in [Event::Shutdown, Event::Close] {
-            assert_eq!(console.hear(event, Instant::now(), || false), Fate::Last);
+            assert_eq!(console.hear(event, before, || false), Fate::Last);
         }
+        assert_eq!(console.lock().ends_at(Signal(number::HUP)), Some(before + GRACE));
         let mut both = listening(&console, &[number::TERM, number::HUP]);
         assert_eq!(received(&mut both), [(number::HUP, 1), (number::TERM, 1)]);
         let mut one = listening(&console, &[number::TERM]);
@@ -598,13 +605,12 @@ mod tests {
         for event in [Event::CtrlC, Event::CtrlBreak] {
             let console = Console::new();
             let number = event.signal().0;
-            let (first, mut next) = [0, 1].map(|_| Listener::over(&[event.signal()])).into();
-            console.add(first.signals, console.next(), &first.parking);
+            let first = listening(&console, &[number]);
+            let mut next = Listener::over(&[event.signal()]);
             let fate = late(&console, event, |registry| {
                 // One program ends and the next starts.
-                registry.keep_only(&first.parking, 0, console.next());
-                let parking = Arc::clone(&next.parking);
-                registry.add(Entry { signals: next.signals, since: console.next(), parking });
+                registry.keep_only(&console.sequence, &first.parking, 0);
+                registry.add(&console.sequence, next.signals, &next.parking);
             });
             assert_eq!(fate, Fate::Heard, "{event:?}: it has no default action either");
             assert_eq!(received(&mut next), []);
@@ -614,28 +620,49 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_came_before_the_first_listener_does_not_end_its_process() {
+    fn an_event_is_for_who_listened_when_it_came_and_for_no_other() {
         let console = Console::new();
-        let mut first = Listener::over(&[Signal::INTERRUPT]);
+        let mut first = listening(&console, &[number::INT]);
+        let mut next = Listener::over(&[Signal::INTERRUPT]);
         let fate = late(&console, Event::CtrlC, |registry| {
-            let parking = Arc::clone(&first.parking);
-            registry.add(Entry { signals: first.signals, since: console.next(), parking });
+            registry.add(&console.sequence, next.signals, &next.parking);
         });
         assert_eq!(fate, Fate::Heard);
-        assert_eq!(received(&mut first), []);
+        assert_eq!((received(&mut first), received(&mut next)), (vec![(number::INT, 1)], vec![]));
+    }
+
+    #[test]
+    fn an_event_that_was_nobodys_is_for_who_listens_by_then() {
+        let console = Console::new();
+        let gone = listening(&console, &[number::INT]);
+        console.keep_only(&gone.parking, 0); // before it comes
+        let mut first = Listener::over(&[Signal::INTERRUPT]);
+        let fate = late(&console, Event::CtrlC, |registry| {
+            registry.add(&console.sequence, first.signals, &first.parking);
+        });
+        assert_eq!((fate, received(&mut first)), (Fate::Heard, vec![(number::INT, 1)]));
     }
 
     #[test]
     fn an_event_that_comes_while_its_listener_is_made_is_for_it() {
         let console = Console::new();
         let mut listener = Listener::over(&[Signal::INTERRUPT]);
-        let since = console.next(); // and the handler is installed
-        let fate = late(&console, Event::CtrlC, |registry| {
-            let parking = Arc::clone(&listener.parking);
-            registry.add(Entry { signals: listener.signals, since, parking });
-        });
-        assert_eq!(fate, Fate::Heard);
+        let installs = || {
+            // It is called at once.
+            assert_eq!(console.hear(Event::CtrlC, Instant::now(), || false), Fate::Heard);
+            Ok(())
+        };
+        console.listen(listener.signals, &listener.parking, installs).unwrap();
         assert_eq!(received(&mut listener), [(number::INT, 1)]);
+    }
+
+    #[test]
+    fn who_cannot_have_the_handler_listens_to_nothing() {
+        let console = Console::new();
+        let listener = Listener::over(&[Signal::INTERRUPT]);
+        let refuses = || Err(io::ErrorKind::PermissionDenied.into());
+        assert!(console.listen(listener.signals, &listener.parking, refuses).is_err());
+        assert_eq!(console.hear(Event::CtrlC, Instant::now(), || false), Fate::PassedOn);
     }
 
     #[test]
@@ -645,7 +672,8 @@ mod tests {
             let number = event.signal().0;
             let first = listening(&console, &[number, number::USR1]);
             let fate = late(&console, event, |registry| {
-                registry.keep_only(&first.parking, Signal(number::USR1).bit(), console.next());
+                let kept = Signal(number::USR1).bit();
+                registry.keep_only(&console.sequence, &first.parking, kept);
             });
             let is_last = is_last(event.signal());
             assert_eq!(fate, if is_last { Fate::Last } else { Fate::Heard }, "{event:?}");
@@ -664,8 +692,7 @@ mod tests {
             let console = Console::new();
             let mut next = Listener::over(&[event.signal()]);
             let fate = late(&console, event, |registry| {
-                let parking = Arc::clone(&next.parking);
-                registry.add(Entry { signals: next.signals, since: console.next(), parking });
+                registry.add(&console.sequence, next.signals, &next.parking);
             });
             assert_eq!(fate, Fate::Last, "{event:?}");
             assert_eq!(received(&mut next), [(event.signal().0, 1)]);

@@ -154,8 +154,8 @@ pub trait Dispatch {
     /// Spawns `future` on this backend, by its own type if that is one of those, and returns what `then`
     /// makes of its handle.
     ///
-    /// Each backend calls `then` for itself, so that the handle is made where it is kept. If they all returned it
-    /// here, it would be copied there just after it was written, and the processor waits for that.
+    /// Each backend calls `then` for itself, so that the handle is made where it is kept. If each returned the
+    /// handle, it would be written once and then copied there, and the processor waits for such a copy.
     fn spawn_on<F, R>(
         any: &AnyBackend,
         future: F,
