@@ -170,13 +170,13 @@ fn a_subscriber_that_blocks_ends_by_the_deadline(backend: &str) {
         blocked.pause(APART).send(SIGINT).end()
     };
     in_time(&twice("subscriber-phase")).code(130).complained("forced by SIGINT");
-    // Where a thread of the executor's tells it, the stop goes on meanwhile. Who has other threads ends in
-    // order, but perhaps for the executor itself.
+    // Where another thread than the only one of the executor tells of it, the stop goes on meanwhile: one of
+    // its others, or the teller's, where the driver does not come to it in time. Then it ends in order, but
+    // perhaps for the executor itself.
     let [stopped, forced] = [send("subscriber-signal"), twice("subscriber-signal")];
     let [stopped, forced] = [&stopped, &forced].map(|ended| in_time(ended).status.code());
-    let alone = backend.contains("current");
-    assert!(stopped == Some(124) || !alone && matches!(stopped, Some(0 | 1)), "{stopped:?}");
-    assert!(forced == Some(130) || !alone && matches!(forced, Some(0 | 1)), "{forced:?}");
+    assert!(matches!(stopped, Some(124 | 0 | 1)), "{stopped:?}");
+    assert!(matches!(forced, Some(130 | 0 | 1)), "{forced:?}");
 }
 
 // The end.
