@@ -395,7 +395,7 @@ impl Drop for Listener {
 }
 
 /// Has the system call the handler: once, invariant 1.
-fn install() -> std::io::Result<()> {
+fn install() -> io::Result<()> {
     static INSTALLED: Mutex<bool> = Mutex::new(false);
     // The handler does not take this lock: invariant 2.
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
