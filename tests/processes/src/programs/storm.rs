@@ -4,6 +4,7 @@
 //! line on standard input, which says how many of each kind must come, ends the storm: it prints
 //! `counts` and all of them as JSON once they agree, and lets the program end. Then one line for each thing that happens in order, and the report.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::mem::MaybeUninit;
@@ -241,17 +242,7 @@ async fn program(plan: Plan) {
             let raised = |kind: usize| RAISED[kind].load(SeqCst);
             least.iter().all(|(&kind, least)| HEARD[kind].load(SeqCst) >= least + raised(kind))
         });
-        if plan.witness {
-            until("every signal is heard, and once", || {
-                let agree = |kind: usize| WITNESSED[kind].load(SeqCst) == HEARD[kind].load(SeqCst);
-                kinds().into_iter().all(|kind| agree(kind as usize))
-            });
-        }
         let heard = |kind: i32| HEARD[kind as usize].load(SeqCst);
-        // Two listeners hear what is delivered, and one may be behind the other just now.
-        until("as many are heard as on_signal is told of", || {
-            kinds().into_iter().all(|kind| TOLD[kind as usize].load(SeqCst) <= heard(kind))
-        });
         until("every kind reaches on_signal", || {
             let reached = |kind: i32| heard(kind) == 0 || TOLD[kind as usize].load(SeqCst) > 0;
             !plan.reacts || RETURNED.load(SeqCst) || kinds().into_iter().all(reached)
@@ -260,7 +251,20 @@ async fn program(plan: Plan) {
             let reached = |kind| heard(kind) == 0 || NEIGHBOURS[kind as usize].load(SeqCst) > 0;
             !beside || NEIGHBOUR.into_iter().all(reached)
         });
-        say(&format!("counts {}", counts()));
+        // What is on its way may come between any two looks, and two listeners hear it: one may be behind the
+        // other just now. So what is told is one look, at which they agree.
+        let over = RefCell::new(serde_json::Value::Null);
+        until("every signal is heard, and once, and on_signal is told of no more", || {
+            let now = counts();
+            let count = |of: &str, kind: i32| now[of][kind.to_string()].as_u64();
+            let agree = kinds().into_iter().all(|kind| {
+                let heard = count("heard", kind);
+                (!plan.witness || heard == count("witnessed", kind)) && count("told", kind) <= heard
+            });
+            over.replace(now);
+            agree
+        });
+        say(&format!("counts {}", over.into_inner()));
         OVER.store(true, SeqCst);
         _ = gate.send_blocking(());
     });
