@@ -127,11 +127,11 @@ pub(crate) fn wakes_wait_for_nobody(case: &Case) {
         let (asleep, may_end) = (Gate::new(), Gate::new());
         let waker: Arc<Mutex<Option<Waker>>> = Arc::default();
         let inside = Arc::new(AtomicBool::new(false));
-        let (sleeps, ends, keeps, sees) =
+        let (sleeps, ends, keeps, notes) =
             (asleep.clone(), may_end.clone(), waker.clone(), inside.clone());
         let sleeper = bare.spawn(poll_fn(move |cx| {
             if WAKES.get() {
-                sees.store(true, SeqCst);
+                notes.store(true, SeqCst);
             }
             if ends.is_open() {
                 return Poll::Ready(());

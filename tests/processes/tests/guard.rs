@@ -174,7 +174,8 @@ fn a_subscriber_that_blocks_ends_by_the_deadline(backend: &str) {
     // its others, or the teller's, where the driver does not come to it in time. Then it ends in order, but
     // perhaps for the executor itself.
     let [stopped, forced] = [send("subscriber-signal"), twice("subscriber-signal")];
-    let [stopped, forced] = [&stopped, &forced].map(|ended| in_time(ended).status.code());
+    let code = |ended| in_time(ended).said("the subscriber blocks").status.code();
+    let [stopped, forced] = [&stopped, &forced].map(code);
     assert!(matches!(stopped, Some(124 | 0 | 1)), "{stopped:?}");
     assert!(matches!(forced, Some(130 | 0 | 1)), "{forced:?}");
 }

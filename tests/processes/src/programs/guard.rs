@@ -564,6 +564,7 @@ fn subscribe(text: &'static str) {
             let mut message = Message(String::new());
             event.record(&mut message);
             if message.0.contains(self.0) {
+                say("the subscriber blocks");
                 block();
             }
         }

@@ -113,7 +113,7 @@ fn is_last(signal: Signal) -> bool {
 enum Fate {
     /// Nobody listens: it is the next handler's, at last the system's.
     PassedOn,
-    /// It was heard, or came too early or too late for that.
+    /// It was heard, or whoever it was for is gone.
     Heard,
     /// It was somebody's, and the process ends.
     Last,
@@ -138,7 +138,7 @@ impl Console {
     }
 
     fn hear(&self, event: Event, now: Instant, is_service: impl Fn() -> bool) -> Fate {
-        // First, before it may wait: whoever listens from now on does not hear this one.
+        // First, before it may wait: what is somebody's is not for who listens from now on.
         let number = self.sequence.fetch_add(1, SeqCst);
         self.lock().hear(event, number, now, is_service)
     }
